@@ -1,0 +1,145 @@
+"""The noise put on training images: crop, flip and RandAugment, in the published order.
+
+Sources: paper, section 3.1 (RandAugment) and the published code for the order of operations.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from data import preprocess, randaugment, seeds
+from data.preprocess import PreprocessSpec
+
+KINDS = ("randaugment", "keras_cv", "none")
+# What an image's seed is folded by, one constant per purpose.
+_CROP, _FLIP, _OPERATIONS, _CUTOUT = range(4)
+
+Noise = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Which noise is put on training images.
+
+    Attributes:
+        kind: "randaugment" (the paper's), "keras_cv" (the layer of that name; see `batch_noise` for
+          its
+            limits) or "none" (images as evaluated: neither random crop nor flip).
+        num_layers: operations per image.
+        magnitude: of the operations, on a scale where 10 is "full" (as far as keras_cv goes).
+        flip: whether images are mirrored at random; not for digits.
+        cutout: small images only: whether a square of half the side is filled with gray.
+    """
+
+    kind: str = "randaugment"
+    num_layers: int = 2
+    magnitude: float = 27.0
+    flip: bool = True
+    cutout: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"Unknown augmentation {self.kind!r}; valid: {', '.join(KINDS)}.")
+
+
+def single_noise(
+    image: tf.Tensor, seed: tf.Tensor, spec: PreprocessSpec, augmentation: Augmentation
+) -> tf.Tensor:
+    """The part of the noise that needs the original image: the random crop of large images.
+
+    Args:
+        image: uint8 [H, W, 3].
+        seed: int32 [2], the image's.
+        spec: size and interpolation.
+        augmentation: the noise.
+
+    Returns:
+        uint8 [S, S, 3]; without random crop where images are small or the noise is "none".
+    """
+    if spec.small_image or augmentation.kind == "none":
+        return preprocess.eval_image(image, spec)
+    return preprocess.inception_crop(image, seeds.fold(seed, _CROP), spec)
+
+
+def batch_noise(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> Noise:
+    """The noise that works on whole batches.
+
+    With "keras_cv" the noise does not follow from the seeds of the images: that layer's random
+    numbers have a state. It is started from `seed`, by way of TensorFlow's global seed and
+    generator, and images are processed one after the other, so that two runs get the same noise; a
+    run resumed in the middle gets other noise.
+
+    Args:
+        spec: size of the images.
+        augmentation: the noise.
+        seed: the run's seed, for "keras_cv" only.
+
+    Returns:
+        A function of images uint8 [B, S, S, 3] and seeds int32 [B, 2] that returns noised images of
+        the same shape.
+    """
+    if augmentation.kind == "none":
+        return lambda images, image_seeds: images
+    operations = _operations(spec, augmentation, seed)
+
+    def small(images: tf.Tensor, image_seeds: tf.Tensor) -> tf.Tensor:
+        images = operations(images, seeds.fold(image_seeds, _OPERATIONS))
+        if augmentation.cutout:
+            side = spec.image_size // 2
+            images = preprocess.cutout(images, seeds.fold(image_seeds, _CUTOUT), side)
+        images = preprocess.small_crop(images, seeds.fold(image_seeds, _CROP))
+        return flip(images, image_seeds)
+
+    def large(images: tf.Tensor, image_seeds: tf.Tensor) -> tf.Tensor:
+        images = flip(images, image_seeds)
+        return operations(images, seeds.fold(image_seeds, _OPERATIONS))
+
+    def flip(images: tf.Tensor, image_seeds: tf.Tensor) -> tf.Tensor:
+        if not augmentation.flip:
+            return images
+        return preprocess.flip(images, seeds.fold(image_seeds, _FLIP))
+
+    return small if spec.small_image else large
+
+
+def _operations(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> Noise:
+    """The augmentation policy itself, on uint8 [B, S, S, 3]."""
+    if augmentation.kind == "keras_cv":
+        return _keras_cv(augmentation, seed)
+    # The published arguments of 32x32 models: an eighth of the side, where large images take the
+    # default.
+    reach = spec.image_size // 8
+    arguments = {"translate": reach, "cutout": reach} if spec.small_image else {}
+    return lambda images, image_seeds: randaugment.rand_augment_batch(
+        images,
+        image_seeds,
+        num_layers=augmentation.num_layers,
+        magnitude=augmentation.magnitude,
+        **arguments,
+    )
+
+
+def _keras_cv(augmentation: Augmentation, seed: int) -> Noise:
+    """keras_cv's RandAugment, image by image in their order."""
+    import keras_cv  # A late import: slow, and only this noise needs it.
+
+    tf.random.set_seed(seed)
+    tf.random.set_global_generator(tf.random.Generator.from_seed(seed, alg="philox"))
+    layer = keras_cv.layers.RandAugment(
+        value_range=(0, 255),
+        augmentations_per_image=augmentation.num_layers,
+        magnitude=min(augmentation.magnitude / 10, 1.0),
+        seed=seed,
+    )
+
+    def apply(images: tf.Tensor, image_seeds: tf.Tensor) -> tf.Tensor:
+        del image_seeds
+        noised = tf.map_fn(
+            lambda image: layer(image, training=True),
+            tf.cast(images, tf.float32),
+            parallel_iterations=1,
+        )
+        return tf.cast(tf.clip_by_value(noised, 0, 255), tf.uint8)
+
+    return apply

@@ -1,0 +1,107 @@
+"""An indexable set of images: pixels in memory or files on disk, with stable ids."""
+
+import dataclasses
+import hashlib
+import io
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+
+UNKNOWN_LABEL = -1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+    """Images with ids and labels; exactly one of `images` and `files` is set.
+
+    Attributes:
+        ids: str objects [N], unique and stable from run to run, such as "cifar10/train/00017".
+        labels: int32 [N], 0..len(class_names) - 1, or -1 where the class is unknown.
+        class_names: the name of every class, in the order of the labels.
+        images: uint8 [N, H, W, 3], 0..255, or None.
+        files: str objects [N], paths of encoded images, or None.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    images: np.ndarray | None = None
+    files: np.ndarray | None = None
+
+    def __post_init__(self):
+        """Refuses columns that do not belong together."""
+        if (self.images is None) == (self.files is None):
+            raise ValueError("Examples take exactly one of images and files.")
+        pixels = self.images if self.images is not None else self.files
+        lengths = {"ids": len(self.ids), "labels": len(self.labels), "images": len(pixels)}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"Columns of Examples differ in length: {lengths}.")
+        if self.images is not None and (
+            self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[-1] != 3
+        ):
+            raise ValueError(
+                f"images must be uint8 [N, H, W, 3], not {self.images.dtype} {self.images.shape}."
+            )
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.ids)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Examples":
+        """The examples at `indices` (int [M]), in that order; a run of neighbors is a view."""
+        indices = np.asarray(indices, np.int64)
+        contiguous = len(indices) > 0 and indices[0] >= 0 and bool(np.all(np.diff(indices) == 1))
+        if contiguous and indices[-1] >= len(self):
+            raise IndexError(f"index {indices[-1]} is out of range for {len(self)} examples")
+        where = slice(indices[0], indices[-1] + 1) if contiguous else indices
+        return dataclasses.replace(
+            self,
+            ids=self.ids[where],
+            labels=self.labels[where],
+            images=None if self.images is None else self.images[where],
+            files=None if self.files is None else self.files[where],
+        )
+
+    def encoded(self, index: int) -> bytes:
+        """The encoded image at `index`: the bytes of its file, or its pixels as PNG (lossless)."""
+        if self.files is not None:
+            return pathlib.Path(self.files[index]).read_bytes()
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(self.images[index]).save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    def fingerprint(self) -> str:
+        """A hash (32 hex digits) of the ids and labels in their order."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update("\0".join(self.ids).encode())
+        digest.update(np.asarray(self.labels, "<i4").tobytes())
+        return digest.hexdigest()
+
+
+def concatenate(first: Examples, second: Examples) -> Examples:
+    """Joins two sets of the same classes; both in files, or both in arrays of one image size."""
+    if (first.files is None) != (second.files is None):
+        raise ValueError(
+            f"Cannot join images in memory ({_origin(first, second, in_memory=True)}) with image "
+            f"files ({_origin(first, second, in_memory=False)}): use one kind of source for both."
+        )
+    if first.images is not None and first.images.shape[1:] != second.images.shape[1:]:
+        raise ValueError(
+            f"Cannot join images of {first.images.shape[1:]} ({first.ids[0]}, ...) "
+            f"with images of {second.images.shape[1:]} ({second.ids[0]}, ...)."
+        )
+    join = lambda a, b: None if a is None else np.concatenate([a, b])  # noqa: E731
+    return Examples(
+        ids=join(first.ids, second.ids),
+        labels=join(first.labels, second.labels),
+        class_names=first.class_names,
+        images=join(first.images, second.images),
+        files=join(first.files, second.files),
+    )
+
+
+def _origin(first: Examples, second: Examples, in_memory: bool) -> str:
+    """The first id of whichever set is (not) in memory."""
+    return next(str(e.ids[0]) for e in (first, second) if (e.images is not None) == in_memory)

@@ -1,0 +1,282 @@
+"""The sixteen operations of RandAugment on uint8 images, equal to PIL's.
+
+Source: PIL (ImageOps, ImageEnhance, Image.transform) for what an operation, given its argument,
+does to the pixels; the public code of Noisy Student Training for SolarizeAdd, Cutout and the gray
+of uncovered pixels.
+
+Every operation is written once, for one image, and is one of three kinds: a table of the 256
+levels, an affine map of the coordinates, or a filter. Arithmetic is arranged so that each rounding
+is the one PIL does, whether XLA compiles it or not.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+FILL = 128  # the gray of whatever an operation uncovers, as published
+
+# Tables: the new values of the 256 levels of each channel, int32 [3, 256] or broadcastable to it.
+
+
+def _auto_contrast_table(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
+    del argument
+    # Rows first and columns after: twice as fast as both at once.
+    low, high = (
+        tf.cast(reduce(reduce(image, 0), 0), tf.float64)[:, tf.newaxis]
+        for reduce in (tf.reduce_min, tf.reduce_max)
+    )
+    scale = 255.0 / tf.maximum(high - low, 1.0)
+    stretched = _rounded(_levels(tf.float64) * scale) - _rounded(low * scale)
+    stretched = tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.int32)
+    return tf.where(high > low, stretched, _levels(tf.int32))
+
+
+def _equalize_table(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
+    del argument
+    indices = tf.reshape(_table_indices(image), [-1, 1])
+    histogram = tf.scatter_nd(indices, tf.ones_like(indices[:, 0]), [3 * 256])
+    below = tf.cumsum(tf.reshape(histogram, [3, 256]), axis=1, exclusive=True)
+    # PIL's step is a 255th of all pixels but those of the brightest level present.
+    dimmer = tf.where(below < tf.size(image) // 3, below, 0)
+    step = tf.reduce_max(dimmer, 1, keepdims=True) // 255
+    equalized = tf.minimum((step // 2 + below) // tf.maximum(step, 1), 255)
+    return tf.where(step > 0, equalized, _levels(tf.int32))
+
+
+def _invert_table(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
+    del image, argument
+    return 255 - _levels(tf.int32)
+
+
+def _posterize_table(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+    del image
+    shift = 8 - tf.cast(bits, tf.int32)
+    return tf.bitwise.left_shift(tf.bitwise.right_shift(_levels(tf.int32), shift), shift)
+
+
+def _solarize_table(image: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
+    del image
+    levels = _levels(tf.int32)
+    return tf.where(levels < tf.cast(threshold, tf.int32), levels, 255 - levels)
+
+
+def _solarize_add_table(image: tf.Tensor, addition: tf.Tensor) -> tf.Tensor:
+    del image
+    levels = _levels(tf.int32)
+    added = tf.clip_by_value(levels + tf.cast(addition, tf.int32), 0, 255)
+    return tf.where(levels < 128, added, levels)
+
+
+def _contrast_table(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    total = tf.cast(tf.reduce_sum(tf.cast(_luminance(image), tf.int32)), tf.int64)
+    count = tf.size(image, tf.int64) // 3
+    mean = (2 * total + count) // (2 * count)  # rounded half up
+    return tf.cast(_blend(tf.cast(mean, tf.float32), _levels(tf.float32), factor), tf.int32)
+
+
+def _brightness_table(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    del image
+    return tf.cast(_blend(tf.constant(0.0), _levels(tf.float32), factor), tf.int32)
+
+
+def _levels(dtype: tf.DType) -> tf.Tensor:
+    return tf.constant(np.arange(256)[np.newaxis], dtype)
+
+
+def _table_indices(image: tf.Tensor) -> tf.Tensor:
+    return tf.cast(image, tf.int32) + tf.constant([0, 256, 512])
+
+
+def _apply_table(image: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+    table = tf.cast(tf.broadcast_to(table, [3, 256]), tf.uint8)
+    return tf.gather(tf.reshape(table, [-1]), _table_indices(image))
+
+
+# Affine maps, float64 [6]: output pixel (x, y) shows input (a x + b y + c, d x + e y + f).
+
+
+def _rotate_map(height: tf.Tensor, width: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
+    cos, sin = tf.cos(degrees * (math.pi / 180)), tf.sin(degrees * (math.pi / 180))
+    x, y = width / 2, height / 2
+    return tf.stack([cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y])
+
+
+def _shear_x_map(height: tf.Tensor, width: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    del height, width
+    return tf.stack([1, slope, 0, 0, 1, 0])
+
+
+def _shear_y_map(height: tf.Tensor, width: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    del height, width
+    return tf.stack([1, 0, 0, slope, 1, 0])
+
+
+def _translate_x_map(height: tf.Tensor, width: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    del height, width
+    return tf.stack([1, 0, pixels, 0, 1, 0])
+
+
+def _translate_y_map(height: tf.Tensor, width: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    del height, width
+    return tf.stack([1, 0, 0, 0, 1, pixels])
+
+
+def _apply_map(image: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """Nearest neighbor at pixel centers, in the 16.16 fixed point of Image.transform."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    a, b, c, d, e, f = tf.unstack(matrix)
+    fixed = tf.stack([a, b, c + (a + b) / 2, d, e, f + (d + e) / 2]) * 65536
+    a, b, c, d, e, f = tf.unstack(tf.cast(tf.floor(fixed + 0.5), tf.int32))
+    x, y = tf.range(width), tf.range(height)[:, tf.newaxis]
+    column = tf.bitwise.right_shift(x * a + (y * b + c), 16)
+    row = tf.bitwise.right_shift(x * d + (y * e + f), 16)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    source = tf.where(inside, row * width + column, 0)
+    pixels = tf.gather(tf.reshape(image, [-1, 3]), source)
+    return tf.where(inside[..., tf.newaxis], pixels, tf.constant(FILL, tf.uint8))
+
+
+# Filters: what one level or one map for the whole image cannot say.
+
+
+def _color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    return _blend(_luminance(image)[..., tf.newaxis], tf.cast(image, tf.float32), factor)
+
+
+def _sharpness(rows: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Blends rows, uint8 [H, 3 W], with PIL's SMOOTH: 3 x 3 ones, 5 in the middle; borders stay."""
+    pixels = tf.cast(rows, tf.float32)
+    size = tf.shape(rows)
+    padded = tf.pad(pixels, [[1, 1], [3, 3]])
+    neighbors = [tf.slice(padded, [y, x], size) for y in (0, 1, 2) for x in (0, 3, 6)]
+    smooth = tf.floor((tf.add_n(neighbors) + 4 * pixels) / 13 + 0.5)
+    y, x = tf.range(size[0])[:, tf.newaxis], tf.range(size[1])
+    inside = (y >= 1) & (y < size[0] - 1) & (x >= 3) & (x < size[1] - 3)
+    return _blend(tf.where(inside, smooth, pixels), pixels, factor)
+
+
+def _rows(image: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(image, [tf.shape(image)[0], 3 * tf.shape(image)[1]])
+
+
+def _cutout(image: tf.Tensor, half_side: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
+    half_side = tf.cast(half_side, tf.int32)
+    y = tf.range(tf.shape(image)[0])[:, tf.newaxis, tf.newaxis] - center[0]
+    x = tf.range(tf.shape(image)[1])[:, tf.newaxis] - center[1]
+    inside = (y >= -half_side) & (y < half_side) & (x >= -half_side) & (x < half_side)
+    return tf.where(inside, tf.constant(FILL, tf.uint8), image)
+
+
+def _luminance(image: tf.Tensor) -> tf.Tensor:
+    """PIL's convert("L") as float32 [H, W]: every sum stays below 2**24, hence is exact."""
+    weighted = tf.cast(image, tf.float32) * tf.constant([19595.0, 38470.0, 7471.0])
+    return tf.floor((tf.reduce_sum(weighted, -1) + 32768.0) * 2.0**-16)
+
+
+def _blend(degenerate: tf.Tensor, pixels: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Image.blend: degenerate + factor * (pixels - degenerate), clipped and truncated to uint8."""
+    blended = degenerate + _rounded(factor * (pixels - degenerate))
+    return tf.cast(tf.clip_by_value(blended, 0.0, 255.0), tf.uint8)
+
+
+def _rounded(product: tf.Tensor) -> tf.Tensor:
+    """Keeps compilers from fusing product and sum, which rounds once where PIL rounds twice."""
+    return tf.minimum(product, product.dtype.max)
+
+
+_TABLES = {
+    "AutoContrast": _auto_contrast_table,
+    "Equalize": _equalize_table,
+    "Invert": _invert_table,
+    "Posterize": _posterize_table,
+    "Solarize": _solarize_table,
+    "SolarizeAdd": _solarize_add_table,
+    "Contrast": _contrast_table,
+    "Brightness": _brightness_table,
+}
+_MAPS = {
+    "Rotate": _rotate_map,
+    "ShearX": _shear_x_map,
+    "ShearY": _shear_y_map,
+    "TranslateX": _translate_x_map,
+    "TranslateY": _translate_y_map,
+}
+NAMES = (*_TABLES, *_MAPS, "Color", "Sharpness", "Cutout")
+_KINDS = (*[0] * len(_TABLES), *[1] * len(_MAPS), 2, 3, 4)
+WITHOUT_ARGUMENT = ("AutoContrast", "Equalize", "Invert")
+SIGNED = tuple(_MAPS)  # their argument has a sign, which RandAugment draws at random
+
+
+def apply(
+    image: tf.Tensor, operation: tf.Tensor, argument: tf.Tensor, center: tf.Tensor
+) -> tf.Tensor:
+    """Applies one operation, chosen at run time, and computes no other.
+
+    Args:
+      image: uint8 [H, W, 3].
+      operation: int32 scalar, its place in NAMES.
+      argument: float32 scalar, without effect on operations that have none.
+      center: int32 [2], row and column, for Cutout.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    rows = _rows(image)  # here rather than in its branch, where XLA would divide for every pixel
+
+    def table() -> tf.Tensor:
+        def branch(make: Callable[..., tf.Tensor]) -> tf.Tensor:
+            return tf.broadcast_to(make(image, argument), [3, 256])
+
+        branches = [functools.partial(branch, make) for make in _TABLES.values()]
+        return _apply_table(image, tf.switch_case(operation, branches))
+
+    def affine() -> tf.Tensor:
+        height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float64))
+        wide = tf.cast(argument, tf.float64)
+        branches = [functools.partial(make, height, width, wide) for make in _MAPS.values()]
+        return _apply_map(image, tf.switch_case(operation - len(_TABLES), branches))
+
+    def sharpness() -> tf.Tensor:
+        return tf.reshape(_sharpness(rows, argument), tf.shape(image))
+
+    color = functools.partial(_color, image, argument)
+    cutout = functools.partial(_cutout, image, argument, center)
+    kind = tf.gather(_KINDS, operation)
+    result = tf.switch_case(kind, [table, affine, color, sharpness, cutout])
+    return tf.ensure_shape(result, image.shape)
+
+
+def checked(images: tf.Tensor, rank: int) -> tf.Tensor:
+    """Returns images as a tensor; a ValueError unless uint8 of that static rank with 3 channels."""
+    images = tf.convert_to_tensor(images)
+    if images.dtype != tf.uint8 or images.shape.rank != rank or images.shape[-1] != 3:
+        shape = "[H, W, 3]" if rank == 3 else "[B, H, W, 3]"
+        raise ValueError(f"Need uint8 {shape}, not {images.dtype.name} {images.shape}.")
+    return images
+
+
+def _operation(name: str) -> Callable[..., tf.Tensor]:
+    number = NAMES.index(name)
+
+    def operation(
+        image: tf.Tensor, argument: float | tf.Tensor | None = None, center: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        image = checked(image, rank=3)
+        if argument is None and name not in WITHOUT_ARGUMENT:
+            raise ValueError(f"{name} needs an argument; see level_to_argument.")
+        argument = tf.cast(0 if argument is None else argument, tf.float32)
+        center = tf.shape(image)[:2] // 2 if center is None else tf.cast(center, tf.int32)
+        return apply(image, tf.constant(number), argument, center)
+
+    return operation
+
+
+# Name -> f(image, argument=None, center=None): uint8 [H, W, 3] to uint8 [H, W, 3]. The argument, a
+# number or a scalar tensor, is PIL's: degrees counterclockwise, bits kept, threshold, addition,
+# enhancement factor, slope, pixels the content moves left or up; Cutout's is half the side of its
+# square, which lies around the pixel `center`, int32 [2] (row, column), the middle of the image if
+# not given. AutoContrast, Equalize and Invert have none and ignore it.
+OPERATIONS: dict[str, Callable[..., tf.Tensor]] = {name: _operation(name) for name in NAMES}

@@ -1,0 +1,231 @@
+"""Decoding, cropping and resizing: from stored images to the uint8 squares models take.
+
+Sources: the public code of Noisy Student Training for the evaluation crop, the training crop and
+the small-image crop; Szegedy et al., "Going deeper with convolutions" (section 6) for the training
+crop; DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout"
+(arXiv 1708.04552).
+"""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from data import seeds as seeds_lib
+from data.operations import FILL
+
+INTERPOLATIONS = ("bicubic_tf1", "bicubic", "bilinear")
+_REFLECT = 4  # pixels of reflected border before the small-image crop, as published
+# The Inception crop as published. A rectangle also has to cover a tenth of the image, so that the
+# lowest hundredths of the range of areas are drawn again.
+_INCEPTION_CROP = {
+    "area_range": (0.08, 1.0),
+    "min_object_covered": 0.1,
+    "aspect_ratio_range": (3 / 4, 4 / 3),  # width / height
+    "max_attempts": 10,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class PreprocessSpec:
+    """How images become model input: stored beside a model, which is thus fed what it learned from.
+
+    Attributes:
+      image_size: side of the square images, in pixels.
+      small_image: images are taken as they are (see `fit_small`), not center cropped.
+      crop_padding: the center crop covers image_size / (image_size + crop_padding) of the shorter
+        side.
+      interpolation: "bicubic_tf1" is TF1's resize_bicubic (no half-pixel centers, no antialiasing),
+        which published checkpoints were trained and evaluated with; "bicubic" and "bilinear" have
+        both.
+    """
+
+    image_size: int
+    small_image: bool = False
+    crop_padding: int = 32
+    interpolation: str = "bicubic_tf1"
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1:
+            raise ValueError(f"image_size must be at least 1, not {self.image_size}.")
+        if self.crop_padding < 0:
+            raise ValueError(f"crop_padding must be at least 0, not {self.crop_padding}.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"Unknown interpolation {self.interpolation!r}; valid ones: "
+                f"{', '.join(INTERPOLATIONS)}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a JSON-ready dictionary."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PreprocessSpec":
+        """Reads what `to_dict` returned; a missing or unknown name is a ValueError."""
+        valid = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(values) - set(valid))
+        if unknown or "image_size" not in values:
+            raise ValueError(
+                f"Preprocessing needs image_size and knows {', '.join(valid)}; got "
+                f"{', '.join(sorted(values)) or 'nothing'}."
+            )
+        return cls(**values)
+
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes the bytes of an image file.
+
+    Args:
+      encoded: string scalar: JPEG, PNG, GIF (its first frame) or BMP (without a palette, which
+        TensorFlow ignores).
+
+    Returns:
+      RGB uint8 [H, W, 3], without the transparency if there is any.
+    """
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    return image
+
+
+def eval_image(image: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
+    """Preprocesses an image without randomness.
+
+    Args:
+      image: uint8 [H, W, 3].
+      spec: its crop is the central square of side int(size / (size + padding) * min(H, W)), resized
+        to size; small-image models take `fit_small` instead.
+
+    Returns:
+      uint8 [size, size, 3].
+    """
+    if spec.small_image:
+        return fit_small(image, spec.image_size)
+    ratio = spec.image_size / (spec.image_size + spec.crop_padding)
+    shorter = tf.cast(tf.reduce_min(tf.shape(image)[:2]), tf.float64)
+    side = tf.maximum(tf.cast(tf.constant(ratio, tf.float64) * shorter, tf.int32), 1)
+    return _resize(_center_crop(image, side), spec.image_size, spec.interpolation)
+
+
+def fit_small(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Makes an image the square a small-image model takes, touching no pixel if it can.
+
+    Args:
+      image: uint8 [H, W, 3].
+      size: side of the result. An image of that size stays as it is; one that fits inside is padded
+        evenly with zeros (28 to 32 by 2 on each side); a larger one is cropped to its central
+        square and, if that is still larger, resized (bicubic, antialiased).
+
+    Returns:
+      uint8 [size, size, 3].
+    """
+    image = tf.convert_to_tensor(image)
+    if image.shape == (size, size, 3):
+        return image
+    shape = tf.shape(image)
+    image = tf.cond(
+        tf.reduce_any(shape[:2] > size),
+        lambda: _center_crop(image, tf.reduce_min(shape[:2])),
+        lambda: image,
+    )
+    image = tf.cond(
+        tf.shape(image)[0] > size,
+        lambda: _resize(image, size, "bicubic"),
+        lambda: image,
+    )
+    missing = size - tf.shape(image)[:2]
+    before = missing // 2
+    padding = tf.concat([tf.stack([before, missing - before], 1), [[0, 0]]], 0)
+    return tf.ensure_shape(tf.pad(image, padding), [size, size, 3])
+
+
+def inception_crop(image: tf.Tensor, seed: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
+    """Crops a random rectangle and resizes it.
+
+    Args:
+      image: uint8 [H, W, 3].
+      seed: int32 [2].
+      spec: the size, the interpolation, and the center crop taken instead if ten rectangles drawn
+        (8 to 100% of the area, width / height 3/4 to 4/3) all stick out of the image.
+
+    Returns:
+      uint8 [size, size, 3].
+    """
+    shape = tf.shape(image)
+    begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        seed=seed,
+        **_INCEPTION_CROP,
+    )
+    # The op returns the whole image if no rectangle fits.
+    return tf.cond(
+        tf.reduce_all(size[:2] == shape[:2]),
+        lambda: eval_image(image, spec),
+        lambda: _resize(
+            tf.slice(image, begin, [size[0], size[1], 3]), spec.image_size, spec.interpolation
+        ),
+    )
+
+
+def flip(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    """Mirrors each image, uint8 [B, H, W, 3], with probability 1/2; seeds are int32 [B, 2]."""
+    mirrored = seeds_lib.uniform(seeds, 1) < 0.5
+    return tf.where(mirrored[:, tf.newaxis, tf.newaxis], tf.reverse(images, [2]), images)
+
+
+def small_crop(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    """Shifts each image by up to four pixels each way, reflecting its border.
+
+    Args:
+      images: uint8 [B, S, S, 3], S at least 5.
+      seeds: int32 [B, 2].
+
+    Returns:
+      uint8 [B, S, S, 3]: a random crop of each image after reflect padding by 4.
+    """
+    height, width = images.shape[1:3]
+    border = [_REFLECT, _REFLECT]
+    padded = tf.pad(images, [[0, 0], border, border, [0, 0]], "REFLECT")
+    offsets = seeds_lib.uniform_int(seeds_lib.uniform(seeds, 2), 2 * _REFLECT + 1)
+    rows = offsets[:, :1] + tf.range(height)
+    columns = offsets[:, 1:] + tf.range(width)
+    pixels = rows[:, :, tf.newaxis] * (width + 2 * _REFLECT) + columns[:, tf.newaxis]
+    flat = tf.reshape(padded, [-1, (height + 2 * _REFLECT) * (width + 2 * _REFLECT), 3])
+    return tf.ensure_shape(tf.gather(flat, pixels, batch_dims=1), images.shape)
+
+
+def cutout(images: tf.Tensor, seeds: tf.Tensor, side: int) -> tf.Tensor:
+    """Fills a square of each image with gray.
+
+    Args:
+      images: uint8 [B, H, W, 3].
+      seeds: int32 [B, 2].
+      side: of the square in pixels. Its center is any pixel of the image, so that it may stick out.
+
+    Returns:
+      uint8 [B, H, W, 3].
+    """
+    shape = tf.shape(images)
+    centers = seeds_lib.uniform_int(seeds_lib.uniform(seeds, 2), shape[1:3])
+    rows = tf.range(shape[1]) - centers[:, :1]
+    columns = tf.range(shape[2]) - centers[:, 1:]
+    inside = [(offset >= -(side // 2)) & (offset < side - side // 2) for offset in (rows, columns)]
+    square = inside[0][:, :, tf.newaxis, tf.newaxis] & inside[1][:, tf.newaxis, :, tf.newaxis]
+    return tf.where(square, tf.constant(FILL, tf.uint8), images)
+
+
+def _center_crop(image: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
+    top, left = tf.unstack((tf.shape(image)[:2] - side + 1) // 2)
+    return tf.slice(image, [top, left, 0], [side, side, 3])
+
+
+def _resize(image: tf.Tensor, size: int, interpolation: str) -> tf.Tensor:
+    if interpolation == "bicubic_tf1":
+        # The op behind tf.compat.v1.image.resize_bicubic, without its deprecation notice.
+        resized = tf.raw_ops.ResizeBicubic(images=image[tf.newaxis], size=[size, size])[0]
+    else:
+        # Rounded rather than truncated, as the libraries that resize this way do.
+        resized = tf.image.resize(image, [size, size], interpolation, antialias=True)
+        resized = tf.round(resized)
+    return tf.cast(tf.clip_by_value(resized, 0.0, 255.0), tf.uint8)

@@ -1,0 +1,140 @@
+"""Stratified splits, drawn once from a seed and stored."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from data.examples import Examples
+
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The four sets of images of an experiment.
+
+    Attributes:
+        labeled: what the teacher learns from.
+        validation: held out of the labeled pool.
+        unlabeled: what the teacher labels; may be empty. True labels, where known, are only for
+            measuring pseudo labels.
+        test: for the final evaluation.
+        class_names: the name of every class, in the order of the labels.
+        info: "counts" (per split), "skipped" (files left out), "warnings" (sentences),
+            "unlabeled_labels_known".
+    """
+
+    labeled: Examples
+    validation: Examples
+    unlabeled: Examples
+    test: Examples
+    class_names: tuple[str, ...]
+    info: dict
+
+
+def stratified(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws `count` positions whose class frequencies follow those of `labels`.
+
+    Each class gets its share rounded down or up (largest remainders; equal ones at random), but at
+    least one while `count` reaches for all classes.
+
+    Args:
+        labels: int [N], each at least 0.
+        count: how many to draw, 0..N.
+        rng: the source of randomness.
+
+    Returns:
+        int64 [count], ascending.
+
+    Raises:
+        ValueError: if `count` is not in 0..N.
+    """
+    if not 0 <= count <= len(labels):
+        raise ValueError(f"Cannot draw {count} of {len(labels)} images.")
+    sizes = np.unique(labels, return_counts=True)[1]
+    quotas = _quotas(sizes, count, rng)
+    order = rng.permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.sort(by_class[rank < np.repeat(quotas, sizes)])
+
+
+def _quotas(sizes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """How many to draw of each class; int64, sums to `count`, never above `sizes`."""
+    shares = count * sizes / max(sizes.sum(), 1)
+    quotas = np.floor(shares).astype(np.int64)
+    if count >= len(sizes):
+        quotas = np.maximum(quotas, 1)
+    ties = rng.permutation(len(sizes))
+    while quotas.sum() != count:
+        step = 1 if quotas.sum() < count else -1
+        # The class that lags (leads) its share the most; a lone example is never taken back.
+        gap = step * (shares - quotas)
+        gap[(quotas == sizes) if step > 0 else (quotas <= 1)] = -np.inf
+        quotas[ties[np.argmax(gap[ties])]] += step
+    return quotas
+
+
+def draw_or_load(
+    path: str | os.PathLike | None,
+    request: Mapping[str, object],
+    draw: Callable[[], dict[str, list[str]]],
+) -> dict[str, list[str]]:
+    """Returns the stored splits of `request`, or draws and stores them.
+
+    Args:
+        path: the JSON file; None: draw and store nothing.
+        request: the arguments that decide the splits, JSON values only.
+        draw: called without arguments; returns split name -> ids.
+
+    Returns:
+        Split name -> ids.
+
+    Raises:
+        ValueError: if the file holds the splits of another request (showing the difference), or is
+            damaged.
+    """
+    if path is None:
+        return draw()
+    path = pathlib.Path(path)
+    if path.exists():
+        return _stored(path, request)
+    ids = draw()
+    content = {"format": _FORMAT, "request": dict(request), "hash": _hash(ids), "ids": ids}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    partial.write_text(json.dumps(content, indent=0))
+    os.replace(partial, path)
+    return ids
+
+
+def _stored(path: pathlib.Path, request: Mapping[str, object]) -> dict[str, list[str]]:
+    """Reads and checks a file of splits."""
+    try:
+        content = json.loads(path.read_text())
+        stored, ids, digest = content["request"], content["ids"], content["hash"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a file of stored splits: {error!r}.") from error
+    differences = [
+        f"{key}: stored {stored.get(key)!r}, requested {request.get(key)!r}"
+        for key in sorted({*stored, *request})
+        if stored.get(key) != request.get(key)
+    ]
+    if differences:
+        raise ValueError(
+            f"{path} holds the splits of another request ({'; '.join(differences)}). "
+            "Splits are drawn once: ask for the stored ones, or name another file."
+        )
+    if _hash(ids) != digest:
+        raise ValueError(f"{path} was altered: its ids do not match its hash.")
+    return ids
+
+
+def _hash(ids: Mapping[str, list[str]]) -> str:
+    """A hash (32 hex digits) of the names and ids of all splits."""
+    return hashlib.blake2b(json.dumps(ids, sort_keys=True).encode(), digest_size=16).hexdigest()

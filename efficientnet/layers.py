@@ -1,0 +1,289 @@
+"""The layers of EfficientNet: normalisation of pixels, swish, batch normalisation, MBConv."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from efficientnet import cpu_ops
+from efficientnet.noise import PACKAGE, StochasticDepth
+
+BATCH_NORM_EPSILON = 1e-3  # published code
+
+
+def _on_cpu() -> bool:
+    """Returns whether this process has no accelerator; theirs compile the plain operations well."""
+    return not (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+def swish(inputs: tf.Tensor) -> tf.Tensor:
+    """Returns x * sigmoid(x), elementwise; the gradient keeps only x."""
+    return cpu_ops.swish(inputs) if _on_cpu() else tf.nn.silu(inputs)
+
+
+ACTIVATIONS = {"swish": swish, "relu6": keras.activations.relu6}
+
+
+def conv(filters: int, kernel_size: int = 1, strides: int = 1, *, use_bias: bool = False, **kwargs):
+    """Returns a "same" convolution, initialised with std sqrt(2 / (k * k * filters))."""
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides,
+        padding="same",
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        **kwargs,
+    )
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class DepthwiseConv(keras.layers.DepthwiseConv2D):
+    """A "same" depthwise convolution without bias, initialised with std sqrt(2 / (k * k)).
+
+    Args:
+        kernel_size: side of the kernel.
+        strides: of both directions.
+    """
+
+    def __init__(self, kernel_size: int, strides: int, **kwargs):
+        super().__init__(
+            kernel_size,
+            strides,
+            padding="same",
+            use_bias=False,
+            depthwise_initializer=keras.initializers.VarianceScaling(
+                2.0, "fan_out", "untruncated_normal"
+            ),
+            **kwargs,
+        )
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        if self.kernel_size == (5, 5) and _on_cpu():
+            kernel = tf.convert_to_tensor(self.kernel)
+            return cpu_ops.depthwise_conv_5x5(inputs, kernel, self.strides[0])
+        return super().call(inputs)
+
+    def get_config(self) -> dict:
+        config = keras.layers.Layer.get_config(self)
+        return {**config, "kernel_size": self.kernel_size[0], "strides": self.strides[0]}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Normalize(keras.layers.Layer):
+    """Pixels 0..255 of any real dtype, [B, H, W, 3] -> float32 (x - mean) / std.
+
+    Args:
+        mean: per channel, in units of 0..255.
+        std: per channel, in units of 0..255.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.built = True
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return (tf.cast(inputs, tf.float32) - self.mean) / self.std
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "mean": self.mean, "std": self.std}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation over [B, H, W] by TensorFlow's fused kernel, statistics in float32.
+
+    The moving variance follows the population variance of the batch, as the published TPU batch
+    norm does: the fused kernel's Bessel correction n / (n - 1) is undone. A frozen layer
+    (`trainable=False`) is in inference mode. Under tf.distribute every replica has moving
+    statistics of its own; reading them outside the replicas (saving) gives the mean.
+
+    Args:
+        momentum: of the moving statistics, `new = momentum * old + (1 - momentum) * batch`.
+    """
+
+    def __init__(self, momentum: float = 0.99, **kwargs):
+        super().__init__(**kwargs)
+        self.momentum = momentum
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(shape, "ones", name="gamma", autocast=False)
+        self.beta = self.add_weight(shape, "zeros", name="beta", autocast=False)
+        self.moving_mean = _statistic("zeros", shape, "moving_mean")
+        self.moving_variance = _statistic("ones", shape, "moving_variance")
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        use_batch = bool(training and self.trainable)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.convert_to_tensor(self.gamma),
+            offset=tf.convert_to_tensor(self.beta),
+            mean=[] if use_batch else tf.convert_to_tensor(self.moving_mean),
+            variance=[] if use_batch else tf.convert_to_tensor(self.moving_variance),
+            epsilon=BATCH_NORM_EPSILON,
+            is_training=use_batch,
+        )
+        if use_batch:
+            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+            self._move(self.moving_mean, mean)
+            self._move(self.moving_variance, variance * ((count - 1) / count))
+        return outputs
+
+    def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
+        average.assign(average * self.momentum + value * (1 - self.momentum))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "momentum": self.momentum}
+
+
+def _statistic(initializer: str, shape: tuple[int], name: str) -> keras.Variable:
+    return keras.Variable(
+        initializer,
+        shape,
+        "float32",
+        trainable=False,
+        autocast=False,
+        aggregation="mean",
+        synchronization="on_read",
+        name=name,
+    )
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class SqueezeExcite(keras.layers.Layer):
+    """Scales the channels of [B, H, W, C] by a gate computed from their means (Hu et al. 2018).
+
+    Args:
+        filters: width of the bottleneck.
+    """
+
+    def __init__(self, filters: int, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, input_shape):
+        common = {"dtype": self.dtype_policy, "trainable": self.trainable, "use_bias": True}
+        self.reduce = conv(self.filters, name="reduce", **common)
+        self.expand = conv(input_shape[-1], name="expand", **common)
+        self.reduce.build((None, 1, 1, input_shape[-1]))
+        self.expand.build((None, 1, 1, self.filters))
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        parts = (self.reduce.kernel, self.reduce.bias, self.expand.kernel, self.expand.bias)
+        weights = [tf.convert_to_tensor(part) for part in parts]
+        if _on_cpu():
+            return cpu_ops.squeeze_excite(inputs, _gate, weights)
+        means = tf.reduce_mean(inputs, axis=[1, 2], keepdims=True)
+        return inputs * _gate(means, *weights)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "filters": self.filters}
+
+
+def _gate(means, reduce_kernel, reduce_bias, expand_kernel, expand_bias) -> tf.Tensor:
+    reduced = tf.nn.silu(tf.nn.conv2d(means, reduce_kernel, 1, "SAME") + reduce_bias)
+    return tf.sigmoid(tf.nn.conv2d(reduced, expand_kernel, 1, "SAME") + expand_bias)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class MBConv(keras.layers.Layer):
+    """Inverted residual block: expand, depthwise, squeeze-and-excite, project (, drop, add).
+
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), filters]. The input is added where it
+    has the output's shape, and only there the branch is dropped.
+
+    Args:
+        filters: output filters.
+        kernel_size: of the depthwise convolution.
+        stride: of the depthwise convolution.
+        expansion: filters of the depthwise convolution per input filter; with 1 nothing expands.
+        squeeze_filters: width of the squeeze-and-excitation bottleneck; 0: none.
+        drop_rate: of stochastic depth.
+        activation: a name in `ACTIVATIONS`.
+        batch_norm_momentum: of the moving statistics.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        *,
+        kernel_size: int,
+        stride: int,
+        expansion: int,
+        squeeze_filters: int,
+        drop_rate: float,
+        activation: str = "swish",
+        batch_norm_momentum: float = 0.99,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.expansion = expansion
+        self.squeeze_filters = squeeze_filters
+        self.drop_rate = drop_rate
+        self.activation = activation
+        self.batch_norm_momentum = batch_norm_momentum
+
+    def build(self, input_shape):
+        self.has_skip = self.stride == 1 and input_shape[-1] == self.filters
+        inner = input_shape[-1] * self.expansion
+        expanded = (*input_shape[:-1], inner)
+        if self.expansion != 1:
+            self.expand_conv = self._part(conv, input_shape, "expand_conv", inner)
+            self.expand_bn = self._batch_norm(inner, "expand_bn")
+        self.depthwise_conv = self._part(
+            DepthwiseConv, expanded, "depthwise_conv", self.kernel_size, self.stride
+        )
+        self.depthwise_bn = self._batch_norm(inner, "depthwise_bn")
+        if self.squeeze_filters:
+            self.se = self._part(SqueezeExcite, expanded, "se", self.squeeze_filters)
+        self.project_conv = self._part(conv, expanded, "project_conv", self.filters)
+        self.project_bn = self._batch_norm(self.filters, "project_bn")
+        if self.has_skip:  # the noise's masks depend on the layer's name
+            self.drop = self._part(
+                StochasticDepth, input_shape, f"{self.name}_drop", self.drop_rate
+            )
+
+    def _part(self, layer, input_shape, name: str, *args) -> keras.layers.Layer:
+        part = layer(*args, name=name, dtype=self.dtype_policy, trainable=self.trainable)
+        part.build(input_shape)
+        return part
+
+    def _batch_norm(self, filters: int, name: str) -> BatchNorm:
+        return self._part(BatchNorm, (None, None, None, filters), name, self.batch_norm_momentum)
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        activate = ACTIVATIONS[self.activation]
+        x = inputs
+        if self.expansion != 1:
+            x = activate(self.expand_bn(self.expand_conv(x), training=training))
+        x = activate(self.depthwise_bn(self.depthwise_conv(x), training=training))
+        if self.squeeze_filters:
+            x = self.se(x)
+        x = self.project_bn(self.project_conv(x), training=training)
+        return inputs + self.drop(x, training=training) if self.has_skip else x
+
+    def compute_output_shape(self, input_shape):
+        batch, *sides, _ = input_shape
+        sides = [None if side is None else -(-side // self.stride) for side in sides]
+        return (batch, *sides, self.filters)
+
+    def get_config(self) -> dict:
+        names = ("filters", "kernel_size", "stride", "expansion", "squeeze_filters", "drop_rate")
+        names += ("activation", "batch_norm_momentum")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,0 +1,153 @@
+"""Builds an EfficientNet as a functional Keras model."""
+
+from collections.abc import Sequence
+
+import keras
+
+from efficientnet import config as config_lib
+from efficientnet import layers, noise
+
+# Channel mean and standard deviation in units of 0..255.
+NORMALIZATIONS = {
+    "imagenet": (  # published code
+        (0.485 * 255, 0.456 * 255, 0.406 * 255),
+        (0.229 * 255, 0.224 * 255, 0.225 * 255),
+    ),
+    "svhn": (  # the published SVHN experiment
+        (0.4377 * 255, 0.4438 * 255, 0.4728 * 255),
+        (0.1980 * 255, 0.2010 * 255, 0.1970 * 255),
+    ),
+    "lite": ((127.0,) * 3, (128.0,) * 3),  # published code of the Lite family
+    "none": ((0.0,) * 3, (1.0,) * 3),
+}
+BATCH_NORM_REPLICAS = ("none",)
+Normalization = str | tuple[Sequence[float], Sequence[float]]
+
+
+def build_model(
+    name: str,
+    num_classes: int = 1000,
+    image_size: int | None = None,
+    small_image: bool = False,
+    dropout_rate: float | None = None,
+    stochastic_depth_rate: float = 0.2,
+    width: float | None = None,
+    depth: float | None = None,
+    strides: Sequence[int] | None = None,
+    batch_norm_momentum: float = 0.99,
+    batch_norm_replicas: str = "none",
+    normalization: Normalization = "imagenet",
+) -> keras.Model:
+    """Builds a randomly initialised EfficientNet.
+
+    The model maps RGB images [B, H, W, 3], values 0..255 of any real dtype (uint8 too), to float32
+    logits [B, num_classes]; it normalises the pixels itself. Under the mixed_bfloat16 policy
+    activations are bfloat16, variables, batch statistics and logits float32.
+
+    Args:
+        name: a name in `CONFIGS`, e.g. "efficientnet-b0".
+        num_classes: number of logits, >= 1.
+        image_size: fixed side of the images in pixels; None: any height and width.
+        small_image: without `strides`, those for 32x32 images (1 in stages 2 and 3).
+        dropout_rate: before the classifier, 0 <= rate < 1; None: the table's.
+        stochastic_depth_rate: drop rate that block i of N reaches as i / N of it, 0 <= rate < 1.
+        width: instead of the table's width coefficient, > 0.
+        depth: instead of the table's depth coefficient, > 0.
+        strides: the 7 stages' strides, or 8 numbers of which the first is the stem's, each 1 or 2.
+        batch_norm_momentum: of the moving statistics, 0 <= momentum < 1.
+        batch_norm_replicas: whose examples the batch statistics are of; "none": the replica's own.
+        normalization: "imagenet" (the published constants; Lite models have their own), "svhn",
+            "lite", "none", or a pair (mean, std) of three numbers each in units of 0..255.
+
+    Returns:
+        A functional model whose blocks are layers called blocks_0, blocks_1, ...
+
+    Raises:
+        ValueError: an argument is not as above; the message names it and what is valid.
+    """
+    config = config_lib.get_config(name)
+    _check(num_classes, image_size, stochastic_depth_rate, batch_norm_momentum, batch_norm_replicas)
+    dropout_rate = config.dropout_rate if dropout_rate is None else dropout_rate
+    _check_rate("dropout_rate", dropout_rate)
+    mean, std = _normalization(normalization, config.lite)
+    architecture = config_lib.scale(
+        config,
+        width=width,
+        depth=depth,
+        strides=strides,
+        small_image=small_image,
+        stochastic_depth_rate=stochastic_depth_rate,
+    )
+    activation = "relu6" if config.lite else "swish"
+
+    def norm_act(x, part: str):
+        x = layers.BatchNorm(batch_norm_momentum, name=f"{part}_bn")(x)
+        return keras.layers.Activation(layers.ACTIVATIONS[activation], name=f"{part}_activation")(x)
+
+    images = keras.Input((image_size, image_size, 3), name="images")
+    x = layers.Normalize(mean, std, name="normalize")(images)
+    x = layers.conv(architecture.stem_filters, 3, architecture.stem_stride, name="stem_conv")(x)
+    x = norm_act(x, "stem")
+    for index, block in enumerate(architecture.blocks):
+        x = layers.MBConv(
+            block.output_filters,
+            kernel_size=block.kernel_size,
+            stride=block.stride,
+            expansion=block.expansion,
+            squeeze_filters=block.squeeze_filters,
+            drop_rate=block.drop_rate,
+            activation=activation,
+            batch_norm_momentum=batch_norm_momentum,
+            name=f"blocks_{index}",
+        )(x)
+    x = norm_act(layers.conv(architecture.head_filters, name="head_conv")(x), "head")
+    x = keras.layers.GlobalAveragePooling2D(name="head_pool", dtype="float32")(x)
+    x = noise.Dropout(dropout_rate, name="head_dropout", dtype="float32")(x)
+    logits = keras.layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform"),
+        name="head_dense",
+        dtype="float32",
+    )(x)
+    return keras.Model(images, logits, name=name)
+
+
+def is_decayed(variable: keras.Variable) -> bool:
+    """Returns whether weight decay applies: not to batch normalisation's gamma and beta."""
+    return variable.name not in ("gamma", "beta")
+
+
+def _check_rate(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}.")
+
+
+def _check(num_classes, image_size, stochastic_depth_rate, momentum, replicas) -> None:
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes!r}.")
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"image_size must be None or at least 1 pixel, got {image_size!r}.")
+    _check_rate("stochastic_depth_rate", stochastic_depth_rate)
+    _check_rate("batch_norm_momentum", momentum)
+    if replicas not in BATCH_NORM_REPLICAS:
+        raise ValueError(
+            f"batch_norm_replicas must be one of: {', '.join(BATCH_NORM_REPLICAS)}; "
+            f"got {replicas!r}."
+        )
+
+
+def _normalization(value: Normalization, lite: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if isinstance(value, str):
+        if value not in NORMALIZATIONS:
+            raise ValueError(
+                f"normalization must be one of {', '.join(NORMALIZATIONS)} or a pair (mean, std), "
+                f"got {value!r}."
+            )
+        return NORMALIZATIONS["lite" if lite and value == "imagenet" else value]
+    mean, std = (tuple(float(number) for number in numbers) for numbers in value)
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ValueError(
+            "normalization must be a pair (mean, std) of three numbers each, std above 0, "
+            f"got {value!r}."
+        )
+    return mean, std

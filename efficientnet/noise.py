@@ -1,0 +1,134 @@
+"""Model noise: stochastic depth and dropout, reproducible on any number of replicas.
+
+Inside a `noise_scope` the masks are a pure function of (seed, layer name, position of the example
+in the global batch): stateless Philox numbers are drawn for the whole global batch and every
+replica takes its own rows. A run can so be resumed, or spread over another number of devices, with
+the same noise. Outside a scope (plain `model.fit`) masks come from TensorFlow's global generator,
+which under op determinism asks for `tf.random.set_seed`.
+"""
+
+import contextlib
+import dataclasses
+import threading
+import zlib
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+PACKAGE = "efficientnet"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scope:
+    key: tf.Tensor
+    positions: tf.Tensor | None
+    global_batch: int | tf.Tensor | None
+
+
+_active = threading.local()  # tf.distribute traces every replica in a thread of its own
+
+
+@contextlib.contextmanager
+def noise_scope(
+    seed: tf.Tensor,
+    positions: tf.Tensor | None = None,
+    global_batch: int | tf.Tensor | None = None,
+) -> Iterator[None]:
+    """Makes the noise of the models called inside a function of `seed`.
+
+    Enter it inside the traced step (in the replica's function, under tf.distribute): the scope
+    belongs to the thread that entered it.
+
+    Args:
+        seed: int32 [2], for example (seed of the run, step).
+        positions: int32 [B], the rows of this replica's examples in the global batch.
+        global_batch: number of examples in the global batch, on all replicas together. Give both
+            `positions` and `global_batch`, or neither: rows 0..B-1 of a global batch of B.
+
+    Raises:
+        ValueError: only one of `positions` and `global_batch` is given.
+    """
+    if (positions is None) != (global_batch is None):
+        raise ValueError("noise_scope needs both positions and global_batch, or neither.")
+    previous = getattr(_active, "scope", None)
+    _active.scope = _Scope(_stateless_bits([], seed), positions, global_batch)
+    try:
+        yield
+    finally:
+        _active.scope = previous
+
+
+def _random_bits(name: str, batch: tf.Tensor, features: tuple[int, ...]) -> tf.Tensor:
+    """Returns int32 [batch, *features], uniform over all 2**32 values, for the layer called `name`.
+
+    Integers, because stateless float numbers are not the same with and without XLA.
+    """
+    scope = getattr(_active, "scope", None)
+    if scope is None:
+        return tf.random.uniform([batch, *features], tf.int32.min, tf.int32.max, tf.int32)
+    layer_key = tf.constant(zlib.crc32(name.encode()) - 2**31, tf.int32)
+    rows = batch if scope.global_batch is None else scope.global_batch
+    bits = _stateless_bits([rows, *features], tf.stack([scope.key, layer_key]))
+    return bits if scope.positions is None else tf.gather(bits, scope.positions)
+
+
+def _stateless_bits(shape: list, seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform(
+        shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox"
+    )
+
+
+class _Noise(keras.layers.Layer):
+    """Zeroes random parts of its input and divides what it keeps by the probability of keeping it.
+
+    Active with `training=True` only, and not in a frozen layer (`trainable=False`), which is in
+    inference mode like a frozen batch normalisation.
+
+    Args:
+        rate: probability of dropping, 0 <= rate < 1.
+
+    Raises:
+        ValueError: `rate` is out of range.
+    """
+
+    def __init__(self, rate: float, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"{type(self).__name__} needs 0 <= rate < 1, got {rate!r}.")
+        self.rate = rate
+        self.built = True
+
+    def mask_features(self, inputs: tf.Tensor) -> tuple[int, ...]:
+        """Returns the mask's shape after the batch dimension."""
+        raise NotImplementedError
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns `inputs` [B, ...] with the noise on it; same shape and dtype."""
+        if not (training and self.trainable) or self.rate == 0:
+            return inputs
+        bits = _random_bits(self.name, tf.shape(inputs)[0], self.mask_features(inputs))
+        kept = tf.cast(bits >= int(self.rate * 2**32) - 2**31, inputs.dtype)
+        return inputs * (kept / (1 - self.rate))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "rate": self.rate}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class StochasticDepth(_Noise):
+    """Drops the whole residual branch of an example (Huang et al. 2016)."""
+
+    def mask_features(self, inputs: tf.Tensor) -> tuple[int, ...]:
+        return (1,) * (len(inputs.shape) - 1)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Dropout(_Noise):
+    """Drops single activations (Srivastava et al. 2014)."""
+
+    def mask_features(self, inputs: tf.Tensor) -> tuple[int, ...]:
+        return tuple(inputs.shape[1:])

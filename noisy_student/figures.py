@@ -1,0 +1,217 @@
+"""The report's charts, each as an SVG element to stand inside an HTML page.
+
+Text stays text in the page's own font, so that a chart is sharp at any size, can be searched, and
+is small. A chart is made for one column of the page, about 300 CSS pixels wide.
+"""
+
+import io
+import re
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+INK, MUTED, RULE = "#1d2126", "#646b74", "#dfe2e6"
+GREY, BLUE, RED = "#b9bec6", "#1b5faa", "#b3261e"
+_TEACHER = "#7d848e"
+_STUDENTS = ((0x8A, 0xBB, 0xE8), (0x0D, 0x48, 0x8C))  # first and last, red green blue
+_CONTROLS = ("#c77324", "#8a4f16", "#e0a458")
+
+_STYLE = {
+    "font.size": 10,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "text.parse_math": False,  # a class name may hold a dollar sign
+    "svg.fonttype": "none",
+    "svg.hashsalt": "noisy_student",
+}
+_styled = matplotlib.rc_context(_STYLE)
+
+
+def colors(models: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Model name -> color: grey teacher, students from light to dark blue, brown controls."""
+    students = [model["name"] for model in models if model["role"] not in ("teacher", "control")]
+    controls = [model["name"] for model in models if model["role"] == "control"]
+    chosen = {model["name"]: _TEACHER for model in models}
+    for position, name in enumerate(students):
+        share = position / (len(students) - 1) if len(students) > 1 else 1.0
+        mixed = (round(a + share * (b - a)) for a, b in zip(*_STUDENTS, strict=True))
+        chosen[name] = "#" + "".join(f"{value:02x}" for value in mixed)
+    for position, name in enumerate(controls):
+        chosen[name] = _CONTROLS[position % len(_CONTROLS)]
+    return chosen
+
+
+@_styled
+def accuracy(models: Sequence[Mapping[str, Any]]) -> str:
+    """Top-1 of every evaluated model with its 95% interval, and the validation accuracy."""
+    models = [model for model in models if model["top1"] is not None]
+    palette = colors(models)
+    axes = _axes(height=3.0, width=max(4.8, 0.8 * len(models)))
+    tested = [model for model in models if model["role"] != "control"]
+    points = [model["top1"] for model in tested]
+    axes.plot(range(len(tested)), points, color=RULE, zorder=1)
+    for x, model in enumerate(models):
+        low, high = model["top1_interval"]
+        color = palette[model["name"]]
+        axes.plot([x, x], [low, high], color=color, linewidth=2.4)
+        axes.plot(x, model["top1"], "o", color=color, markersize=8)
+        axes.annotate(
+            f"{model['top1']:.1f}", (x, model["top1"]), (9, 0), textcoords="offset points",
+            va="center", color=INK, weight="bold",
+        )  # fmt: skip
+        if model["validation_top1"] is not None:
+            axes.plot(
+                x - 0.14, model["validation_top1"], "o", color=color, markersize=5,
+                markerfacecolor="white",
+            )  # fmt: skip
+    axes.set_xticks(range(len(models)), [textwrap.fill(m["label"], 12) for m in models])
+    axes.set_xlim(-0.5, len(models) - 0.3)
+    axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return _svg(axes)
+
+
+@_styled
+def training_curve(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    palette: Mapping[str, str],
+    images_per_step: Mapping[str, int],
+    key: str,
+) -> str:
+    """A logged quantity against the images seen, for every model that logged it."""
+    axes = _axes(height=2.6)
+    for name, history in histories.items():
+        rows = [row for row in history if row.get(key) is not None]
+        images = [row["step"] * images_per_step[name] / 1000 for row in rows]
+        axes.plot(images, [row[key] for row in rows], color=palette[name])
+    axes.set_xlabel("thousand images seen")
+    axes.set_xlim(left=0)
+    if key == "validation_top1":
+        axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
+    else:
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    return _svg(axes)
+
+
+@_styled
+def confidence_histogram(selection: Mapping[str, Any]) -> str:
+    """How sure the teacher is: all its labels, and those kept."""
+    histogram = selection["confidence_histogram"]
+    edges = histogram["edges"]
+    total = max(1, sum(histogram["all"]))
+    axes = _axes(height=2.5, width=3.5)
+    for counts, color in ((histogram["all"], GREY), (histogram["kept"], BLUE)):
+        axes.bar(
+            edges[:-1], [100 * count / total for count in counts],
+            width=[0.86 * (high - low) for low, high in pairwise(edges)],
+            align="edge", color=color,
+        )  # fmt: skip
+    axes.set_xlabel("the teacher's confidence")
+    axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    return _svg(axes)
+
+
+@_styled
+def reliability(selection: Mapping[str, Any]) -> str:
+    """Accuracy of the pseudo labels against their confidence; the diagonal is honest confidence."""
+    bins = [b for b in selection["reliability"] if b["count"] and b["accuracy"] is not None]
+    largest = max((b["count"] for b in bins), default=1)
+    axes = _axes(height=2.5, width=3.5)
+    axes.plot([0, 1], [0, 100], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+    confidences = [b["confidence"] for b in bins]
+    accuracies = [100 * b["accuracy"] for b in bins]
+    axes.plot(confidences, accuracies, color=BLUE, linewidth=1.2, alpha=0.6)
+    axes.scatter(
+        confidences, accuracies, s=[14 + 90 * b["count"] / largest for b in bins],
+        color=BLUE, zorder=3, linewidths=0,
+    )  # fmt: skip
+    axes.set(xlabel="confidence (dots grow with images)", xlim=(0, 1.04), ylim=(0, 106))
+    axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
+    return _svg(axes)
+
+
+@_styled
+def class_balance(selection: Mapping[str, Any]) -> str:
+    """Images per class before and after the selection; many classes are sorted by size."""
+    classes = selection["per_class"]
+    names, before, after = classes["names"], classes["before"], classes["after"]
+    few = len(names) <= 12
+    if not few:
+        order = sorted(range(len(names)), key=lambda i: -before[i])
+        before, after = [before[i] for i in order], [after[i] for i in order]
+    axes = _axes(height=2.5, width=3.5)
+    positions = range(len(names))
+    if few:
+        axes.bar([x - 0.2 for x in positions], before, width=0.38, color=GREY)
+        axes.bar([x + 0.2 for x in positions], after, width=0.38, color=BLUE)
+        crowded = max(map(len, names)) * len(names) > 40
+        axes.set_xticks(positions, names, rotation=90 if crowded else 0)
+        axes.tick_params("x", length=0)
+    else:
+        axes.fill_between(positions, before, step="mid", color=GREY, linewidth=0)
+        axes.step(positions, after, where="mid", color=BLUE)
+        axes.set_xlabel(f"the {len(names)} classes, most frequent first")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    return _svg(axes)
+
+
+@_styled
+def fgsm(sweeps: Mapping[str, Mapping[str, Any]], palette: Mapping[str, str]) -> str:
+    """Top-1 against the size of one adversarial step."""
+    axes = _axes(height=3.4)
+    sizes = sorted({epsilon for sweep in sweeps.values() for epsilon in sweep["epsilons"]})
+    for name, sweep in sweeps.items():
+        axes.plot(sweep["epsilons"], sweep["top1"], "o-", color=palette[name], markersize=4.5)
+    axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    axes.set_xlabel("size of the step, of 255")
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    return _svg(axes)
+
+
+def _axes(height: float, width: float = 4.8) -> Axes:
+    """An empty chart of a size in inches, each 72 units of the SVG."""
+    return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def _svg(axes: Axes) -> str:
+    """The chart as one <svg> element that takes width and font from the page around it."""
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the page's font may have it
+        axes.figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'font-family: [^;"]*;?', "", svg)
+    svg = re.sub(r' id="[A-Za-z.]+[0-9]*_[0-9]+"', "", svg)  # of groups, which nothing refers to
+    view = re.search(r'viewBox="[^"]*"', svg).group()
+    svg = re.sub(r"<svg[^>]*>", f'<svg {view} role="img">', svg, count=1)
+    return re.sub(r"\s*\n\s*", "\n", svg).strip()

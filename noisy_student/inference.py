@@ -1,0 +1,70 @@
+"""A model's probabilities for finite sets of images: eval mode, clean images, nothing dropped."""
+
+from collections.abc import Iterable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def predict_step(
+    model: keras.Model, jit_compile: bool = False
+) -> tf.types.experimental.GenericFunction:
+    """A compiled function: images uint8 [B, S, S, 3] -> probabilities float32 [B, C]."""
+
+    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    def step(images: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(tf.cast(model(images, training=False), tf.float32))
+
+    return step
+
+
+def predictions(
+    step: tf.types.experimental.GenericFunction, batches: Iterable[dict[str, tf.Tensor]]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Runs ``step`` over ``data.pipeline.evaluation_batches`` and drops the padding.
+
+    Yields:
+        index int64 [b], labels int32 [b], probabilities float32 [b, C].
+    """
+    for batch in batches:
+        probabilities = step(batch["images"]).numpy()
+        index = batch["index"].numpy()
+        real = index >= 0
+        yield index[real], batch["labels"].numpy()[real], probabilities[real]
+
+
+def predict_all(
+    step: tf.types.experimental.GenericFunction,
+    batches: Iterable[dict[str, tf.Tensor]],
+    num_examples: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels int32 [N] and probabilities float32 [N, C], in the order of the examples.
+
+    Raises:
+        RuntimeError: where some example was not seen exactly once.
+    """
+    seen = np.zeros(num_examples, np.int64)
+    labels = np.zeros(num_examples, np.int32)
+    table: np.ndarray | None = None
+    for index, label, probabilities in predictions(step, batches):
+        if table is None:
+            table = np.zeros((num_examples, probabilities.shape[1]), np.float32)
+        np.add.at(seen, index, 1)
+        labels[index] = label
+        table[index] = probabilities
+    if table is None or np.any(seen != 1):
+        raise RuntimeError(f"{np.sum(seen != 1)} of {num_examples} examples not seen exactly once.")
+    return labels, table
+
+
+def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
+    """Percentage of rows whose label is among the ``k`` largest (ties go to the lower class).
+
+    Args:
+        probabilities: [N, C]; any score will do.
+        labels: int [N].
+        k: at least 1; all classes where there are fewer.
+    """
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return 100.0 * float(np.mean(np.any(best == labels[:, None], axis=1)))

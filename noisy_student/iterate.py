@@ -1,0 +1,184 @@
+r"""The whole method: teacher, then rounds of pseudo labels, selection and student, then the report.
+
+    python -m noisy_student.iterate --flagfile=recipes/mnist5k.flags
+
+Every finished stage is skipped on a rerun, a half-finished training goes on from its checkpoint.
+"""
+
+import dataclasses
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from data import sources
+from noisy_student import (
+    config,
+    evaluate,
+    gallery,
+    manifest,
+    pseudo_label,
+    report,
+    selection,
+    strategy,
+    train,
+)
+
+
+def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict[str, Any]:
+    """Runs all rounds in ``workdir`` and returns the report's results.
+
+    Args:
+        settings: the whole run.
+        workdir: receives ``config.json``, ``splits.json``, ``round0/teacher``,
+            ``round1/{pseudo_labels,selected,student}``, ..., ``evaluation/`` and ``report/``.
+        command: what the report shows as the command that made it.
+    """
+    workdir = Path(workdir)
+    splits = sources.load_splits(
+        **dataclasses.asdict(settings.data), splits_file=workdir / "splits.json"
+    )
+    devices = strategy.make(**dataclasses.asdict(settings.device))
+    _write_config(workdir, settings, splits, devices, command)
+
+    teacher_dir = workdir / "round0" / "teacher"
+    summary = train.run(settings.teacher, splits, teacher_dir, devices, settings.log)
+    trained = {"round0_teacher": (teacher_dir, summary)}
+    for number, student in enumerate(settings.students, start=1):
+        round_dir = workdir / f"round{number}"
+        selected = _label_and_select(settings, splits, teacher_dir, round_dir, devices)
+        student_dir = round_dir / "student"
+        previous = summary
+        summary = train.run(student, splits, student_dir, devices, settings.log, selected)
+        trained[f"round{number}_student"] = (student_dir, summary)
+        if not _better(number, previous, summary) and settings.stop_when_worse:
+            print(f"stopping after round {number} (--stop_when_worse)")
+            break
+        teacher_dir = student_dir
+
+    for control in settings.controls:
+        seen = [summary["images_seen"] for _, summary in trained.values()]
+        images = sum(seen) if control == "chain" else seen[-1]
+        control_dir = workdir / f"control_{control}"
+        control_settings = settings.control(images)
+        control_summary = train.run(control_settings, splits, control_dir, devices, settings.log)
+        trained[f"control_{control}"] = (control_dir, control_summary)
+
+    evaluation = workdir / "evaluation"
+    for name, (directory, _) in trained.items():
+        evaluate.run(
+            directory / "model.keras", name, splits.test, evaluation / name,
+            settings.evaluation, devices,
+        )  # fmt: skip
+    _pictures(settings, splits, workdir, [name for name in trained if "control" not in name])
+    return report.run(workdir)
+
+
+def _label_and_select(
+    settings: config.Config,
+    splits: sources.Splits,
+    teacher_dir: Path,
+    round_dir: Path,
+    devices: strategy.Devices,
+) -> Path:
+    """Pseudo labels of one round; returns the directory of the selected records."""
+    pseudo_label.run(
+        teacher_dir / "model.keras", splits.unlabeled, round_dir / "pseudo_labels", devices,
+        batch_size=settings.log.eval_batch_size, num_shards=settings.selection.num_shards,
+    )  # fmt: skip
+    selection.run(
+        round_dir / "pseudo_labels", round_dir / "selected", splits.unlabeled, settings.selection
+    )
+    return round_dir / "selected"
+
+
+def _better(number: int, before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether the validation accuracy rose; says so where it did not."""
+    old, new = before["validation_top1"], after["validation_top1"]
+    if new <= old:
+        print(f"round {number} did not improve validation accuracy: {old:.2f}% -> {new:.2f}%")
+    return new > old
+
+
+def _pictures(
+    settings: config.Config, splits: sources.Splits, workdir: Path, names: list[str]
+) -> None:
+    """What the report shows as pictures: changed predictions, and the student's noisy input."""
+    evaluation = workdir / "evaluation"
+    last = settings.students[-1] if settings.students else settings.teacher
+    spec = train.preprocess_spec(last.model)
+    gallery.write_noise(evaluation / "noise.json", splits.labeled, spec, last.noise, settings.seed)
+    files = [evaluation / name / "predictions.npz" for name in (names[0], names[-1])]
+    if len(names) > 1 and all(file.exists() for file in files):
+        gallery.write_changes(evaluation / "gallery.json", splits.test, spec, names, files)
+
+
+def _write_config(
+    workdir: Path,
+    settings: config.Config,
+    splits: sources.Splits,
+    devices: strategy.Devices,
+    command: str,
+) -> None:
+    parts = ("labeled", "validation", "unlabeled", "test")
+    manifest.write_json(
+        workdir / "config.json",
+        {
+            "command": command,
+            "flags": config.values(),
+            "versions": manifest.versions(),
+            "seed": settings.seed,
+            "dataset": settings.data.dataset,
+            "class_names": list(splits.class_names),
+            "split_sizes": {part: len(getattr(splits, part)) for part in parts},
+            "split_info": splits.info,
+            "device": devices.describe(),
+        },
+    )
+
+
+def dry_run(settings: config.Config, workdir: str | Path) -> None:
+    """Prints what ``run`` would do, with times measured on this machine; touches no file."""
+    splits_file = Path(workdir) / "splits.json"
+    splits = sources.load_splits(
+        **dataclasses.asdict(settings.data),
+        splits_file=splits_file if splits_file.exists() else None,
+    )
+    print(f"work directory {workdir} (not touched)\nflags:")
+    for name, value in sorted(config.values().items()):
+        if value is not None:
+            print(f"  --{name}={value}")
+    for part in ("labeled", "validation", "unlabeled", "test"):
+        print(f"{part}: {len(getattr(splits, part))} images")
+    devices = strategy.make(**dataclasses.asdict(settings.device))
+    trainings = (settings.teacher, *settings.students)
+    seconds = sum(train.dry_run(training, splits, devices) for training in trainings)
+    print(
+        f"pseudo labels: {len(splits.unlabeled)} images a round; "
+        f"evaluation: {', '.join(settings.evaluation.benchmarks)} on {len(splits.test)} images\n"
+        f"training in all about {seconds / 60:.1f} minutes"
+    )
+
+
+def _main(settings: config.Config) -> None:
+    flags = config.FLAGS
+    if flags.dry_run:
+        dry_run(settings, flags.workdir)
+        return
+    command = os.environ.get("NOISY_STUDENT_COMMAND") or shlex.join(
+        ["python", "-m", "noisy_student.iterate", *sys.argv[1:]]
+    )
+    results = run(settings, flags.workdir, command)
+    print(f"\n{report.table(results)}\nreport: {Path(flags.workdir) / 'report' / 'report.html'}")
+
+
+if __name__ == "__main__":
+    config.run(
+        _main,
+        ["workdir", "rounds", "dataset", "data_dir", "labeled_dir", "unlabeled_dir", "test_dir",
+         "num_labeled", "seed", "teacher_name", "student_name", "image_size", "small_image",
+         "batch_size", "ratio", "epochs", "teacher_steps", "student_steps", "augment", "magnitude",
+         "min_confidence", "images_per_class", "hard_labels", "controls", "stop_when_worse",
+         "strategy", "max_steps", "dry_run"],
+    )  # fmt: skip

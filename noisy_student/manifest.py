@@ -1,0 +1,107 @@
+"""What a stage directory says of itself: what it was asked for, and that it is finished.
+
+A stage writes ``stage.json`` (its resolved request) first and ``done.json`` last, both atomically.
+A rerun with the same request skips a finished stage and resumes or restarts a half-finished one;
+a rerun with another request is refused with the difference shown, so that nothing is ever mixed.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import noisy_student
+
+STAGE = "stage.json"
+DONE = "done.json"
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes JSON so that ``path`` either has all of it or is not touched."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads a JSON file; a damaged one is a ValueError naming it."""
+    try:
+        return json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}).") from None
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """First 16 hexadecimal digits of a file's SHA-256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    packages = ("tensorflow", "keras", "numpy")
+    return {
+        "python": platform.python_version(),
+        "noisy_student": noisy_student.__version__,
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+def begin(directory: str | os.PathLike[str], request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Opens a stage directory for ``request`` (JSON-like values).
+
+    Returns:
+        The content of ``done.json`` where the stage is already finished, else None.
+
+    Raises:
+        ValueError: where the directory holds the same stage made to another request.
+    """
+    directory = Path(directory)
+    request = json.loads(json.dumps(request))
+    stage = directory / STAGE
+    if stage.exists():
+        difference = _difference(read_json(stage), request)
+        if difference:
+            raise ValueError(
+                f"{directory} was made with other settings: {'; '.join(difference)}. "
+                f"Use the old settings, choose another directory, or delete {directory}."
+            )
+    elif directory.exists() and (directory / DONE).exists():
+        raise ValueError(f"{directory} has {DONE} but no {STAGE}: delete it or choose another.")
+    else:
+        write_json(stage, request)
+    done = directory / DONE
+    return read_json(done) if done.exists() else None
+
+
+def finish(
+    directory: str | os.PathLike[str], request: Mapping[str, Any], seconds: float, **result: Any
+) -> dict[str, Any]:
+    """Declares a stage finished; the last thing it does."""
+    done = {
+        "request": request,
+        "seconds": round(seconds, 2),
+        "versions": versions(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **result,
+    }
+    write_json(Path(directory) / DONE, done)
+    return done
+
+
+def _difference(old: Any, new: Any, name: str = "") -> list[str]:
+    """Lines ``name: old -> new`` for every leaf in which two JSON values differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted(old.keys() | new.keys()):
+            path = f"{name}.{key}" if name else key
+            lines += _difference(old.get(key), new.get(key), path)
+        return lines
+    return [] if old == new else [f"{name}: {old!r} -> {new!r}"]

@@ -1,0 +1,108 @@
+"""Optimizers: the published RMSProp, and two of Keras' for small runs."""
+
+import keras
+import tensorflow as tf
+
+NAMES = ("rmsprop", "adamw", "sgd")
+
+
+@keras.saving.register_keras_serializable("noisy_student")
+class RMSProp(keras.optimizers.Optimizer):
+    """RMSProp of TensorFlow 1, which the paper's code trains with.
+
+    For each variable v with gradient g, `ms` starting at 1 and `mom` at 0:
+
+        ms = rho * ms + (1 - rho) * g^2
+        mom = momentum * mom + learning_rate * g / sqrt(ms + epsilon)
+        v = v - mom
+
+    Keras' own RMSprop starts `ms` at 0, whose first steps are far larger. TensorFlow's fused kernel
+    does the three lines in one pass over memory. Gradients are summed over the replicas here, as
+    by every Keras optimizer; under a strategy, call `build(variables)` in its scope first.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+        rho: float = 0.9,
+        momentum: float = 0.9,
+        epsilon: float = 1e-3,
+        name: str = "rmsprop",
+        **kwargs,
+    ):
+        """Constants of the published code by default.
+
+        Args:
+            learning_rate: float or schedule.
+            rho: decay of the mean square.
+            momentum: decay of the step.
+            epsilon: added under the square root.
+            name: prefix of the variables' names.
+            **kwargs: those of keras.optimizers.Optimizer.
+        """
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.rho = rho
+        self.momentum = momentum
+        self.epsilon = epsilon
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Creates a mean square of ones and a step of zeros for each variable."""
+        if self.built:
+            return
+        super().build(variables)
+        self._mean_squares = self.add_optimizer_variables(variables, "mean_square", "ones")
+        self._steps = self.add_optimizer_variables(variables, "step")
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """Applies the three lines to one variable (Keras calls it, once per device)."""
+        index = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyRMSProp(
+            var=variable.handle,
+            ms=self._mean_squares[index].value.handle,
+            mom=self._steps[index].value.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            rho=tf.cast(self.rho, variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
+            epsilon=tf.cast(self.epsilon, variable.dtype),
+            grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
+        )
+
+    def get_config(self) -> dict:
+        """The arguments of the constructor."""
+        return super().get_config() | {
+            "rho": self.rho,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+        }
+
+
+def build(
+    name: str,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    *,
+    momentum: float = 0.9,
+    adam_beta2: float = 0.999,
+    weight_decay: float = 0.0,
+) -> keras.optimizers.Optimizer:
+    """The optimizer called `name`.
+
+    Args:
+        name: one of NAMES: "rmsprop" (the paper's), "adamw", "sgd" (Nesterov).
+        learning_rate: float or schedule.
+        momentum: of rmsprop and sgd.
+        adam_beta2: adamw's second decay.
+        weight_decay: adamw's decoupled decay of all variables; apart from the loss' own L2 term.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name == "rmsprop":
+        return RMSProp(learning_rate, momentum=momentum)
+    if name == "adamw":
+        # Keras' Adam decays as AdamW does; None spares it a pass over the variables.
+        return keras.optimizers.Adam(
+            learning_rate, beta_2=adam_beta2, weight_decay=weight_decay or None
+        )
+    if name == "sgd":
+        return keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=True)
+    raise ValueError(f"optimizer = {name!r}; valid: {', '.join(NAMES)}")

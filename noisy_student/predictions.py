@@ -1,0 +1,125 @@
+"""The files between pseudo-labeling and selection: Parquet shards with one row per image.
+
+Columns: `id` (string) and `id_hash` (uint64) name the image, `index` (int64) is its position in the
+set of examples; `label` (int32) and `confidence` (float32) are argmax and maximum of the float32
+probabilities, `probabilities` (C x float16) what is left of them; `true_label` (int32) is -1 where
+unknown. The schema's metadata carries a card (JSON): class names, model, preprocessing, examples.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_CARD = b"noisy_student"
+_NAME = re.compile(r"predictions-(\d{5})-of-(\d{5})\.parquet")
+_ROWS_AT_ONCE = 65536
+
+Columns = dict[str, np.ndarray]
+
+
+def shard_path(directory: str | Path, shard: int, num_shards: int) -> Path:
+    """File of shard `shard` (from 0) of `num_shards`."""
+    return Path(directory) / f"predictions-{shard:05d}-of-{num_shards:05d}.parquet"
+
+
+def shard_files(directory: str | Path) -> list[Path]:
+    """All shards, in order.
+
+    Raises:
+        ValueError: there are none, some are missing, or there are shards of different numbers.
+    """
+    found = {path: _NAME.fullmatch(path.name) for path in sorted(Path(directory).glob("*.parquet"))}
+    totals = {int(match[2]) for match in found.values() if match}
+    if not totals:
+        raise ValueError(f"{directory} has no predictions-*-of-*.parquet")
+    if len(totals) > 1:
+        raise ValueError(f"{directory} mixes predictions of {sorted(totals)} shards; keep one set")
+    files = [shard_path(directory, shard, max(totals)) for shard in range(max(totals))]
+    missing = [file.name for file in files if file not in found]
+    if missing:
+        raise ValueError(f"{directory} lacks {', '.join(missing[:5])} ({len(missing)} files)")
+    return files
+
+
+def write(path: Path, card: dict[str, Any], pieces: Iterable[Columns]) -> None:
+    """Writes one shard so that `path` either has all of it or is not touched.
+
+    Args:
+        path: of `shard_path`.
+        card: JSON-like; "class_names" decides the number of probabilities.
+        pieces: columns by name, some rows at a time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    schema = _schema(card)
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for columns in pieces:
+                writer.write_table(_table(columns, schema))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(files: Iterable[Path], columns: list[str]) -> Iterator[Columns]:
+    """Reads some columns of all rows, at most 65 536 rows at a time, in the files' order.
+
+    Yields:
+        name -> array [n] ("probabilities": float16 [n, C]).
+    """
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                yield {name: _array(batch.column(name)) for name in columns}
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of a shard.
+
+    Raises:
+        ValueError: naming a file that is damaged or has no card.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
+    if _CARD not in metadata:
+        raise ValueError(f"{path} was not written by noisy_student.pseudo_label")
+    return json.loads(metadata[_CARD])
+
+
+def _schema(card: dict[str, Any]) -> pa.Schema:
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("id_hash", pa.uint64()),
+            ("index", pa.int64()),
+            ("label", pa.int32()),
+            ("confidence", pa.float32()),
+            ("probabilities", pa.list_(pa.float16(), len(card["class_names"]))),
+            ("true_label", pa.int32()),
+        ],
+        metadata={_CARD: json.dumps(card, sort_keys=True)},
+    )
+
+
+def _table(columns: Columns, schema: pa.Schema) -> pa.Table:
+    arrays = dict(columns)
+    flat = pa.array(arrays["probabilities"].astype(np.float16).reshape(-1))
+    arrays["probabilities"] = pa.FixedSizeListArray.from_arrays(
+        flat, type=schema.field("probabilities").type
+    )
+    return pa.table([arrays[name] for name in schema.names], schema=schema)
+
+
+def _array(column: pa.Array) -> np.ndarray:
+    if pa.types.is_fixed_size_list(column.type):
+        return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
+    return column.to_numpy(zero_copy_only=False)

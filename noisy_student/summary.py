@@ -1,0 +1,286 @@
+"""What a run found, as one dictionary: the JSON files of a work directory and their statistics.
+
+Every file may be absent: its numbers are then None or left out, and the file is named as missing.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noisy_student import manifest
+
+DEVIATES = 1.959964  # the 97.5% point of the normal distribution: intervals are of 95%
+_CONTROL_LABELS = {
+    "control_student": "Control, equal images",
+    "control_chain": "Control, whole chain",
+}
+_ROLES = (
+    "teacher",
+    "student",
+    "fixres",
+)  # in the order in which a round makes them  # in the order in which a round makes them
+_TRAINING_KEYS = (
+    "model_name", "width", "depth", "parameters", "image_size", "num_steps", "images_seen",
+    "labeled_batch_size", "unlabeled_batch_size", "final_loss", "validation_top1",
+)  # fmt: skip  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The JSON files of a work directory, by model name (``round1_student``) or round."""
+
+    settings: dict[str, Any]
+    trainings: dict[str, dict[str, Any]]
+    clean: dict[str, dict[str, Any]]
+    fgsm: dict[str, dict[str, Any]]
+    selections: dict[int, dict[str, Any]]
+    gallery: dict[str, Any] | None
+    noise: dict[str, Any] | None
+    seconds: dict[str, float]
+    missing: list[str]
+
+
+def read(workdir: Path) -> Inputs:
+    """Reads whatever of the run is there, and lists what is not."""
+    settings = _read(workdir / "config.json") or {}
+    trainings = {
+        _model_name(path.parent.relative_to(workdir)): _read(path)
+        for path in [*workdir.glob("round*/*/train.json"), *workdir.glob("control_*/train.json")]
+    }
+    evaluation = workdir / "evaluation"
+    clean = {path.parent.name: _read(path) for path in evaluation.glob("*/clean.json")}
+    sweeps = {path.parent.name: _read(path) for path in evaluation.glob("*/fgsm.json")}
+    selections = {
+        int(path.parts[-3].removeprefix("round")): _read(path)
+        for path in workdir.glob("round[0-9]*/selected/selection.json")
+    }
+    gallery, noise = _read(evaluation / "gallery.json"), _read(evaluation / "noise.json")
+    flags = settings.get("flags", {})
+    rounds = max(
+        [
+            int(flags.get("rounds", 0)),
+            *selections,
+            *(_order(name)[1] for name in [*trainings, *clean]),
+        ]
+    )
+    wanted = ["config.json", "round0/teacher/train.json"]
+    wanted += ["evaluation/gallery.json", "evaluation/noise.json"] if rounds else []
+    for number in range(1, rounds + 1):
+        wanted += [f"round{number}/selected/selection.json", f"round{number}/student/train.json"]
+    chain = ["round0_teacher", *(f"round{number}_student" for number in range(1, rounds + 1))]
+    for name in dict.fromkeys([*chain, *_sorted(trainings)]):
+        benchmarks = flags.get("benchmarks", ["clean", "fgsm"])
+        wanted += [f"evaluation/{name}/{benchmark}.json" for benchmark in benchmarks]
+    missing = [path for path in wanted if not (workdir / path).exists()]
+    return Inputs(
+        settings, trainings, clean, sweeps, selections, gallery, noise, _seconds(workdir), missing
+    )
+
+
+def measured(inputs: Inputs) -> dict[str, Any]:
+    """Everything measured, without times: equal for two runs with one seed on one machine."""
+    names = _sorted({*inputs.trainings, *inputs.clean, *inputs.fgsm})
+    models = [_model(name, inputs) for name in names]
+    chain = [model for model in models if model["role"] != "control"]
+    teacher = next((model for model in chain if model["role"] == "teacher"), None)
+    student = chain[-1] if chain and chain[-1]["role"] != "teacher" else None
+    changes = inputs.gallery and {
+        key: inputs.gallery[key] for key in ("before", "after", "count_fixed", "count_broken")
+    }
+    return {
+        "dataset": inputs.settings.get("dataset"),
+        "seed": inputs.settings.get("seed"),
+        "split_sizes": inputs.settings.get("split_sizes"),
+        "models": models,
+        "gain": _difference(teacher, student, changes),
+        "over_controls": [
+            _difference(model, student, None) for model in models if model["role"] == "control"
+        ],
+        "changes": changes,
+        "pseudo_labels": [
+            {"round": number, "calibration_error": _calibration_error(selection), **selection}
+            for number, selection in sorted(inputs.selections.items())
+        ],
+        "fgsm": {
+            name: {key: inputs.fgsm[name][key] for key in ("epsilons", "top1", "num_examples")}
+            for name in names
+            if name in inputs.fgsm
+        },
+        "missing": inputs.missing,
+    }
+
+
+def provenance(inputs: Inputs) -> dict[str, Any]:
+    """How the figures came about: command, flags, versions, device and seconds per stage."""
+    keys = ("command", "flags", "versions", "device", "seed")
+    return {**{key: inputs.settings.get(key) for key in keys}, "seconds": inputs.seconds}
+
+
+def headline(measured: Mapping[str, Any]) -> str:
+    """Did the student beat its teacher? In one line, no stronger than the test images allow."""
+    gain = measured["gain"]
+    if not gain:
+        return f"Noisy Student Training on {dataset(measured)}"
+    points, (low, high) = abs(gain["points"]), gain["interval"]
+    if low > 0:
+        return f"The student beats its teacher by {points:.1f} points"
+    if high < 0:
+        return f"The student falls {points:.1f} points behind its teacher"
+    if gain["points"] > 0:
+        return f"The student is {points:.1f} points ahead, within the error of the test"
+    return "The student does not beat its teacher"
+
+
+def dataset(measured: Mapping[str, Any]) -> str:
+    """The data set's name."""
+    return measured["dataset"] or "an unnamed data set"
+
+
+def difference_in_words(measured: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
+    """As in "Teacher 89.8% -> Student 2 93.6%: +3.8 points (95% interval +2.4 to +5.2)"."""
+    models = {model["name"]: model for model in measured["models"]}
+    before, after = models[difference["before"]], models[difference["after"]]
+    low, high = difference["interval"]
+    return (
+        f"{before['label']} {before['top1']:.1f}% -> {after['label']} {after['top1']:.1f}%: "
+        f"{difference['points']:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"
+    )
+
+
+def interval(top1: float, count: int) -> tuple[float, float]:
+    """Wilson's 95% interval of an accuracy, all in percent.
+
+    It stays inside 0..100 and is right near the ends, where the normal one is not
+    (Wilson 1927; Brown, Cai, DasGupta 2001).
+    """
+    p, spread = top1 / 100, DEVIATES**2 / count
+    center = (p + spread / 2) / (1 + spread)
+    half = math.sqrt(p * (1 - p) * spread + spread**2 / 4) / (1 + spread)
+    return round(100 * (center - half), 4), round(100 * (center + half), 4)
+
+
+def standard_error(top1: float, count: int) -> float:
+    """Of an accuracy in percent over ``count`` images, in points."""
+    return math.sqrt(top1 * (100 - top1) / count)
+
+
+def paired_standard_error(fixed: int, broken: int, count: int) -> float:
+    """Of the difference of two accuracies on the same ``count`` images, in points.
+
+    Args:
+        fixed: images only the second model gets right.
+        broken: images only the first model gets right.
+        count: all images.
+    """
+    return 100 * math.sqrt(fixed + broken - (fixed - broken) ** 2 / count) / count
+
+
+def _model(name: str, inputs: Inputs) -> dict[str, Any]:
+    """One model's figures; None for what is not there."""
+    training, clean = inputs.trainings.get(name, {}), inputs.clean.get(name)
+    known = clean is not None
+    return {
+        "name": name,
+        "label": _label(name),
+        "role": "control" if name.startswith("control") else name.partition("_")[2],
+        **{key: training.get(key) for key in _TRAINING_KEYS},
+        "num_examples": clean["num_examples"] if known else None,
+        "top1": clean["top1"] if known else None,
+        "top5": clean["top5"] if known else None,
+        "standard_error": (
+            round(standard_error(clean["top1"], clean["num_examples"]), 4) if known else None
+        ),
+        "top1_interval": interval(clean["top1"], clean["num_examples"]) if known else None,
+    }
+
+
+def _difference(
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    changes: Mapping[str, Any] | None,
+) -> dict[str, Any] | None:
+    """Points from one model to another, with the standard error that the test images leave.
+
+    Where the images that changed are counted, the error is that of paired observations. Otherwise
+    the two are taken for independent, which overstates it.
+    """
+    if not before or not after or before["top1"] is None or after["top1"] is None:
+        return None
+    points = after["top1"] - before["top1"]
+    pair = {"before": before["name"], "after": after["name"]}
+    paired = bool(changes) and {key: changes[key] for key in pair} == pair
+    if paired:
+        counts = changes["count_fixed"], changes["count_broken"]
+        error = paired_standard_error(*counts, count=after["num_examples"])
+    else:
+        error = math.hypot(
+            *(standard_error(model["top1"], model["num_examples"]) for model in (before, after))
+        )
+    half = DEVIATES * error
+    return {
+        **pair, "points": round(points, 4), "standard_error": round(error, 4),
+        "interval": [round(points - half, 4), round(points + half, 4)], "paired": paired,
+    }  # fmt: skip
+
+
+def _calibration_error(selection: Mapping[str, Any]) -> float | None:
+    """Mean distance of accuracy and confidence over the images, binned (Guo et al. 2017)."""
+    bins = [b for b in selection["reliability"] if b["count"]]
+    if not bins or any(b["accuracy"] is None for b in bins):
+        return None
+    total = sum(b["count"] for b in bins)
+    distance = sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins)
+    return round(distance / total, 4)
+
+
+def _seconds(workdir: Path) -> dict[str, float]:
+    """Seconds of every finished stage, in the order of the method."""
+    trainings = {path.parent: path for path in workdir.glob("round*/*/train.json")}
+    trainings |= {path.parent: path for path in workdir.glob("control_*/train.json")}
+    stages: list[tuple[tuple, str, Path]] = []
+    for folder, path in trainings.items():
+        name = _model_name(folder.relative_to(workdir))
+        stages.append(((*_order(name)[:2], 2), f"train {name}", path))
+    for position, (folder, verb) in enumerate(
+        {"pseudo_labels": "label", "selected": "select"}.items()
+    ):
+        for path in workdir.glob(f"round[0-9]*/{folder}/done.json"):
+            number = path.parts[-3].removeprefix("round")
+            stages.append(((0, int(number), position), f"{verb} round{number}", path))
+    for path in workdir.glob("evaluation/*/*.json"):
+        stages.append(((2, 0, 0), f"evaluate {path.parent.name} {path.stem}", path))
+    contents = ((name, _read(path)) for _, name, path in sorted(stages))
+    return {name: content["seconds"] for name, content in contents if "seconds" in content}
+
+
+def _model_name(folder: Path) -> str:
+    return "_".join(folder.parts)
+
+
+def _order(name: str) -> tuple[int, int, int, str]:
+    """Key that sorts model names: by round and role, then the controls, then any other."""
+    match = re.fullmatch(r"round(\d+)_(\w+)", name)
+    if match and match[2] in _ROLES:
+        return 0, int(match[1]), _ROLES.index(match[2]), name
+    if name in _CONTROL_LABELS:
+        return 1, 0, list(_CONTROL_LABELS).index(name), name
+    return 2, 0, 0, name
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=_order)
+
+
+def _label(name: str) -> str:
+    """What the report calls a model: "Teacher", "Student 2", "Control, equal images"."""
+    kind, number, role, _ = _order(name)
+    if kind == 0:
+        return ("Teacher", f"Student {number}", f"Student {number}, fine-tuned")[role]
+    return _CONTROL_LABELS.get(name, name.replace("_", " ").capitalize())
+
+
+def _read(path: Path) -> Any:
+    return manifest.read_json(path) if path.exists() else None

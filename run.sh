@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Noisy Student Training from one command: installs into .venv beside this file, then runs.
+# `bash run.sh help` says what it can do. Works from any directory; relative paths among the
+# flags, the recipe's own work directory included, start where you are.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=$root/.venv
+default_recipe=mnist5k
+
+help() {
+  cat <<TEXT
+Usage: bash run.sh [RECIPE] [--flag=value ...]   train, evaluate and report (RECIPE: $default_recipe if not given)
+       bash run.sh test [pytest arguments]       run the tests; without arguments check the style too
+       bash run.sh setup                         only install
+       bash run.sh help                          this text
+Recipes: $(recipes)
+Flags:   bash run.sh --help lists them; a flag given here overrides the recipe's.
+Python:  3.11, 3.12 or 3.13; PYTHON=/path/to/python bash run.sh ... chooses one.
+TEXT
+}
+
+fail() {
+  echo "run.sh: $*" >&2
+  exit 1
+}
+
+recipes() {
+  local file names=
+  for file in "$root"/recipes/*.flags; do
+    file=${file##*/}
+    names+=${names:+, }${file%.flags}
+  done
+  echo "$names"
+}
+
+# Prints the version of the interpreter $1 if it runs, is a supported one and imports the module $2.
+supported_version() {
+  "$1" -c "
+import $2, sys
+if not (3, 11) <= sys.version_info[:2] <= (3, 13): sys.exit(1)
+print('Python %d.%d.%d' % sys.version_info[:3])" 2>/dev/null </dev/null
+}
+
+# Prints an interpreter that can make the virtual environment. A name on the PATH may still fail to
+# run (pyenv's shims do), so each is tried.
+find_python() {
+  local candidate candidates=(python3.13 python3.12 python3.11 python3 python)
+  [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
+  for candidate in "${candidates[@]}"; do
+    if supported_version "$candidate" ensurepip >/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  fail "needs Python 3.11, 3.12 or 3.13 with its venv module; tried ${candidates[*]}"
+}
+
+# Makes .venv unless a working one is there; PYTHON, where given, must be of the same version.
+make_venv() {
+  local python version
+  version=$(supported_version "$venv/bin/python" pip) || version=none
+  [[ -n ${PYTHON:-} || $version == none ]] || return 0
+  python=$(find_python)
+  [[ $(supported_version "$python" ensurepip) != "$version" ]] || return 0
+  rm -rf "$venv"
+  "$python" -m venv "$venv" >/dev/null || fail "$python could not make $venv"
+}
+
+# Installs the packages of requirements file $1 unless they are there. The stamp, written last, holds
+# what was asked for, so that an interrupted or changed installation is repeated.
+install() {
+  make_venv
+  local stamp=$venv/installed-${1%.txt} log=$venv/install.log reason wanted
+  wanted=$("$venv/bin/python" -V; cat "$root"/requirements*.txt)
+  [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]] || return 0
+  rm -f "$venv"/installed-*
+  echo "Installing $1 into $venv (once; 3 GB, one or two minutes) ..." >&2
+  if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar=off \
+    --requirement="$root/$1" >"$log" 2>&1 </dev/null; then
+    reason=$(sed -n 's/^ERROR: //p' "$log" | tail -n 1)
+    ! grep -q 'connection broken' "$log" || reason="no connection to the package index; $reason"
+    fail "pip could not install $1 (${reason:-no reason given}); its log is $log"
+  fi
+  echo "$wanted" >"$stamp"
+  [[ $1 == requirements.txt ]] || echo "$wanted" >"$venv/installed-requirements"
+}
+
+run_tests() {
+  install requirements-dev.txt
+  cd "$root"
+  if (($# == 0)); then
+    "$venv/bin/python" -m ruff check --quiet .
+    "$venv/bin/python" -m ruff format --quiet --check .
+  fi
+  exec "$venv/bin/python" -m pytest -m "not slow and not network" "$@"
+}
+
+run_recipe() {
+  local recipe=$1
+  shift
+  [[ -f $root/recipes/$recipe.flags ]] || fail "unknown recipe '$recipe'; there are: $(recipes)"
+  install requirements.txt
+  exec "$venv/bin/python" -P -m noisy_student.iterate "--flagfile=$root/recipes/$recipe.flags" "$@"
+}
+
+# The command as it was typed, for the report.
+typed_command() {
+  local word command='bash run.sh'
+  for word in "$@"; do
+    [[ $word =~ ^[A-Za-z0-9_.,:/=+@%-]+$ ]] || word=$(printf %q "$word")
+    command+=" $word"
+  done
+  echo "$command"
+}
+
+# -P above and PYTHONPATH here: the packages come from this folder, whatever the current one holds.
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+export KERAS_BACKEND=tensorflow
+export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2}
+NOISY_STUDENT_COMMAND=$(typed_command "$@")
+export NOISY_STUDENT_COMMAND
+
+case ${1:-} in
+  help) help ;;
+  setup) install requirements.txt ;;
+  test)
+    shift
+    run_tests "$@"
+    ;;
+  '' | -*) run_recipe "$default_recipe" "$@" ;;
+  *) run_recipe "$@" ;;
+esac

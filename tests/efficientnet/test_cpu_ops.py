@@ -1,0 +1,76 @@
+"""Values and gradients of the CPU forms equal those of the plain operations."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from efficientnet import cpu_ops, layers
+
+
+def random(*shape):
+    rng = np.random.default_rng(sum(shape))
+    return tf.constant(rng.normal(size=shape), tf.float32)
+
+
+def value_and_gradients(function, arguments, **options):
+    @tf.function(**options)
+    def run(*arguments):
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            value = function(*arguments)
+            loss = tf.reduce_sum(tf.sin(value))
+        return [value, *tape.gradient(loss, arguments)]
+
+    return [result.numpy() for result in run(*arguments)]
+
+
+def assert_same(ours, plain, arguments, **options):
+    for got, expected in zip(
+        value_and_gradients(ours, arguments, **options),
+        value_and_gradients(plain, arguments),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
+def test_swish(options):
+    assert_same(cpu_ops.swish, tf.nn.silu, [random(4, 3, 3, 8) * 5], **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
+def test_squeeze_excite(options):
+    weights = [random(1, 1, 8, 2), random(2), random(1, 1, 2, 8), random(8)]
+
+    def plain(inputs, *weights):
+        return inputs * layers._gate(tf.reduce_mean(inputs, [1, 2], keepdims=True), *weights)
+
+    def ours(inputs, *weights):
+        return cpu_ops.squeeze_excite(inputs, layers._gate, list(weights))
+
+    assert_same(ours, plain, [random(4, 5, 3, 8), *weights], **options)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(1, 2), (3, 4), (8, 7)])
+def test_depthwise_conv_5x5(size, stride):
+    def plain(inputs, kernel):
+        return tf.nn.depthwise_conv2d(inputs, kernel, [1, stride, stride, 1], "SAME")
+
+    def ours(inputs, kernel):
+        return cpu_ops.depthwise_conv_5x5(inputs, kernel, stride)
+
+    assert_same(ours, plain, [random(3, *size, 16), random(5, 5, 16, 1)])
+
+
+def test_depthwise_conv_5x5_with_unknown_sizes():
+    signature = [tf.TensorSpec([None, None, None, 16]), tf.TensorSpec([5, 5, 16, 1])]
+
+    def plain(inputs, kernel):
+        return tf.nn.depthwise_conv2d(inputs, kernel, [1, 2, 2, 1], "SAME")
+
+    def ours(inputs, kernel):
+        return cpu_ops.depthwise_conv_5x5(inputs, kernel, 2)
+
+    arguments = [random(3, 6, 5, 16), random(5, 5, 16, 1)]
+    assert_same(ours, plain, arguments, input_signature=signature)

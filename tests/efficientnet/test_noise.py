@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from efficientnet import noise_scope
+from efficientnet.noise import Dropout, StochasticDepth
+
+ONES = tf.ones([4096, 2, 2, 3])
+
+
+def call(layer, inputs=ONES, seed=(0, 0), **scope):
+    with noise_scope(tf.constant(seed), **scope):
+        return layer(inputs, training=True).numpy()
+
+
+def test_stochastic_depth_drops_whole_examples_and_rescales_the_others():
+    result = call(StochasticDepth(0.25, name="drop"))
+    per_example = result.reshape(4096, -1)
+    assert np.all(per_example == per_example[:, :1])
+    assert set(np.unique(result)) == {0, np.float32(1 / 0.75)}
+    assert abs((result == 0).mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 4096)
+
+
+def test_dropout_drops_single_activations():
+    result = call(Dropout(0.5, name="dropout"), tf.ones([512, 64]))
+    assert set(np.unique(result)) == {0.0, 2.0}
+    assert abs((result == 0).mean() - 0.5) < 5 * 0.5 / np.sqrt(512 * 64)
+    assert np.any(result != result[:, :1])
+
+
+def test_masks_depend_on_seed_step_and_layer_name_alone():
+    first = call(StochasticDepth(0.5, name="a"), seed=(1, 2))
+    assert np.array_equal(first, call(StochasticDepth(0.5, name="a"), seed=(1, 2)))
+    for name, seed in [("b", (1, 2)), ("a", (1, 3)), ("a", (2, 2))]:
+        other = call(StochasticDepth(0.5, name=name), seed=seed)
+        assert 0.4 < (other[:, 0, 0, 0] == first[:, 0, 0, 0]).mean() < 0.6
+
+
+@pytest.mark.parametrize("layer_class", [StochasticDepth, Dropout])
+def test_rows_of_a_replica_are_rows_of_the_global_mask(layer_class):
+    layer = layer_class(0.5, name="noise")
+    whole = call(layer, ONES[:12])
+    positions = [7, 2, 11, 2]
+    part = call(layer, ONES[:4], positions=tf.constant(positions), global_batch=12)
+    assert np.array_equal(part, whole[positions])
+
+
+@pytest.mark.parametrize("layer_class", [StochasticDepth, Dropout])
+def test_masks_are_the_same_eager_traced_and_compiled(layer_class):
+    layer = layer_class(0.3, name="noise")
+
+    def run(step):
+        with noise_scope(tf.stack([5, step])):
+            return layer(ONES[:64], training=True)
+
+    eager = run(tf.constant(3)).numpy()
+    assert 0 < (eager == 0).mean() < 1
+    assert np.array_equal(eager, tf.function(run)(tf.constant(3)))
+    assert np.array_equal(eager, tf.function(run, jit_compile=True)(tf.constant(3)))
+
+
+@pytest.mark.parametrize("layer_class", [StochasticDepth, Dropout])
+def test_no_noise_in_inference_nor_in_a_frozen_layer(layer_class):
+    layer = layer_class(0.5)
+    assert np.array_equal(layer(ONES, training=False), ONES)
+    layer.trainable = False
+    assert np.array_equal(call(layer), ONES)
+
+
+def test_outside_a_scope_masks_change_from_call_to_call():
+    tf.random.set_seed(0)
+    layer = StochasticDepth(0.5)
+    first, second = layer(ONES, training=True).numpy(), layer(ONES, training=True).numpy()
+    assert not np.array_equal(first, second)
+
+
+def test_scopes_nest_and_end():
+    layer = Dropout(0.5, name="dropout")
+    expected = call(layer, seed=(0, 1))
+    with noise_scope(tf.constant([0, 1])):
+        inner = call(layer, seed=(0, 2))
+        again = layer(ONES, training=True).numpy()
+    assert np.array_equal(again, expected) and not np.array_equal(inner, expected)
+    tf.random.set_seed(0)
+    assert not np.array_equal(layer(ONES, training=True), expected)
+
+
+def test_bfloat16():
+    result = StochasticDepth(0.2, dtype="bfloat16")(tf.ones([8, 1, 1, 1], tf.bfloat16))
+    assert result.dtype == tf.bfloat16
+
+
+@pytest.mark.parametrize("layer_class", [StochasticDepth, Dropout])
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_invalid_rate(layer_class, rate):
+    with pytest.raises(ValueError, match=f"{layer_class.__name__} needs 0 <= rate < 1, got {rate}"):
+        layer_class(rate)
+
+
+def test_positions_need_the_global_batch():
+    for scope in ({"positions": tf.constant([0])}, {"global_batch": 8}):
+        with (
+            pytest.raises(ValueError, match="both positions and global_batch"),
+            noise_scope(tf.constant([0, 0]), **scope),
+        ):
+            pass
