@@ -23,9 +23,8 @@ class Augmentation:
     """Which noise is put on training images.
 
     Attributes:
-        kind: "randaugment" (the paper's), "keras_cv" (the layer of that name; see `batch_noise` for
-          its
-            limits) or "none" (images as evaluated: neither random crop nor flip).
+        kind: "randaugment" (the paper's), "keras_cv" (the layer of that name, within the limits
+            told at `batch_noise`) or "none" (images as evaluated: neither random crop nor flip).
         num_layers: operations per image.
         magnitude: of the operations, on a scale where 10 is "full" (as far as keras_cv goes).
         flip: whether images are mirrored at random; not for digits.

@@ -222,5 +222,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("image", None, "The image to draw.", required=True)
     flags.DEFINE_string("output", "randaugment.png", "Where the contact sheet goes.")
     flags.DEFINE_list("magnitudes", ["3", "5", "10", "15", "20", "24", "27"], "Columns to draw.")
-    flags.DEFINE_integer("size", 112, "The longer side of each image in pixels.", lower_bound=1)
+    flags.DEFINE_integer("size", 224, "The longer side of each image in pixels.", lower_bound=1)
     app.run(_main)

@@ -1,4 +1,4 @@
-"""The layers of EfficientNet: normalisation of pixels, swish, batch normalisation, MBConv."""
+"""The layers of EfficientNet: normalization of pixels, swish, batch normalization, MBConv."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ ACTIVATIONS = {"swish": swish, "relu6": keras.activations.relu6}
 
 
 def conv(filters: int, kernel_size: int = 1, strides: int = 1, *, use_bias: bool = False, **kwargs):
-    """Returns a "same" convolution, initialised with std sqrt(2 / (k * k * filters))."""
+    """Returns a "same" convolution, initialized with std sqrt(2 / (k * k * filters))."""
     return keras.layers.Conv2D(
         filters,
         kernel_size,
@@ -40,7 +40,7 @@ def conv(filters: int, kernel_size: int = 1, strides: int = 1, *, use_bias: bool
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class DepthwiseConv(keras.layers.DepthwiseConv2D):
-    """A "same" depthwise convolution without bias, initialised with std sqrt(2 / (k * k)).
+    """A "same" depthwise convolution without bias, initialized with std sqrt(2 / (k * k)).
 
     Args:
         kernel_size: side of the kernel.
@@ -97,7 +97,7 @@ class Normalize(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation over [B, H, W] by TensorFlow's fused kernel, statistics in float32.
+    """Batch normalization over [B, H, W] by TensorFlow's fused kernel, statistics in float32.
 
     The moving variance follows the population variance of the batch, as the published TPU batch
     norm does: the fused kernel's Bessel correction n / (n - 1) is undone. A frozen layer

@@ -38,10 +38,10 @@ def build_model(
     batch_norm_replicas: str = "none",
     normalization: Normalization = "imagenet",
 ) -> keras.Model:
-    """Builds a randomly initialised EfficientNet.
+    """Builds a randomly initialized EfficientNet.
 
     The model maps RGB images [B, H, W, 3], values 0..255 of any real dtype (uint8 too), to float32
-    logits [B, num_classes]; it normalises the pixels itself. Under the mixed_bfloat16 policy
+    logits [B, num_classes]; it normalizes the pixels itself. Under the mixed_bfloat16 policy
     activations are bfloat16, variables, batch statistics and logits float32.
 
     Args:
@@ -113,7 +113,7 @@ def build_model(
 
 
 def is_decayed(variable: keras.Variable) -> bool:
-    """Returns whether weight decay applies: not to batch normalisation's gamma and beta."""
+    """Returns whether weight decay applies: not to batch normalization's gamma and beta."""
     return variable.name not in ("gamma", "beta")
 
 

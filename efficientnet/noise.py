@@ -83,7 +83,7 @@ class _Noise(keras.layers.Layer):
     """Zeroes random parts of its input and divides what it keeps by the probability of keeping it.
 
     Active with `training=True` only, and not in a frozen layer (`trainable=False`), which is in
-    inference mode like a frozen batch normalisation.
+    inference mode like a frozen batch normalization.
 
     Args:
         rate: probability of dropping, 0 <= rate < 1.

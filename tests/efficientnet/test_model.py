@@ -76,7 +76,7 @@ def test_logits_equal_keras_applications(size):
         weights=None, input_shape=(size, size, 3), classifier_activation=None
     )
     ours = randomize(efficientnet.build_model("efficientnet-b0"))
-    # Their pixels are divided by 255 and normalised by a layer which knows no constants yet.
+    # Their pixels are divided by 255 and normalized by a layer which knows no constants yet.
     statistics = [np.array([0.485, 0.456, 0.406]), np.square([0.229, 0.224, 0.225])]
     normalization = next(layer for layer in theirs.layers if layer.name.startswith("normalization"))
     layers_with_twin = [layer for layer in theirs.layers if layer is not normalization]
@@ -229,6 +229,7 @@ def test_mixed_bfloat16():
         keras.mixed_precision.set_global_policy("float32")
     model.set_weights(exact.get_weights())
     assert {variable.dtype for variable in model.variables} == {"float32"}
+    assert model.get_layer("normalize").compute_dtype == "float32"
     both = keras.Model(model.input, [model.get_layer("blocks_7").output, model.output])
     features, logits = both(images())
     assert features.dtype == tf.bfloat16 and logits.dtype == tf.float32
@@ -261,6 +262,7 @@ def test_saved_model_gives_the_same_bits_in_a_fresh_process(tmp_path):
         assert np.array_equal(model(data["images"]), data["logits"])
         assert model.get_layer("blocks_1").batch_norm_momentum == 0.9
         assert model.get_layer("blocks_1").expand_bn.momentum == 0.9
+        assert model.get_layer("stem_bn").momentum == 0.9
         assert model.get_layer("head_dropout").rate == 0.3
     """)
     run_python(code, tmp_path / "model.keras", tmp_path / "expected.npz")

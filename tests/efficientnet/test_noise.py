@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -83,6 +85,17 @@ def test_scopes_nest_and_end():
     assert np.array_equal(again, expected) and not np.array_equal(inner, expected)
     tf.random.set_seed(0)
     assert not np.array_equal(layer(ONES, training=True), expected)
+
+
+def test_a_scope_belongs_to_its_thread():
+    layer = Dropout(0.5, name="dropout")
+    with noise_scope(tf.constant([0, 1])), ThreadPoolExecutor(1) as other_thread:
+        other_thread.submit(call, layer, seed=(0, 2)).result()
+        inside = layer(ONES, training=True).numpy()
+        tf.random.set_seed(0)
+        elsewhere = other_thread.submit(layer, ONES, training=True).result().numpy()
+    assert np.array_equal(inside, call(layer, seed=(0, 1)))
+    assert not np.array_equal(inside, elsewhere)
 
 
 def test_bfloat16():
