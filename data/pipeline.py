@@ -15,21 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from data import preprocess, seeds, tfrecord
+from data import preprocess, seeds
 from data.augmentation import Augmentation, batch_noise, single_noise
 from data.examples import UNKNOWN_LABEL, Examples
+from data.order import LABELED, Columns, batch_order, gather
 from data.preprocess import PreprocessSpec
+from data.selected import record_batches
 
 __all__ = ["Augmentation", "evaluation_batches", "noisy_views", "training_batches"]
-
-IN_MEMORY_BYTES = 2 << 30  # selected records up to this size are kept in memory
-_BLOCK_RECORDS = 8192  # larger sets are shuffled in blocks of as many records,
-_OPEN_SHARDS = 16  # read from as many shards at once
-_READ_RECORDS = 1024
-# What orders are drawn for, one constant per purpose.
-_LABELED, _SELECTED, _SHARDS, _BLOCK = range(4)
-
-Columns = dict[str, tf.Tensor]
 
 
 def training_batches(
@@ -63,22 +56,27 @@ def training_batches(
 
     Returns:
         Dictionaries of "images" uint8 [B, S, S, 3] and "labels" int32 [B], and with
-        `selected_files` also "unlabeled_images" uint8 [U, S, S, 3] and "probabilities" float32 [U,
-        C].
+        `selected_files` also "unlabeled_images" uint8 [U, S, S, 3] and "probabilities" float32
+        [U, C].
 
     Raises:
         ValueError: if there is nothing to read, a batch size is below 1, a label is not in 0..C-1,
             or the records are of another number of classes.
     """
     _check(labeled, batch_size, num_classes)
-    order = _order(len(labeled), batch_size, seed, _LABELED, start_step)
+    order = batch_order(len(labeled), batch_size, seed, LABELED, start_step)
     columns = _example_columns(labeled, spec)
-    batches = _noised(_gather(order, columns), spec, augmentation, seed, batch_size)
+    batches = _noised(gather(order, columns), spec, augmentation, seed, batch_size)
     batches = batches.map(lambda batch: {name: batch[name] for name in ("images", "labels")})
     if selected_files is not None:
-        files = [os.fspath(file) for file in selected_files]
-        _check_selected(files, unlabeled_batch_size, num_classes)
-        selected = _selected(files, spec, num_classes, unlabeled_batch_size, seed, start_step)
+        selected = record_batches(
+            [os.fspath(file) for file in selected_files],
+            spec,
+            num_classes=num_classes,
+            batch_size=unlabeled_batch_size,
+            seed=seed,
+            start_step=start_step,
+        )
         noise = unlabeled_augmentation or augmentation
         selected = _noised(selected, spec, noise, seed, unlabeled_batch_size)
         batches = tf.data.Dataset.zip(batches, selected).map(
@@ -114,7 +112,7 @@ def evaluation_batches(
             "pass": np.zeros([steps, batch_size], np.int64),
         }
     )
-    batches = _gather(order, _example_columns(examples, spec))
+    batches = gather(order, _example_columns(examples, spec))
     batches = _noised(batches, spec, Augmentation("none"), 0, batch_size)
     return _finished(
         batches.map(
@@ -155,7 +153,7 @@ def noisy_views(
             "pass": tf.fill([len(shown)], view),
         }
     )
-    batches = _gather(order, _example_columns(shown, spec))
+    batches = gather(order, _example_columns(shown, spec))
     batches = _noised(batches, spec, augmentation, seed, len(shown))
     return np.stack([batch["images"].numpy() for batch in batches], axis=1)
 
@@ -175,22 +173,6 @@ def _check(labeled: Examples, batch_size: int, num_classes: int) -> None:
         )
 
 
-def _check_selected(files: Sequence[str], batch_size: int, num_classes: int) -> None:
-    """Refuses records that cannot be trained on, going by the first one."""
-    if batch_size < 1:
-        raise ValueError(f"unlabeled_batch_size must be at least 1, not {batch_size}.")
-    serialized = next(iter(tf.data.TFRecordDataset(files)), None) if files else None
-    if serialized is None:
-        raise ValueError(f"There are no records in the selected files {files}.")
-    record = tf.train.Example.FromString(serialized.numpy())
-    found = len(record.features.feature["probabilities"].float_list.value)
-    if found != num_classes:
-        raise ValueError(
-            f"The records of {files[0]} have {found} probabilities, but there are {num_classes} "
-            "classes."
-        )
-
-
 def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
     """The pipeline with the options all pipelines have."""
     options = tf.data.Options()
@@ -198,44 +180,6 @@ def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
     # The rewrites gain nothing here, and would copy the images held in memory into their graph.
     options.experimental_optimization.apply_default_optimizations = False
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
-
-
-def _permutation(
-    length: tf.Tensor | int,
-    seed: int,
-    purpose: int,
-    pass_index: tf.Tensor,
-    block: tf.Tensor | int = 0,
-) -> tf.Tensor:
-    """A permutation, int64 [length], drawn from the seed for a purpose, a pass and a block."""
-    key = seeds.example_seeds(
-        seed,
-        pass_index=tf.reshape(pass_index, [1]),
-        id_hash=tf.reshape(tf.cast(block, tf.int64), [1]),
-        copy=tf.constant([purpose]),
-    )
-    values = tf.range(tf.cast(length, tf.int64))
-    return tf.random.experimental.stateless_shuffle(values, key[0], alg="philox")
-
-
-def _order(
-    num_examples: int, batch_size: int, seed: int, purpose: int, start_step: int
-) -> tf.data.Dataset:
-    """Which examples each batch holds, without end, from batch `start_step` on.
-
-    Returns dictionaries of "index" and "pass", both int64 [batch_size].
-    """
-    # tf.random.experimental.index_shuffle would do without whole permutations, but TensorFlow
-    # 2.21's is none for 2**16 + 1 and 2**18 + 1 elements, and far from uniform for small sets.
-    first_pass, offset = divmod(start_step * batch_size, num_examples)
-
-    def one_pass(position: tf.Tensor) -> Columns:
-        index = _permutation(num_examples, seed, purpose, position)
-        index = index[tf.where(position == first_pass, offset, 0) :]
-        return {"index": index, "pass": tf.fill(tf.shape(index), position)}
-
-    passes = tf.data.Dataset.counter(first_pass).map(one_pass)
-    return passes.rebatch(batch_size, drop_remainder=True)
 
 
 def _example_columns(examples: Examples, spec: PreprocessSpec) -> Columns:
@@ -251,27 +195,20 @@ def _example_columns(examples: Examples, spec: PreprocessSpec) -> Columns:
         elif not spec.small_image:
             columns["original"] = tf.constant(examples.images)
         else:
-            columns["images"] = _fit_all(tf.constant(examples.images), spec.image_size)
+            columns["images"] = _fit_all(tf.constant(examples.images), size=spec.image_size)
     return columns
 
 
+@tf.function
 def _fit_all(images: tf.Tensor, size: int) -> tf.Tensor:
     """All images of a small-image set in the size of the model."""
     if images.shape[1:3] == (size, size):
         return images
-    signature = tf.TensorSpec([size, size, 3], tf.uint8)
-    fit = lambda image: preprocess.fit_small(image, size)  # noqa: E731
-    return tf.map_fn(fit, images, fn_output_signature=signature)
-
-
-def _gather(order: tf.data.Dataset, columns: Columns) -> tf.data.Dataset:
-    """Batches of the columns in the given order; index -1 takes any example."""
-
-    def gather(batch: Columns) -> Columns:
-        where = tf.maximum(batch["index"], 0)
-        return batch | {name: tf.gather(column, where) for name, column in columns.items()}
-
-    return order.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+    return tf.map_fn(
+        lambda image: preprocess.fit_small(image, size),
+        images,
+        fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
+    )
 
 
 def _noised(
@@ -309,67 +246,3 @@ def _original(element: Columns) -> tf.Tensor:
         return element["original"]
     encoded = tf.io.read_file(element["file"]) if "file" in element else element["encoded"]
     return preprocess.decode_image(encoded)
-
-
-def _selected(
-    files: list[str],
-    spec: PreprocessSpec,
-    num_classes: int,
-    batch_size: int,
-    seed: int,
-    start_step: int,
-) -> tf.data.Dataset:
-    """Batches of pseudo-labeled records: the fields of `tfrecord.parse` and "pass"."""
-    if sum(os.path.getsize(file) for file in files) > IN_MEMORY_BYTES:
-        return _streamed(files, num_classes, batch_size, seed, start_step)
-    columns = _record_columns(files, spec, num_classes)
-    order = _order(len(columns["copy"]), batch_size, seed, _SELECTED, start_step)
-    return _gather(order, columns)
-
-
-def _record_columns(files: list[str], spec: PreprocessSpec, num_classes: int) -> Columns:
-    """All records as tensors; small images are decoded once and for all."""
-
-    def decode(record: Columns) -> Columns:
-        image = preprocess.decode_image(record.pop("encoded"))
-        return record | {"images": preprocess.fit_small(image, spec.image_size)}
-
-    with tf.device("CPU:0"):
-        records = tf.data.Dataset.from_tensor_slices(files).flat_map(
-            lambda file: tfrecord.read_file(file, num_classes)
-        )
-        if spec.small_image:
-            records = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        parts = list(records.batch(_READ_RECORDS))
-        return {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
-
-
-def _streamed(
-    files: list[str], num_classes: int, batch_size: int, seed: int, start_step: int
-) -> tf.data.Dataset:
-    """Batches of records which do not fit in memory.
-
-    In every pass shards are permuted, read several at once, and records are shuffled in blocks.
-    """
-    first_pass, offset = 0, 0
-    if start_step:
-        first_pass, offset = divmod(start_step * batch_size, tfrecord.count_records(files))
-
-    def one_pass(position: tf.Tensor) -> tf.data.Dataset:
-        shards = tf.gather(files, _permutation(len(files), seed, _SHARDS, position))
-        records = tf.data.Dataset.from_tensor_slices(shards).interleave(
-            lambda file: tfrecord.read_file(file, num_classes),
-            cycle_length=_OPEN_SHARDS,
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-
-        def shuffled(block: tf.Tensor, batch: Columns) -> Columns:
-            length = tf.shape(batch["copy"])[0]
-            order = _permutation(length, seed, _BLOCK, position, block)
-            batch = {name: tf.gather(column, order) for name, column in batch.items()}
-            return batch | {"pass": tf.fill(tf.shape(order), position)}
-
-        return records.batch(_BLOCK_RECORDS).enumerate().map(shuffled).prefetch(1).unbatch()
-
-    records = tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(offset)
-    return records.batch(batch_size, drop_remainder=True)

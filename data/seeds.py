@@ -83,8 +83,8 @@ def uniform(seeds: tf.Tensor, count: int) -> tf.Tensor:
 
 def uniform_int(uniforms: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
     """Numbers uniform in [0, 1) to int32 numbers uniform in [0, limit), limit below 2**16."""
-    numbers = tf.cast(uniforms * tf.cast(limit, tf.float32), tf.int32)
-    return tf.minimum(numbers, limit - 1)
+    # The largest number, 1 - 2**-23, times the limit lies below the limit after rounding, too.
+    return tf.cast(uniforms * tf.cast(limit, tf.float32), tf.int32)
 
 
 def fold(seeds: tf.Tensor, n: int) -> tf.Tensor:

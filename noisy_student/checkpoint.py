@@ -118,7 +118,7 @@ class TrainingState:
         for path in reversed(self._manager.checkpoints):
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
-            except (tf.errors.OpError, AssertionError, ValueError) as error:
+            except (tf.errors.OpError, AssertionError, IndexError, ValueError) as error:
                 logging.warning("checkpoint %s cannot be read (%s): trying older.", path, error)
                 continue
             return path

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data import augmentation, pipeline, seeds, tfrecord
+from data import augmentation, order, pipeline, seeds, selected, tfrecord
 from data.examples import Examples
 from data.pipeline import Augmentation
 from data.preprocess import PreprocessSpec
@@ -112,8 +112,8 @@ def quick_operations(request, monkeypatch):
 @pytest.fixture
 def streaming(monkeypatch):
     """Any set of records is too large for memory, and blocks are small enough to be several."""
-    monkeypatch.setattr(pipeline, "IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr(pipeline, "_BLOCK_RECORDS", 7)
+    monkeypatch.setattr(selected, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(selected, "_BLOCK_RECORDS", 7)
 
 
 @pytest.fixture(params=["in memory", "streamed"])
@@ -163,7 +163,7 @@ def test_every_pass_sees_every_example_once_with_its_label(count, batch_size):
 
 def test_permutations_are_uniform():
     counts = np.zeros((6, 6))
-    for one_pass in pipeline._order(6, 6, seed=0, purpose=0, start_step=0).take(3000):
+    for one_pass in order.batch_order(6, 6, seed=0, purpose=0, start_step=0).take(3000):
         counts[np.arange(6), one_pass["index"]] += 1
     # Chi square of 25 degrees of freedom stays below 52.6 in 99.9% of draws.
     assert np.sum((counts - 500) ** 2 / 500) < 52.6
@@ -212,9 +212,8 @@ def test_resuming_does_no_image_work_for_earlier_batches(tmp_path):
     open(source.files[0], "wb").close()  # Not an image any more: whatever decodes it fails.
     with pytest.raises(tf.errors.InvalidArgumentError):
         batches(source, 2)
-    order = pipeline._order(16, 8, 3, pipeline._LABELED, 0)
-    holds = [0 in batch["index"].numpy() for batch in order.take(8)]
-    clean = holds.index(False)
+    drawn = order.batch_order(16, 8, 3, order.LABELED, 0)
+    clean = [0 in batch["index"].numpy() for batch in drawn.take(8)].index(False)
     assert len(batches(source, 1, start_step=clean)) == 1
 
 
@@ -258,7 +257,7 @@ def test_streamed_records_are_noised_like_those_in_memory(tmp_path, monkeypatch)
         return batch["unlabeled_images"][order]
 
     in_memory = first_pass()
-    monkeypatch.setattr(pipeline, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(selected, "IN_MEMORY_BYTES", 0)
     np.testing.assert_array_equal(in_memory, first_pass())
 
 
@@ -339,9 +338,9 @@ def test_labeled_and_unlabeled_noise_can_differ(tmp_path):
 def test_keras_cv_noise_is_the_same_in_two_runs():
     pytest.importorskip("keras_cv")
     noise = Augmentation("keras_cv", magnitude=10)
-    first, second = (batches(textured(10), 3, noise=noise) for _ in range(2))
+    first, second = (batches(textured(64), 4, noise=noise, batch_size=64) for _ in range(2))
     assert_equal(first, second)
-    clean = {image.tobytes() for image in textured(10).images}
+    clean = {image.tobytes() for image in textured(64).images}
     assert not any(image.tobytes() in clean for image in first[0]["images"])
     assert first[0]["images"].std() > 20
 
@@ -373,6 +372,18 @@ def test_records_keep_their_probabilities_and_are_seen_once_a_pass(tmp_path, eit
         assert sorted(one_pass) == [(i, copy) for i in range(25) for copy in range(2)]
     assert passes[0] != passes[1]
     assert passes[0] != sorted(passes[0])
+
+
+@pytest.mark.parametrize(("block", "shards"), [(100, 1), (1, 8)], ids=["blocks", "shards"])
+def test_streamed_records_are_shuffled_in_blocks_and_by_shards(
+    tmp_path, streaming, monkeypatch, block, shards
+):
+    monkeypatch.setattr(selected, "_BLOCK_RECORDS", block)
+    files = write_records(tmp_path, examples(16), shards=shards)
+    arguments = {"noise": NONE, "selected_files": files, "unlabeled_batch_size": 16}
+    passes = [marks(batch["unlabeled_images"]) for batch in batches(examples(8), 3, **arguments)]
+    assert passes[0] != passes[1] != passes[2] != passes[0]
+    assert list(range(16)) not in passes
 
 
 def test_large_images_of_different_sizes(tmp_path):

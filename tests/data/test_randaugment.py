@@ -312,8 +312,15 @@ def test_operations_signs_and_centers_are_drawn_evenly():
     mask = (cut != policy_image()).any(-1)
     assert (cut[mask] == 128).all()
     whole = mask.sum((1, 2)) == (2 * CUTOUT) ** 2
-    # Squares around rows and columns 3 to 13 of 16 are not clipped.
-    assert abs(whole.mean() - (11 / 16) ** 2) < 3.3 * 0.5 / np.sqrt(len(cut))
+    # Squares around rows and columns 3 to 13 of 16 are not clipped; those around the first four
+    # reach the first row or column, and those around the last three the last one.
+    for drawn_part, expected in [
+        (whole, (11 / 16) ** 2),
+        *((mask[:, edge].any(1), part) for edge, part in ((0, 4 / 16), (-1, 3 / 16))),
+        *((mask[:, :, edge].any(1), part) for edge, part in ((0, 4 / 16), (-1, 3 / 16))),
+    ]:
+        deviation = np.sqrt(expected * (1 - expected) / len(cut))
+        assert abs(drawn_part.mean() - expected) < 3.3 * deviation
 
 
 def test_two_layers_are_two_operations_in_a_row():
@@ -401,8 +408,20 @@ def test_policy_names_what_is_wrong():
 
 
 def test_contact_sheet_shows_every_operation(tmp_path):
-    image = synthetic_images(61, 47)["gradient"]
-    sheet = randaugment.contact_sheet(image, [5, 27])
-    sheet.save(tmp_path / "grid.png")
+    image = synthetic_images(61, 47)["random"]
+    randaugment.contact_sheet(image, [3, 4]).save(tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as stored:
-        assert stored.width >= 2 * 47 and stored.height >= 16 * 61
+        sheet = np.asarray(stored.convert("RGB"))
+
+    def is_shown(cell):
+        # Middle rows are looked for, because the first ones of several cells are alike.
+        for top in range(sheet.shape[0] - 60):
+            start = sheet[top + 30].tobytes().find(cell[30].tobytes())
+            left = start // 3
+            if start >= 0 and np.array_equal(sheet[top : top + 61, left : left + 47], cell):
+                return True
+        return False
+
+    for name in NAMES:
+        for magnitude in (3, 4):
+            assert is_shown(OPERATIONS[name](image, level_to_argument(name, magnitude)).numpy())

@@ -1,0 +1,145 @@
+"""The training loop: what the commands' end-to-end test does not show."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data import sources
+from noisy_student import config, strategy, train
+
+MODEL = config.ModelConfig(
+    name="efficientnet-b0", width=0.1, depth=0.1, image_size=None, small_image=True, strides=None,
+    dropout_rate=0.2, stochastic_depth_rate=0.2, batch_norm_momentum=0.9, normalization="imagenet",
+)  # fmt: skip
+NOISE = config.NoiseConfig("randaugment", 2, 5.0, False, False)
+OPTIMIZER = config.OptimizerConfig(
+    name="rmsprop", schedule="staircase", learning_rate=0.016, final_learning_rate=None,
+    warmup_steps=None, warmup_epochs=5.0, epochs=350.0, train_ratio=1.0, adam_beta2=0.999,
+    weight_decay=1e-5,
+)  # fmt: skip
+TEACHER = config.TrainConfig(
+    role="teacher", round=0, model=MODEL, noise=NOISE, optimizer=OPTIMIZER, batch_size=16,
+    ratio=0.0, steps=4, max_steps=None, label_smoothing=0.1, hard_labels=False, temperature=1.0,
+    ema_decay=0.9, seed=0,
+)  # fmt: skip
+LOG = config.LogConfig(log_every=2, validate_every=2, checkpoint_every=2, eval_batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def devices():
+    return strategy.make()
+
+
+@pytest.fixture(scope="module")
+def splits():
+    rng = np.random.default_rng(0)
+
+    def part(name: str, count: int) -> sources.Examples:
+        ids = np.array([f"{name}/{i}" for i in range(count)], object)
+        labels = np.arange(count, dtype=np.int32) % 3
+        images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        return sources.Examples(ids, labels, ("a", "b", "c"), images=images)
+
+    parts = [part(name, 24) for name in ("labeled", "validation", "unlabeled", "test")]
+    return sources.Splits(*parts, class_names=("a", "b", "c"), info={})
+
+
+def test_logs_and_models(splits, devices, tmp_path):
+    summary = train.run(TEACHER, splits, tmp_path, devices, LOG)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4]
+    for row in rows:
+        parts = row["labeled_loss"] + row["unlabeled_loss"] + row["l2_loss"]
+        assert row["loss"] == pytest.approx(parts, rel=1e-5)
+        assert 0 <= row["validation_top1"] <= 100
+    assert summary["images_seen"] == 64
+    assert {"model.keras", "best.keras", "train.json", "done.json", "tensorboard"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(splits, devices, tmp_path):
+    hot = dataclasses.replace(
+        TEACHER,
+        optimizer=dataclasses.replace(
+            OPTIMIZER, name="sgd", schedule="constant", learning_rate=1e30, warmup_steps=0
+        ),
+    )
+    with pytest.raises(ValueError, match=r"teacher: the loss became (nan|inf) in steps 1 to 2"):
+        train.run(hot, splits, tmp_path, devices, LOG)
+    assert not (tmp_path / "done.json").exists()
+
+
+def test_students_need_selected_labels_and_only_they(splits, devices, tmp_path):
+    student = dataclasses.replace(TEACHER, role="student", round=1, ratio=2.0)
+    with pytest.raises(ValueError, match="--role=student with --selected_dir=None"):
+        train.run(student, splits, tmp_path, devices, LOG)
+    with pytest.raises(ValueError, match="--role=teacher with --selected_dir"):
+        train.run(TEACHER, splits, tmp_path, devices, LOG, selected_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "train_ratio", "steps", "expected"),
+    [(350, 1, None, 525), (350, 2, None, 1050), (350, 2, 7, 7), (0.01, 1, None, 1)],
+)
+def test_steps_follow_from_labeled_epochs(epochs, train_ratio, steps, expected):
+    optimizer = dataclasses.replace(OPTIMIZER, epochs=epochs, train_ratio=train_ratio)
+    settings = dataclasses.replace(TEACHER, steps=steps, optimizer=optimizer)
+    assert train.num_steps(settings, num_labeled=24) == expected
+
+
+def test_paper_schedule_of_a_training():
+    """2048 images a step, 1 281 167 labeled: 0.128 after 5 epochs, then two decays are behind."""
+    settings = dataclasses.replace(
+        TEACHER,
+        batch_size=2048,
+        steps=None,
+        optimizer=dataclasses.replace(OPTIMIZER, learning_rate=0.128),
+    )
+    rate = train.make_schedule(settings, 1_281_167)
+    epoch = 1_281_167 / 2048
+    assert float(rate(2.5 * epoch)) == pytest.approx(0.064, rel=1e-3)
+    assert float(rate(5.1 * epoch)) == pytest.approx(0.128 * 0.97**2, rel=1e-6)
+    assert float(rate(7.3 * epoch)) == pytest.approx(0.128 * 0.97**3, rel=1e-6)
+
+
+TWO_REPLICAS = """
+import sys
+sys.path[:0] = {paths!r}
+import tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+import test_train
+from noisy_student import strategy, train
+splits = test_train.splits.__wrapped__()
+devices = strategy.make("mirrored")
+assert devices.num_replicas == 2
+summary = train.run(test_train.TEACHER, splits, sys.argv[1], devices, test_train.LOG)
+print("loss", summary["history"][0]["loss"])
+"""
+
+
+def test_trains_on_two_mirrored_devices(splits, devices, tmp_path):
+    """Same batches and masks; batch norm's statistics are each replica's own, so only near."""
+    from pathlib import Path
+
+    here = Path(__file__).resolve()
+    paths = [str(here.parent), str(here.parents[2])]
+    result = subprocess.run(
+        [sys.executable, "-c", TWO_REPLICAS.format(paths=paths), str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    two = float(result.stdout.split("loss")[1])
+    one = train.run(TEACHER, splits, tmp_path / "one", devices, LOG)["history"][0]["loss"]
+    assert two == pytest.approx(one, rel=0.15)
+    with pytest.raises(ValueError, match="batch_size = 15 cannot be split evenly over 2"):
+        train._check_divisible(dataclasses.replace(TEACHER, batch_size=15), 2)
