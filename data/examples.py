@@ -92,13 +92,12 @@ def concatenate(first: Examples, second: Examples) -> Examples:
             f"Cannot join images of {first.images.shape[1:]} ({first.ids[0]}, ...) "
             f"with images of {second.images.shape[1:]} ({second.ids[0]}, ...)."
         )
-    join = lambda a, b: None if a is None else np.concatenate([a, b])  # noqa: E731
     return Examples(
-        ids=join(first.ids, second.ids),
-        labels=join(first.labels, second.labels),
+        ids=np.concatenate([first.ids, second.ids]),
+        labels=np.concatenate([first.labels, second.labels]),
         class_names=first.class_names,
-        images=join(first.images, second.images),
-        files=join(first.files, second.files),
+        images=None if first.images is None else np.concatenate([first.images, second.images]),
+        files=None if first.files is None else np.concatenate([first.files, second.files]),
     )
 
 

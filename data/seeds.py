@@ -24,6 +24,7 @@ _INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 _UNIFORM, _FOLD = 0, 1
 
 
+@tf.function(autograph=False)  # traced once, not anew wherever it is used
 def _philox(key: tuple[tf.Tensor, ...], counter: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
     """Philox 4x32-10: two key words and four counter words to four random words.
 

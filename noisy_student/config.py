@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
 
@@ -430,6 +430,8 @@ def run(main: Callable[[Config], None], key_flags: Sequence[str] = ()) -> None:
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])
 
     def guarded(argv: list[str]) -> None:
+        if not FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
         try:
             if len(argv) > 1:
                 raise ValueError(f"unknown argument {argv[1]}: flags are written --name=value.")

@@ -154,15 +154,7 @@ def _parameters(benchmark: str, settings: config.EvaluationConfig) -> dict[str, 
 
 def _main(settings: config.Config) -> None:
     path = config.required("model")
-    data = settings.data
-    if data.dataset == "folder":
-        config.required("test_dir")
-        card = checkpoint.read_card(path)
-        examples = sources.load_examples(
-            "folder", folder=data.test_dir, class_names=card["class_names"]
-        )
-    else:
-        examples = sources.load_examples(data.dataset, data_dir=data.data_dir, split="test")
+    examples = _test_images(settings.data, checkpoint.read_card(path)["class_names"])
     if config.FLAGS.dry_run:
         benchmarks = ", ".join(settings.evaluation.benchmarks)
         print(f"{path}: {len(examples)} images, benchmarks {benchmarks}")
@@ -172,6 +164,15 @@ def _main(settings: config.Config) -> None:
     results = run(path, Path(path).parent.name, examples, output_dir, settings.evaluation, devices)
     for benchmark, result in results.items():
         print(f"{benchmark}: {_in_words(result)}")
+
+
+def _test_images(data: config.DataConfig, class_names: tuple[str, ...]) -> sources.Examples:
+    """The test images of the data set; of folders ``--test_dir`` alone is read."""
+    if data.dataset == "folder":
+        folder = config.required("test_dir")
+        return sources.load_examples("folder", folder=folder, class_names=class_names)
+    splits_file = config.FLAGS.splits_file
+    return sources.load_splits(**dataclasses.asdict(data), splits_file=splits_file).test
 
 
 def _in_words(result: dict[str, Any]) -> str:
@@ -186,5 +187,5 @@ if __name__ == "__main__":
     config.run(
         _main,
         ["model", "output_dir", "benchmarks", "epsilons", "attack_examples", "dataset", "data_dir",
-         "test_dir", "eval_batch_size", "dry_run"],
+         "test_dir", "seed", "splits_file", "eval_batch_size", "dry_run"],
     )  # fmt: skip

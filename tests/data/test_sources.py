@@ -519,9 +519,9 @@ def test_another_dataset_can_be_the_unlabeled_one(tmp_path):
     splits = sources.load_splits("folder", labeled_dir=folder, unlabeled_dataset="mnist5k")
     assert len(splits.unlabeled) == 5000
     assert splits.unlabeled.labels[600] == 1
-    folder = write_classes(tmp_path, {"eel": 4})
+    folder = write_classes(tmp_path, {"#eel": 4})
     splits = sources.load_splits("folder", labeled_dir=folder, unlabeled_dataset="mnist5k")
-    assert splits.unlabeled.labels[600] == 1  # its ten classes are among the eleven
+    assert splits.unlabeled.labels[600] == 2  # the ten digits are among the eleven classes
     (tmp_path / "0").rename(tmp_path / "zero")
     splits = sources.load_splits("folder", labeled_dir=folder, unlabeled_dataset="mnist5k")
     assert set(splits.unlabeled.labels) == {-1}

@@ -43,6 +43,8 @@ def test_the_fields_are_the_published_ones():
     assert list(feature["probabilities"].float_list.value) == [0.5, 0.25, 1.0]
     assert feature["image/id"].bytes_list.value == [b"x/1"]
     assert feature["image/copy"].int64_list.value == [2]
+    first_copy = tf.train.Example.FromString(record(1, copy=0)).features.feature
+    assert first_copy["image/copy"].int64_list.value == [0]
     published = tf.train.Example.FromString(record(1)).features.feature
     assert set(published) == {"image/encoded", "label", "prob", "probabilities"}
 
