@@ -74,8 +74,8 @@ def write_noise(
     num_images: int = 8,
     num_views: int = 5,
 ) -> None:
-    """A few training images beside what the student sees of them."""
-    indices = np.arange(min(num_images, len(examples)))
+    """A few training images, evenly through the set, beside what the student sees of them."""
+    indices = np.unique(np.linspace(0, len(examples) - 1, num_images).astype(int))
     augmentation = pipeline.Augmentation(**dataclasses.asdict(noise))
     views = pipeline.noisy_views(examples, indices, spec, augmentation, seed, num_views)
     content = {
