@@ -21,6 +21,7 @@ from noisy_student import (
     pseudo_label,
     report,
     selection,
+    session,
     strategy,
     train,
 )
@@ -107,7 +108,7 @@ def _pictures(
     """What the report shows as pictures: changed predictions, and the student's noisy input."""
     evaluation = workdir / "evaluation"
     last = settings.students[-1] if settings.students else settings.teacher
-    spec = train.preprocess_spec(last.model)
+    spec = session.preprocess_spec(last.model)
     gallery.write_noise(evaluation / "noise.json", splits.labeled, spec, last.noise, settings.seed)
     files = [evaluation / name / "predictions.npz" for name in (names[0], names[-1])]
     if len(names) > 1 and all(file.exists() for file in files):

@@ -28,6 +28,7 @@ TOOLS = {
     "predictions",
     "robustness",
     "schedule",
+    "session",
     "strategy",
     "summary",
     "watch",

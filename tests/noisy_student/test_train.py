@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data import sources
-from noisy_student import config, strategy, train
+from noisy_student import config, session, strategy, train
 
 MODEL = config.ModelConfig(
     name="efficientnet-b0", width=0.1, depth=0.1, image_size=None, small_image=True, strides=None,
@@ -90,7 +90,7 @@ def test_students_need_selected_labels_and_only_they(splits, devices, tmp_path):
 def test_steps_follow_from_labeled_epochs(epochs, train_ratio, steps, expected):
     optimizer = dataclasses.replace(OPTIMIZER, epochs=epochs, train_ratio=train_ratio)
     settings = dataclasses.replace(TEACHER, steps=steps, optimizer=optimizer)
-    assert train.num_steps(settings, num_labeled=24) == expected
+    assert session.num_steps(settings, num_labeled=24) == expected
 
 
 def test_paper_schedule_of_a_training():
@@ -101,7 +101,7 @@ def test_paper_schedule_of_a_training():
         steps=None,
         optimizer=dataclasses.replace(OPTIMIZER, learning_rate=0.128),
     )
-    rate = train.make_schedule(settings, 1_281_167)
+    rate = session.make_schedule(settings, 1_281_167)
     epoch = 1_281_167 / 2048
     assert float(rate(2.5 * epoch)) == pytest.approx(0.064, rel=1e-3)
     assert float(rate(5.1 * epoch)) == pytest.approx(0.128 * 0.97**2, rel=1e-6)
@@ -142,4 +142,4 @@ def test_trains_on_two_mirrored_devices(splits, devices, tmp_path):
     one = train.run(TEACHER, splits, tmp_path / "one", devices, LOG)["history"][0]["loss"]
     assert two == pytest.approx(one, rel=0.15)
     with pytest.raises(ValueError, match="batch_size = 15 cannot be split evenly over 2"):
-        train._check_divisible(dataclasses.replace(TEACHER, batch_size=15), 2)
+        session._check_divisible(dataclasses.replace(TEACHER, batch_size=15), 2)
