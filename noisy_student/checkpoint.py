@@ -51,6 +51,8 @@ def save_model(
             content = source.read(name)
             if name == "metadata.json":  # carries the date
                 content = _without_date(content)
+            elif name == "config.json":  # carries addresses in memory
+                content = _with_numbered_objects(content)
             target.writestr(zipfile.ZipInfo(name, _EPOCH), content)
         target.writestr(zipfile.ZipInfo(CARD, _EPOCH), json.dumps(card, indent=1, sort_keys=True))
     raw.unlink()
@@ -131,6 +133,20 @@ class TrainingState:
             file.unlink()
         if directory.exists():
             directory.rmdir()
+
+
+def _with_numbered_objects(config: bytes) -> bytes:
+    """Replaces the ids of shared objects by their order of appearance."""
+    numbers: dict[int, int] = {}
+
+    def number(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if content.get("shared_object_id") is not None:
+            key = content["shared_object_id"]
+            content["shared_object_id"] = numbers.setdefault(key, len(numbers))
+        return content
+
+    return json.dumps(json.loads(config, object_pairs_hook=number)).encode()
 
 
 def _without_date(metadata: bytes) -> bytes:

@@ -156,7 +156,7 @@ def test_stages_run_alone(workdir, tmp_path):
     recipe = f"--flagfile={ROOT}/recipes/mnist5k.flags"
     output = run(
         command(
-            "train", recipe, *TINY, "--role=control", "--control_images=64",
+            "train", recipe, *TINY, "--role=control", "--control_images=256",
             f"--output_dir={tmp_path}/control",
         )
     )  # fmt: skip
