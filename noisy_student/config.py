@@ -198,6 +198,12 @@ def _define_run_flags() -> None:
         "tf.distribute strategy; auto: mirrored where there are several GPUs.",
     )
     flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "Of activations.")
+    flags.DEFINE_integer(
+        "intra_op_threads",
+        0,
+        "CPU threads of a single operation. 0: all cores; 1 suits very small models.",
+        lower_bound=0,
+    )
     flags.DEFINE_enum(
         "jit_compile", "auto", ["auto", "on", "off"], "XLA; auto: on where a GPU is used."
     )
@@ -337,6 +343,7 @@ class DeviceConfig:
     strategy: str
     precision: str
     jit_compile: str
+    intra_op_threads: int
 
 
 @dataclass(frozen=True)
@@ -393,7 +400,9 @@ def from_flags() -> Config:
             attack_examples=FLAGS.attack_examples,
             batch_size=FLAGS.eval_batch_size,
         ),
-        device=DeviceConfig(FLAGS.strategy, FLAGS.precision, FLAGS.jit_compile),
+        device=DeviceConfig(
+            FLAGS.strategy, FLAGS.precision, FLAGS.jit_compile, FLAGS.intra_op_threads
+        ),
         log=LogConfig(
             FLAGS.log_every, FLAGS.validate_every, FLAGS.checkpoint_every, FLAGS.eval_batch_size
         ),

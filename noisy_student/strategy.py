@@ -23,13 +23,18 @@ class Devices:
         return self.strategy.num_replicas_in_sync
 
     def describe(self) -> str:
-        """For people: '2 CPU threads', '1 GPU', '2 replicas on CPU'."""
+        """For people: '2 CPU cores, 1 replica', '1 GPU, 1 replica'."""
         gpus = len(tf.config.list_logical_devices("GPU"))
-        kind = f"{gpus} GPU" if gpus else f"{_num_cpus()} CPU threads"
+        kind = f"{gpus} GPU" if gpus else f"{_num_cpus()} CPU cores"
         return f"{kind}, {self.num_replicas} replica{'s' if self.num_replicas > 1 else ''}"
 
 
-def make(strategy: str = "auto", precision: str = "float32", jit_compile: str = "auto") -> Devices:
+def make(
+    strategy: str = "auto",
+    precision: str = "float32",
+    jit_compile: str = "auto",
+    intra_op_threads: int = 0,
+) -> Devices:
     """Sets up the process; call once, before any model is built.
 
     Args:
@@ -38,7 +43,11 @@ def make(strategy: str = "auto", precision: str = "float32", jit_compile: str = 
         precision: ``float32`` or ``mixed_bfloat16`` (float32 variables, logits and losses).
         jit_compile: ``on``, ``off`` or ``auto`` (on with a GPU and one replica; on CPU XLA makes
             the whole step slower).
+        intra_op_threads: CPU threads of a single operation; 0: all cores. Operations of very small
+            models are over before a second thread is at work.
     """
+    if tf.config.threading.get_intra_op_parallelism_threads() != intra_op_threads:
+        tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
     tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(precision)
     gpus = tf.config.list_logical_devices("GPU")
@@ -52,4 +61,4 @@ def make(strategy: str = "auto", precision: str = "float32", jit_compile: str = 
 
 
 def _num_cpus() -> int:
-    return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0))
