@@ -154,12 +154,12 @@ def _parameters(benchmark: str, settings: config.EvaluationConfig) -> dict[str, 
 
 def _main(settings: config.Config) -> None:
     path = config.required("model")
+    devices = strategy.make(**dataclasses.asdict(settings.device))
     examples = _test_images(settings.data, checkpoint.read_card(path)["class_names"])
     if config.FLAGS.dry_run:
         benchmarks = ", ".join(settings.evaluation.benchmarks)
         print(f"{path}: {len(examples)} images, benchmarks {benchmarks}")
         return
-    devices = strategy.make(**dataclasses.asdict(settings.device))
     output_dir = config.required("output_dir")
     results = run(path, Path(path).parent.name, examples, output_dir, settings.evaluation, devices)
     for benchmark, result in results.items():

@@ -37,10 +37,10 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
         command: what the report shows as the command that made it.
     """
     workdir = Path(workdir)
+    devices = strategy.make(**dataclasses.asdict(settings.device))
     splits = sources.load_splits(
         **dataclasses.asdict(settings.data), splits_file=workdir / "splits.json"
     )
-    devices = strategy.make(**dataclasses.asdict(settings.device))
     _write_config(workdir, settings, splits, devices, command)
 
     teacher_dir = workdir / "round0" / "teacher"
@@ -141,6 +141,7 @@ def _write_config(
 
 def dry_run(settings: config.Config, workdir: str | Path) -> None:
     """Prints what ``run`` would do, with times measured on this machine; touches no file."""
+    devices = strategy.make(**dataclasses.asdict(settings.device))
     splits_file = Path(workdir) / "splits.json"
     splits = sources.load_splits(
         **dataclasses.asdict(settings.data),
@@ -152,7 +153,6 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
             print(f"  --{name}={value}")
     for part in ("labeled", "validation", "unlabeled", "test"):
         print(f"{part}: {len(getattr(splits, part))} images")
-    devices = strategy.make(**dataclasses.asdict(settings.device))
     trainings = (settings.teacher, *settings.students)
     seconds = sum(train.dry_run(training, splits, devices) for training in trainings)
     print(

@@ -181,6 +181,7 @@ def _joined(pieces: list[predictions.Columns]) -> predictions.Columns:
 
 def _main(settings: config.Config) -> None:
     flags = config.FLAGS
+    devices = strategy.make(**dataclasses.asdict(settings.device))
     splits = sources.load_splits(**dataclasses.asdict(settings.data), splits_file=flags.splits_file)
     model, num_shards = config.required("model"), settings.selection.num_shards
     if flags.dry_run:
@@ -190,7 +191,6 @@ def _main(settings: config.Config) -> None:
             f"{len(card['class_names'])} classes, {card['preprocess']}"
         )
         return
-    devices = strategy.make(**dataclasses.asdict(settings.device))
     output_dir = config.required("output_dir")
     done = run(
         model,

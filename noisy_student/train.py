@@ -209,8 +209,8 @@ def _main(settings: config.Config) -> None:
         chosen = settings.control(config.required("control_images"))
     else:
         chosen = settings.teacher if role == "teacher" else config.student(flags.round)
-    splits = sources.load_splits(**dataclasses.asdict(settings.data), splits_file=flags.splits_file)
     devices = strategy.make(**dataclasses.asdict(settings.device))
+    splits = sources.load_splits(**dataclasses.asdict(settings.data), splits_file=flags.splits_file)
     if flags.dry_run:
         dry_run(chosen, splits, devices)
         return
