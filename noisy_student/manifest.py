@@ -66,14 +66,15 @@ def begin(directory: str | os.PathLike[str], request: Mapping[str, Any]) -> dict
     directory = Path(directory)
     request = json.loads(json.dumps(request))
     stage = directory / STAGE
-    if stage.exists():
+    begun = directory.exists() and any(path.name != STAGE for path in directory.iterdir())
+    if stage.exists() and begun:
         difference = _difference(read_json(stage), request)
         if difference:
             raise ValueError(
                 f"{directory} was made with other settings: {'; '.join(difference)}. "
                 f"Use the old settings, choose another directory, or delete {directory}."
             )
-    elif directory.exists() and (directory / DONE).exists():
+    elif (directory / DONE).exists():
         raise ValueError(f"{directory} has {DONE} but no {STAGE}: delete it or choose another.")
     else:
         write_json(stage, request)

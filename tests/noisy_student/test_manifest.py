@@ -15,7 +15,9 @@ def test_a_stage_is_finished_once_and_for_the_same_request(tmp_path):
 
 
 def test_another_request_is_refused_with_the_difference(tmp_path):
-    manifest.begin(tmp_path, {"settings": {"seed": 0, "rate": 0.1}})
+    manifest.begin(tmp_path, {"settings": {"seed": 5}})
+    manifest.begin(tmp_path, {"settings": {"seed": 0, "rate": 0.1}})  # nothing was made for 5 yet
+    (tmp_path / "records").touch()
     with pytest.raises(ValueError, match=r"settings.seed: 0 -> 1\.") as error:
         manifest.begin(tmp_path, {"settings": {"seed": 1, "rate": 0.1}})
     assert str(tmp_path) in str(error.value) and "rate" not in str(error.value)
