@@ -22,6 +22,8 @@ from data.order import LABELED, Columns, batch_order, gather
 from data.preprocess import PreprocessSpec
 from data.selected import record_batches
 
+_PREFETCH = 4  # batches; an unbounded buffer would take CPU threads from validation and saving
+
 __all__ = ["Augmentation", "evaluation_batches", "noisy_views", "training_batches"]
 
 
@@ -179,7 +181,7 @@ def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
     options.deterministic = True
     # The rewrites gain nothing here, and would copy the images held in memory into their graph.
     options.experimental_optimization.apply_default_optimizations = False
-    return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return batches.with_options(options).prefetch(_PREFETCH)
 
 
 def _example_columns(examples: Examples, spec: PreprocessSpec) -> Columns:
