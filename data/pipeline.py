@@ -22,7 +22,7 @@ from data.order import LABELED, Columns, batch_order, gather
 from data.preprocess import PreprocessSpec
 from data.selected import record_batches
 
-_PREFETCH = 4  # batches; an unbounded buffer would take CPU threads from validation and saving
+_PREFETCH = 4  # batches; the buffer that AUTOTUNE sizes may grow without bound
 
 __all__ = ["Augmentation", "evaluation_batches", "noisy_views", "training_batches"]
 
