@@ -2,7 +2,8 @@
 
 Every arm maps over batches of uint8 images in a tf.data pipeline, as in training, and draws two
 operations for each image. The arms take turns, several times over; what counts is the median of
-the ratios within a turn, which other work on the machine disturbs least.
+the ratios within a turn, which other work on the machine disturbs least, and that of the CPU time
+used even less.
 
     python -m benchmarks.randaugment --sizes=32,224 --repeats=5
 """
@@ -62,37 +63,45 @@ def _images(size: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensors(images).cache().repeat()
 
 
-def _rate(iterator, batch_size: int, seconds: float) -> float:
-    count, start = 0, time.perf_counter()
+def _rate(batches: tf.data.Dataset, batch_size: int, seconds: float) -> tuple[float, float]:
+    """Images per second, and per second of CPU time.
+
+    The iterator ends with its turn, and works ahead in no other's.
+    """
+    iterator = iter(batches)
+    next(iterator)
+    count, start, used = 0, time.perf_counter(), time.process_time()
     while (elapsed := time.perf_counter() - start) < seconds or count == 0:
         next(iterator)
         count += 1
-    return count * batch_size / elapsed
+    count *= batch_size
+    return count / elapsed, count / (time.process_time() - used)
 
 
 def _compare(size: int) -> None:
-    iterators = {}
+    arms = {}
     for name, make in {"ours": _ours, "keras_cv": _keras_cv, "keras": _keras}.items():
         try:
-            iterators[name] = iter(make(size, tf.data.AUTOTUNE))
+            arms[name] = make(size, tf.data.AUTOTUNE)
         except (ImportError, AttributeError) as error:
             print(f"{size} px: {name} is not here: {error}")
             continue
         start = time.perf_counter()
-        next(iterators[name])
+        next(iter(arms[name]))
         print(f"{size} px: {name}: first batch after {time.perf_counter() - start:.1f} s")
     turns = []
     for _ in range(_REPEATS.value):
         turns.append(
             {
-                name: _rate(iterator, _batch_size(size), _SECONDS.value)
-                for name, iterator in iterators.items()
+                name: _rate(batches, _batch_size(size), _SECONDS.value)
+                for name, batches in arms.items()
             }
         )
-    for name in iterators:
-        rate = statistics.median(turn[name] for turn in turns)
-        ratio = statistics.median(turn["ours"] / turn[name] for turn in turns)
-        print(f"{size} px: {name}: {rate:,.0f} images/s; ours is {ratio:.2f}x")
+    for name in arms:
+        for kind, unit in enumerate(("images/s", "images per second of CPU time")):
+            rate = statistics.median(turn[name][kind] for turn in turns)
+            ratio = statistics.median(turn["ours"][kind] / turn[name][kind] for turn in turns)
+            print(f"{size} px: {name}: {rate:,.0f} {unit}; ours is {ratio:.2f}x")
 
 
 def main(_: list[str]) -> None:

@@ -29,6 +29,7 @@ class Augmentation:
         magnitude: of the operations, on a scale where 10 is "full" (as far as keras_cv goes).
         flip: whether images are mirrored at random; not for digits.
         cutout: small images only: whether a square of half the side is filled with gray.
+        magnitude_noise: standard deviation of the operations' magnitudes, for "randaugment" only.
     """
 
     kind: str = "randaugment"
@@ -36,6 +37,7 @@ class Augmentation:
     magnitude: float = 27.0
     flip: bool = True
     cutout: bool = False
+    magnitude_noise: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -115,6 +117,7 @@ def _operations(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> 
         image_seeds,
         num_layers=augmentation.num_layers,
         magnitude=augmentation.magnitude,
+        magnitude_noise=augmentation.magnitude_noise,
         **arguments,
     )
 

@@ -1,4 +1,4 @@
-"""An indexable set of images: pixels in memory or files on disk, with stable ids."""
+"""An indexable set of images: pixels in memory, or encoded ones on disk, with stable ids."""
 
 import dataclasses
 import hashlib
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
+
+from data import recordfile
 
 UNKNOWN_LABEL = -1
 
@@ -21,7 +23,10 @@ class Examples:
         labels: int32 [N], 0..len(class_names) - 1, or -1 where the class is unknown.
         class_names: the name of every class, in the order of the labels.
         images: uint8 [N, H, W, 3], 0..255, or None.
-        files: str objects [N], paths of encoded images, or None.
+        files: str objects [N], paths of encoded images or of the TFRecord files they lie in, or
+            None.
+        offsets: int64 [N], goes with `files`: the byte at which the image's record begins, or -1
+            where the file is the image itself; None: all are.
     """
 
     ids: np.ndarray
@@ -29,13 +34,15 @@ class Examples:
     class_names: tuple[str, ...]
     images: np.ndarray | None = None
     files: np.ndarray | None = None
+    offsets: np.ndarray | None = None
 
     def __post_init__(self):
         """Refuses columns that do not belong together."""
         if (self.images is None) == (self.files is None):
             raise ValueError("Examples take exactly one of images and files.")
-        pixels = self.images if self.images is not None else self.files
-        lengths = {"ids": len(self.ids), "labels": len(self.labels), "images": len(pixels)}
+        if self.offsets is not None and self.files is None:
+            raise ValueError("Examples take offsets only with files.")
+        lengths = {name: len(column) for name, column in self._columns().items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"Columns of Examples differ in length: {lengths}.")
         if self.images is not None and (
@@ -56,16 +63,18 @@ class Examples:
         if contiguous and indices[-1] >= len(self):
             raise IndexError(f"index {indices[-1]} is out of range for {len(self)} examples")
         where = slice(indices[0], indices[-1] + 1) if contiguous else indices
-        return dataclasses.replace(
-            self,
-            ids=self.ids[where],
-            labels=self.labels[where],
-            images=None if self.images is None else self.images[where],
-            files=None if self.files is None else self.files[where],
-        )
+        return dataclasses.replace(self, **{k: v[where] for k, v in self._columns().items()})
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        """The columns that are there, by name."""
+        names = ("ids", "labels", "images", "files", "offsets")
+        columns = {name: getattr(self, name) for name in names}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def encoded(self, index: int) -> bytes:
-        """The encoded image at `index`: the bytes of its file, or its pixels as PNG (lossless)."""
+        """The encoded image at `index`: its bytes on disk, or its pixels as PNG (lossless)."""
+        if self.offsets is not None and self.offsets[index] >= 0:
+            return recordfile.encoded_at(self.files[index], int(self.offsets[index]))
         if self.files is not None:
             return pathlib.Path(self.files[index]).read_bytes()
         buffer = io.BytesIO()
@@ -81,7 +90,7 @@ class Examples:
 
 
 def concatenate(first: Examples, second: Examples) -> Examples:
-    """Joins two sets of the same classes; both in files, or both in arrays of one image size."""
+    """Joins two sets of the same classes; both on disk, or both in arrays of one image size."""
     if (first.files is None) != (second.files is None):
         raise ValueError(
             f"Cannot join images in memory ({_origin(first, second, in_memory=True)}) with image "
@@ -92,13 +101,18 @@ def concatenate(first: Examples, second: Examples) -> Examples:
             f"Cannot join images of {first.images.shape[1:]} ({first.ids[0]}, ...) "
             f"with images of {second.images.shape[1:]} ({second.ids[0]}, ...)."
         )
-    return Examples(
-        ids=np.concatenate([first.ids, second.ids]),
-        labels=np.concatenate([first.labels, second.labels]),
-        class_names=first.class_names,
-        images=None if first.images is None else np.concatenate([first.images, second.images]),
-        files=None if first.files is None else np.concatenate([first.files, second.files]),
-    )
+    if (first.offsets is None) != (second.offsets is None):
+        first, second = _with_offsets(first), _with_offsets(second)
+    theirs = second._columns()
+    joined = {k: np.concatenate([mine, theirs[k]]) for k, mine in first._columns().items()}
+    return dataclasses.replace(first, **joined)
+
+
+def _with_offsets(examples: Examples) -> Examples:
+    """The same examples, with offsets in any case."""
+    if examples.offsets is not None:
+        return examples
+    return dataclasses.replace(examples, offsets=np.full(len(examples), -1, np.int64))
 
 
 def _origin(first: Examples, second: Examples, in_memory: bool) -> str:

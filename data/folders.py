@@ -9,27 +9,13 @@ import concurrent.futures
 import itertools
 import os
 import pathlib
-import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import PIL.Image
 from absl import logging
 
+from data import damage
 from data.examples import UNKNOWN_LABEL, Examples
-
-FORMATS = ("JPEG", "PNG", "GIF", "BMP")  # what tf.io.decode_image reads
-# What Pillow raises on damaged files.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    PIL.Image.DecompressionBombError,
-)
 
 
 def read_labeled(
@@ -69,7 +55,7 @@ def read_labeled(
         if problem:
             raise ValueError(
                 f"{root / path} {problem}. Labeled folders may hold nothing but "
-                f"CLASS/IMAGE with images in the formats {', '.join(FORMATS)}."
+                f"CLASS/IMAGE with images in the formats {', '.join(damage.FORMATS)}."
             )
     index = {name: label for label, name in enumerate(names)}
     return _examples(root, paths, [index[path.parts[0]] for path in paths], names, prefix)
@@ -102,7 +88,7 @@ def read_unlabeled(
     if skipped:
         logging.warning("%d files in %s are no images: %s", len(skipped), root, _listing(skipped))
     if not paths:
-        raise ValueError(f"{root} has no image. Valid formats: {', '.join(FORMATS)}.")
+        raise ValueError(f"{root} has no image. Valid formats: {', '.join(damage.FORMATS)}.")
     index = {name: label for label, name in enumerate(class_names)}
     labels = [index.get(p.parts[0], UNKNOWN_LABEL) if len(p.parts) > 1 else -1 for p in paths]
     if UNKNOWN_LABEL in labels:
@@ -110,25 +96,30 @@ def read_unlabeled(
     return _examples(root, paths, labels, tuple(class_names), prefix), skipped
 
 
-def refuse_shared_files(sets: Mapping[str, Examples]):
-    """Raises ValueError if two of the named sets have a file in common.
+def refuse_shared_images(sets: Mapping[str, Examples]):
+    """Raises ValueError if two of the named sets have a file, or a record of one, in common.
 
     Symbolic links to folders are followed. Labeled and unlabeled images may share files: the
     method allows it.
     """
-    real = {name: _real_paths(s.files) for name, s in sets.items() if s.files is not None}
+    real = {name: _real_places(s) for name, s in sets.items() if s.files is not None}
     for first, second in itertools.combinations(real, 2):
         shared = real[first] & real[second]
         if shared and {first, second} != {"labeled", "unlabeled"}:
+            path, offset = min(shared)
+            where = f"{path}, byte {offset}" if offset >= 0 else path
             raise ValueError(
-                f"{len(shared)} files are both {first} and {second} images, such as {min(shared)}."
+                f"{len(shared)} files are both {first} and {second} images, such as {where}."
             )
 
 
-def _real_paths(files: np.ndarray) -> set[str]:
-    """The files' paths, with symbolic links among their folders resolved."""
-    real = {parent: os.path.realpath(parent) for parent in map(os.path.dirname, files)}
-    return {os.path.join(real[os.path.dirname(f)], os.path.basename(f)) for f in files}
+def _real_places(examples: Examples) -> set[tuple[str, int]]:
+    """Where the images lie: path, symbolic links among its folders resolved, and offset."""
+    files = examples.files
+    real = {parent: os.path.realpath(parent) for parent in set(map(os.path.dirname, files))}
+    paths = [os.path.join(real[os.path.dirname(f)], os.path.basename(f)) for f in files]
+    offsets = itertools.repeat(-1) if examples.offsets is None else examples.offsets.tolist()
+    return set(zip(paths, offsets, strict=False))
 
 
 def _existing(folder: str) -> pathlib.Path:
@@ -159,31 +150,7 @@ def _refuse_empty_classes(root: pathlib.Path, found: list[str], paths: list[path
 def _problems(root: pathlib.Path, paths: list[pathlib.Path]) -> list[str]:
     """What is wrong with each file ("" for an image), checked in parallel."""
     with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
-        return list(pool.map(lambda path: image_problem(root / path), paths, chunksize=64))
-
-
-def image_problem(path: pathlib.Path) -> str:
-    """What keeps a file from being a readable image, or "".
-
-    Reads the header, and the end of the file: a PNG is verified by its checksums, a JPEG must end
-    with its end-of-image marker or else is decoded in full, as are the rarer formats.
-    """
-    try:
-        with PIL.Image.open(path, formats=FORMATS) as image:
-            if image.format == "PNG":
-                image.verify()
-            elif image.format != "JPEG" or not _ends_like_jpeg(path):
-                image.load()
-    except _UNREADABLE as error:
-        return f"is not a readable image ({type(error).__name__})"
-    return ""
-
-
-def _ends_like_jpeg(path: pathlib.Path) -> bool:
-    """Whether the last two bytes are the end-of-image marker."""
-    with open(path, "rb") as file:
-        file.seek(-2, os.SEEK_END)
-        return file.read() == b"\xff\xd9"
+        return list(pool.map(lambda path: damage.file_problem(root / path), paths, chunksize=64))
 
 
 def _examples(

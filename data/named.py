@@ -1,20 +1,16 @@
-"""Public data sets by name: `mnist5k` and `tfds:NAME`, read whole into memory."""
+"""Public data sets by name: `mnist5k` and `tfds:NAME`."""
 
 import dataclasses
-import itertools
-import os
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from data import tfds_sets
 from data.examples import UNKNOWN_LABEL, Examples
 
 _DIGITS = tuple("0123456789")
 _DIGIT_SIDE, _DIGIT_PADDING = 28, 2
-_READ_BATCH = 1000  # images per read of tensorflow-datasets
-_TIMEOUT_SECONDS = 20
+_PREFIX = "tfds:"
 
 
 def read(dataset: str, split: str, data_dir: str | None = None) -> Examples:
@@ -22,29 +18,42 @@ def read(dataset: str, split: str, data_dir: str | None = None) -> Examples:
 
     Args:
         dataset: "mnist5k", or "tfds:NAME" for an image classification set of tensorflow-datasets.
-        split: for mnist5k "all", else one that the set has.
+        split: for mnist5k "all", else one that the set has, or a slice such as "train[:10%]".
         data_dir: where tensorflow-datasets keeps its data; None: its default.
 
     Returns:
-        Examples with `images`; gray ones have three equal channels.
+        Examples with `images` (gray ones have three equal channels); of sets of varying sizes or
+        too large for memory, with `files` and `offsets`.
 
     Raises:
-        ValueError: if there is no such set or split, or it cannot be downloaded, or its images
-            vary in size.
+        ValueError: if there is no such set or split, or it cannot be downloaded.
     """
-    valid = split_names(dataset, data_dir)
-    if split not in valid:
-        raise ValueError(f"{dataset} has no split {split!r}. Valid: {', '.join(valid)}.")
     if dataset == "mnist5k":
+        if split != "all":
+            raise ValueError(f"mnist5k has no split {split!r}. Valid: all.")
         return _read_mnist()
-    return _read_tfds(dataset, split, data_dir)
+    return tfds_sets.read(_tfds_name(dataset), split, data_dir)
 
 
-def split_names(dataset: str, data_dir: str | None = None) -> tuple[str, ...]:
-    """The splits of a data set, without reading it; arguments and errors as for `read`."""
+def default_splits(dataset: str, data_dir: str | None = None) -> dict[str, str]:
+    """Where a data set keeps its images, without reading it; arguments and errors as for `read`.
+
+    Returns:
+        The split of the "labeled" pool, and those of the "test" and the "unlabeled" images where
+        there are any.
+    """
     if dataset == "mnist5k":
-        return ("all",)
-    return tuple(_builder(dataset, data_dir).info.splits)
+        return {"labeled": "all"}
+    return tfds_sets.default_splits(_tfds_name(dataset), data_dir)
+
+
+def _tfds_name(dataset: str) -> str:
+    """NAME of "tfds:NAME"."""
+    if not dataset.startswith(_PREFIX) or dataset == _PREFIX:
+        raise ValueError(
+            f"There is no dataset {dataset!r}. Valid: mnist5k, folder, records, tfds:NAME."
+        )
+    return dataset.removeprefix(_PREFIX)
 
 
 def _read_mnist() -> Examples:
@@ -61,91 +70,6 @@ def _read_mnist() -> Examples:
         class_names=_DIGITS,
         images=np.repeat(np.pad(digits, padding), 3, axis=-1),
     )
-
-
-def _builder(dataset: str, data_dir: str | None):
-    """The tensorflow-datasets builder of "tfds:NAME", downloaded if need be."""
-    kind, _, name = dataset.partition(":")
-    if kind != "tfds" or not name:
-        raise ValueError(f"There is no dataset {dataset!r}. Valid: mnist5k, folder, tfds:NAME.")
-    import tensorflow_datasets as tfds  # A late import: only these data sets need it.
-
-    try:
-        builder = tfds.builder(name, data_dir=data_dir and os.path.expanduser(data_dir))
-    except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(f"tensorflow-datasets knows no {name!r}, nor does {data_dir}.") from error
-    if builder.is_prepared():
-        return builder
-    _image_shape(builder, dataset)  # Refuse before a long download.
-    try:
-        _reach(builder.url_infos)
-        builder.download_and_prepare()
-    except (OSError, tfds.download.DownloadError) as error:
-        raise ValueError(
-            f"{name!r} is not in {builder.data_dir} and cannot be downloaded "
-            f"({type(error).__name__}): give the data_dir that has it, or network access."
-        ) from error
-    return builder
-
-
-def _reach(urls: Iterable[str]):
-    """Raises OSError if the first server is out of reach; a download would retry for minutes."""
-    for url in itertools.islice(urls, 1):
-        try:
-            urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS).close()
-        except urllib.error.HTTPError:
-            pass  # The server answers: let the download find out.
-
-
-def _read_tfds(dataset: str, split: str, data_dir: str | None) -> Examples:
-    """Reads one split into arrays, in the order on disk."""
-    import tensorflow_datasets as tfds
-
-    builder = _builder(dataset, data_dir)
-    shape, class_names = _image_shape(builder, dataset), _class_names(builder, dataset)
-    total = builder.info.splits[split].num_examples
-    images = np.empty((total, *shape[:2], 3), np.uint8)
-    labels = np.empty(total, np.int32)
-    stream = builder.as_dataset(
-        split=split,
-        shuffle_files=False,
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-    )
-    start = 0
-    for batch in tfds.as_numpy(stream.batch(_READ_BATCH)):
-        stop = start + len(batch["label"])
-        images[start:stop] = batch["image"]  # One gray channel becomes three.
-        labels[start:stop] = batch["label"]
-        start = stop
-    name = dataset.removeprefix("tfds:")
-    return Examples(
-        ids=np.array([f"{name}/{split}/{i:05d}" for i in range(total)], object),
-        labels=labels,
-        class_names=class_names,
-        images=images,
-    )
-
-
-def _image_shape(builder, dataset: str) -> tuple[int, int, int]:
-    """Height, width and channels of all images of a set."""
-    shape = builder.info.features["image"].shape if "image" in builder.info.features else None
-    if shape is None:
-        raise ValueError(f"{dataset} has no feature 'image', only {list(builder.info.features)}.")
-    if None in shape:
-        raise ValueError(
-            f"The images of {dataset} vary in size: export them as CLASS/IMAGE files and use "
-            "dataset 'folder'."
-        )
-    return shape
-
-
-def _class_names(builder, dataset: str) -> tuple[str, ...]:
-    """The class names of a set, in the order of its labels."""
-    features = builder.info.features
-    names = getattr(features["label"], "names", None) if "label" in features else None
-    if names is None:
-        raise ValueError(f"{dataset} has no class label in its feature 'label'.")
-    return tuple(names)
 
 
 def with_classes(examples: Examples, class_names: Sequence[str], dataset: str) -> Examples:

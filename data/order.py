@@ -1,5 +1,7 @@
 """Which examples a batch holds: seeded permutations, one per pass over the data, without state."""
 
+import dataclasses
+
 import tensorflow as tf
 
 from data import seeds
@@ -7,6 +9,34 @@ from data import seeds
 Columns = dict[str, tf.Tensor]
 # What permutations are drawn for, one constant per purpose.
 LABELED, SELECTED, SHARDS, BLOCK = range(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Which part of every batch one host makes.
+
+    Attributes:
+        count: how many hosts there are.
+        index: which of them this is, 0..count - 1.
+    """
+
+    count: int = 1
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 0 <= self.index < self.count:
+            raise ValueError(
+                f"shard_index must be in 0..num_shards - 1, not {self.index} of {self.count}."
+            )
+
+    def rows(self, batch_size: int) -> range:
+        """The rows of a batch; ValueError if hosts cannot share it evenly."""
+        if batch_size % self.count:
+            raise ValueError(
+                f"Batches of {batch_size} cannot be shared evenly by {self.count} hosts."
+            )
+        length = batch_size // self.count
+        return range(self.index * length, (self.index + 1) * length)
 
 
 def permutation(
@@ -41,7 +71,12 @@ def permutation(
 
 
 def batch_order(
-    num_examples: int, batch_size: int, seed: int, purpose: int, start_step: int
+    num_examples: int,
+    batch_size: int,
+    seed: int,
+    purpose: int,
+    start_step: int,
+    rows: range | None = None,
 ) -> tf.data.Dataset:
     """The examples of each batch, without end; every pass holds every example once.
 
@@ -51,9 +86,10 @@ def batch_order(
         seed: the run's seed.
         purpose: one of the constants above.
         start_step: number of the first batch.
+        rows: those of every batch to return; None: all.
 
     Returns:
-        Dictionaries of "index", 0..num_examples - 1, and "pass", both int64 [batch_size].
+        Dictionaries of "index", 0..num_examples - 1, and "pass", both int64 [len(rows)].
     """
     first_pass, offset = divmod(start_step * batch_size, num_examples)
 
@@ -63,7 +99,10 @@ def batch_order(
         return {"index": index, "pass": tf.fill(tf.shape(index), position)}
 
     passes = tf.data.Dataset.counter(first_pass).map(one_pass)
-    return passes.rebatch(batch_size, drop_remainder=True)
+    batches = passes.rebatch(batch_size, drop_remainder=True)
+    if rows is None or len(rows) == batch_size:
+        return batches
+    return batches.map(lambda batch: {k: v[rows.start : rows.stop] for k, v in batch.items()})
 
 
 def gather(order: tf.data.Dataset, columns: Columns) -> tf.data.Dataset:

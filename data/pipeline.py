@@ -15,16 +15,24 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from data import preprocess, seeds
+from data import preprocess, recordfile, seeds
 from data.augmentation import Augmentation, batch_noise, single_noise
 from data.examples import UNKNOWN_LABEL, Examples
-from data.order import LABELED, Columns, batch_order, gather
+from data.order import LABELED, Columns, Shard, batch_order, gather
 from data.preprocess import PreprocessSpec
 from data.selected import record_batches
 
-_PREFETCH = 4  # batches; the buffer that AUTOTUNE sizes may grow without bound
+# No autotuning: its buffers may grow without bound, and to end its thread took up to a minute.
+_PARALLEL = os.cpu_count() or 1
+_PREFETCH = 4  # batches
 
-__all__ = ["Augmentation", "evaluation_batches", "noisy_views", "training_batches"]
+__all__ = [
+    "Augmentation",
+    "evaluation_batches",
+    "noisy_views",
+    "thumbnail_batches",
+    "training_batches",
+]
 
 
 def training_batches(
@@ -39,10 +47,16 @@ def training_batches(
     unlabeled_batch_size: int = 0,
     start_step: int = 0,
     unlabeled_augmentation: Augmentation | None = None,
+    clean_spec: PreprocessSpec | None = None,
+    num_shards: int = 1,
+    shard_index: int = 0,
 ) -> tf.data.Dataset:
     """An endless stream of training batches.
 
-    Every pass sees every example once; batches run across the ends of passes.
+    Every pass sees every example once; batches run across the ends of passes. Of several hosts,
+    each makes its own rows: host i of n the i-th n-th of every batch, labeled and unlabeled, and no
+    other image is decoded there. Put together in the order of the hosts, they are the batches of a
+    single one.
 
     Args:
         labeled: the labeled images.
@@ -55,20 +69,28 @@ def training_batches(
         unlabeled_batch_size: pseudo-labeled images per batch (U).
         start_step: number of the first batch; earlier ones cost no image work.
         unlabeled_augmentation: noise of the pseudo-labeled images; None: that of the labeled ones.
+        clean_spec: size (T) and interpolation of a clean copy of the pseudo-labeled images; None:
+            no copies. Small images allow no other than `spec`.
+        num_shards: how many hosts there are (n); divides both batch sizes.
+        shard_index: which of them this is, 0..n - 1.
 
     Returns:
-        Dictionaries of "images" uint8 [B, S, S, 3] and "labels" int32 [B], and with
+        With n = 1: dictionaries of "images" uint8 [B, S, S, 3] and "labels" int32 [B], and with
         `selected_files` also "unlabeled_images" uint8 [U, S, S, 3] and "probabilities" float32
-        [U, C].
+        [U, C], and with `clean_spec` "unlabeled_clean_images" uint8 [U, T, T, 3]. Else B/n and U/n
+        in place of B and U.
 
     Raises:
-        ValueError: if there is nothing to read, a batch size is below 1, a label is not in 0..C-1,
-            or the records are of another number of classes.
+        ValueError: if there is nothing to read, a batch size is below 1 or no multiple of n, there
+            is no such host, a label is not in 0..C-1, or the records are of another number of
+            classes.
     """
     _check(labeled, batch_size, num_classes)
-    order = batch_order(len(labeled), batch_size, seed, LABELED, start_step)
+    shard = Shard(num_shards, shard_index)
+    rows = shard.rows(batch_size)
+    order = batch_order(len(labeled), batch_size, seed, LABELED, start_step, rows)
     columns = _example_columns(labeled, spec)
-    batches = _noised(gather(order, columns), spec, augmentation, seed, batch_size)
+    batches = _noised(gather(order, columns), spec, augmentation, seed, len(rows))
     batches = batches.map(lambda batch: {name: batch[name] for name in ("images", "labels")})
     if selected_files is not None:
         selected = record_batches(
@@ -78,15 +100,16 @@ def training_batches(
             batch_size=unlabeled_batch_size,
             seed=seed,
             start_step=start_step,
+            shard=shard,
         )
         noise = unlabeled_augmentation or augmentation
-        selected = _noised(selected, spec, noise, seed, unlabeled_batch_size)
+        rows = shard.rows(unlabeled_batch_size)
+        selected = _noised(selected, spec, noise, seed, len(rows), clean_spec)
+        names = {"images": "unlabeled_images", "probabilities": "probabilities"}
+        if clean_spec is not None:
+            names["clean_images"] = "unlabeled_clean_images"
         batches = tf.data.Dataset.zip(batches, selected).map(
-            lambda batch, other: {
-                **batch,
-                "unlabeled_images": other["images"],
-                "probabilities": other["probabilities"],
-            }
+            lambda batch, other: batch | {new: other[name] for name, new in names.items()}
         )
     return _finished(batches)
 
@@ -160,6 +183,29 @@ def noisy_views(
     return np.stack([batch["images"].numpy() for batch in batches], axis=1)
 
 
+def thumbnail_batches(examples: Examples, side: int, batch_size: int) -> tf.data.Dataset:
+    """Every image once, in order, gray and squeezed into a small square.
+
+    Args:
+        examples: the images.
+        side: of the squares in pixels (s).
+        batch_size: images per batch (b); the last batch may be smaller.
+
+    Returns:
+        float32 [b, s, s], 0..255.
+    """
+    columns = _example_columns(examples, PreprocessSpec(side))
+
+    def thumbnail(index: tf.Tensor) -> tf.Tensor:
+        image = _original({name: tf.gather(column, index) for name, column in columns.items()})
+        gray = tf.image.rgb_to_grayscale(tf.cast(image, tf.float32))
+        small = tf.image.resize(gray, [side, side], "area")
+        return tf.ensure_shape(small[..., 0], [side, side])
+
+    images = tf.data.Dataset.range(len(examples)).map(thumbnail, tf.data.AUTOTUNE)
+    return _finished(images.batch(batch_size))
+
+
 def _check(labeled: Examples, batch_size: int, num_classes: int) -> None:
     """Refuses labeled images that cannot be trained on."""
     if batch_size < 1:
@@ -179,13 +225,14 @@ def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
     """The pipeline with the options all pipelines have."""
     options = tf.data.Options()
     options.deterministic = True
+    options.autotune.enabled = False
     # The rewrites gain nothing here, and would copy the images held in memory into their graph.
     options.experimental_optimization.apply_default_optimizations = False
     return batches.with_options(options).prefetch(_PREFETCH)
 
 
 def _example_columns(examples: Examples, spec: PreprocessSpec) -> Columns:
-    """The examples as tensors: "images" in the model's size, "original" ones, or "file" names."""
+    """The examples as tensors: "images" in the model's size, "original" ones, or their places."""
     with tf.device("CPU:0"):
         columns = {
             "labels": tf.constant(examples.labels),
@@ -194,6 +241,8 @@ def _example_columns(examples: Examples, spec: PreprocessSpec) -> Columns:
         }
         if examples.files is not None:
             columns["file"] = tf.constant(examples.files.tolist(), tf.string)
+            if examples.offsets is not None:
+                columns["offset"] = tf.constant(examples.offsets)
         elif not spec.small_image:
             columns["original"] = tf.constant(examples.images)
         else:
@@ -219,8 +268,12 @@ def _noised(
     augmentation: Augmentation,
     seed: int,
     batch_size: int,
+    clean_spec: PreprocessSpec | None = None,
 ) -> tf.data.Dataset:
-    """Turns batches of columns into batches with noised "images", uint8 [batch_size, S, S, 3]."""
+    """Turns batches of columns into batches with noised "images", uint8 [batch_size, S, S, 3].
+
+    With `clean_spec` also with "clean_images" of its size.
+    """
     noise = batch_noise(spec, augmentation, seed)
 
     def add_seeds(batch: Columns) -> Columns:
@@ -228,23 +281,40 @@ def _noised(
         return batch | {"seeds": drawn}
 
     def load(element: Columns) -> Columns:
-        image = single_noise(_original(element), element["seeds"], spec, augmentation)
-        return element | {"images": image}
+        original = _original(element)
+        if clean_spec is not None:
+            element = element | {"clean_images": preprocess.eval_image(original, clean_spec)}
+        return element | {"images": single_noise(original, element["seeds"], spec, augmentation)}
 
     def apply(batch: Columns) -> Columns:
+        if clean_spec is not None and "clean_images" not in batch:
+            batch = batch | {"clean_images": batch["images"]}
         return batch | {"images": noise(batch["images"], batch["seeds"])}
 
-    batches = batches.map(add_seeds, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = batches.map(add_seeds, num_parallel_calls=_PARALLEL)
+    if clean_spec not in (None, spec) and spec.small_image:
+        raise ValueError(f"Small images have one size: {clean_spec} for copies of {spec}.")
     if "images" not in batches.element_spec:
-        images = batches.unbatch().map(load, num_parallel_calls=tf.data.AUTOTUNE)
+        images = batches.unbatch().map(load, num_parallel_calls=_PARALLEL)
         batches = images.batch(batch_size, drop_remainder=True)
     stateful = augmentation.kind == "keras_cv"
-    return batches.map(apply, num_parallel_calls=None if stateful else tf.data.AUTOTUNE)
+    return batches.map(apply, num_parallel_calls=None if stateful else _PARALLEL)
 
 
 def _original(element: Columns) -> tf.Tensor:
     """The image, uint8 [H, W, 3], of an element that has it in one form or another."""
     if "original" in element:
         return element["original"]
-    encoded = tf.io.read_file(element["file"]) if "file" in element else element["encoded"]
-    return preprocess.decode_image(encoded)
+    return preprocess.decode_image(_encoded(element))
+
+
+def _encoded(element: Columns) -> tf.Tensor:
+    """The encoded image, a string scalar, of an element that has it or says where it lies."""
+    if "encoded" in element:
+        return element["encoded"]
+    file, offset = element["file"], element.get("offset")
+    if offset is None:
+        return tf.io.read_file(file)
+    return tf.cond(
+        offset < 0, lambda: tf.io.read_file(file), lambda: recordfile.read_encoded(file, offset)
+    )

@@ -9,6 +9,7 @@ several magnitudes.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from data import seeds as seeds_lib
 from data.operations import OPERATIONS
 
 _FULL_MAGNITUDE = 10.0  # as published
+_QUANTILES = 256  # of the normal distribution that magnitude noise draws from
 
 
 def level_to_argument(
@@ -79,6 +81,7 @@ def rand_augment(
     magnitude: float = 27,
     translate: float = 100,
     cutout: float = 40,
+    magnitude_noise: float = 0.0,
 ) -> tf.Tensor:
     """Applies operations drawn at random to one image.
 
@@ -89,16 +92,19 @@ def rand_augment(
       magnitude: of all of them; see `level_to_argument`, also for translate and cutout.
       translate: pixels at magnitude 10.
       cutout: pixels at magnitude 10.
+      magnitude_noise: standard deviation of a magnitude drawn for every operation, from the normal
+        distribution around `magnitude` (not below 0); 0: always `magnitude`, as in the paper.
 
     Returns:
       uint8 [H, W, 3].
 
     Raises:
-      ValueError: for another type or rank of image, num_layers below 1 or a negative magnitude.
+      ValueError: for another type or rank of image, num_layers below 1, a negative magnitude or
+        negative magnitude_noise.
     """
     image = operations.checked(image, rank=3)
     seed = tf.convert_to_tensor(seed, tf.int32)
-    arguments = _arguments(num_layers, magnitude, translate, cutout)
+    arguments = _arguments(num_layers, magnitude, translate, cutout, magnitude_noise)
     with tf.device("CPU:0"):
         return tf.ensure_shape(_augment_one(image, seed, arguments, num_layers), image.shape)
 
@@ -110,6 +116,7 @@ def rand_augment_batch(
     magnitude: float = 27,
     translate: float = 100,
     cutout: float = 40,
+    magnitude_noise: float = 0.0,
 ) -> tf.Tensor:
     """Does to each image of a batch what `rand_augment` does with it and its seed, but fast.
 
@@ -123,25 +130,38 @@ def rand_augment_batch(
       magnitude: of all operations.
       translate: pixels at magnitude 10.
       cutout: pixels at magnitude 10.
+      magnitude_noise: standard deviation of the magnitudes.
 
     Returns:
       uint8 [B, H, W, 3].
 
     Raises:
-      ValueError: for another type or rank of images, num_layers below 1 or a negative magnitude.
+      ValueError: for another type or rank of images, num_layers below 1, a negative magnitude or
+        negative magnitude_noise.
     """
     images = operations.checked(images, rank=4)
     seeds = tf.convert_to_tensor(seeds, tf.int32)
-    arguments = _arguments(num_layers, magnitude, translate, cutout)
+    arguments = _arguments(num_layers, magnitude, translate, cutout, magnitude_noise)
     with tf.device("CPU:0"):
         return tf.ensure_shape(_augment_batch(images, seeds, arguments, num_layers), images.shape)
 
 
-def _arguments(num_layers: int, magnitude: float, translate: float, cutout: float) -> tf.Tensor:
+def _arguments(
+    num_layers: int, magnitude: float, translate: float, cutout: float, magnitude_noise: float
+) -> tf.Tensor:
+    """The arguments of the operations at equally likely magnitudes, float32 [magnitudes, 16]."""
     if num_layers < 1:
         raise ValueError(f"num_layers must be at least 1, not {num_layers}.")
+    if not 0 <= magnitude_noise < math.inf:
+        raise ValueError(f"magnitude_noise must be at least 0, not {magnitude_noise}.")
+    magnitudes = [magnitude]
+    if magnitude_noise:
+        normal = statistics.NormalDist(magnitude, magnitude_noise)
+        quantiles = [(i + 0.5) / _QUANTILES for i in range(_QUANTILES)]
+        magnitudes = [max(normal.inv_cdf(quantile), 0.0) for quantile in quantiles]
     values = [
-        level_to_argument(name, magnitude, translate, cutout) or 0.0 for name in operations.NAMES
+        [level_to_argument(name, each, translate, cutout) or 0.0 for name in operations.NAMES]
+        for each in magnitudes
     ]
     return tf.constant(values, tf.float32)
 
@@ -171,12 +191,16 @@ def _draws(seeds: tf.Tensor, num_layers: int) -> tf.Tensor:
 
 
 def _augment(image: tf.Tensor, draws: tf.Tensor, arguments: tf.Tensor) -> tf.Tensor:
-    """Applies one operation for each row of draws: its number, its sign, and Cutout's center."""
+    """Applies an operation for each row of draws: its number (and magnitude), sign, and center."""
     has_sign = tf.constant([name in operations.SIGNED for name in operations.NAMES])
 
     def layer(image: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
         operation = seeds_lib.uniform_int(draw[0], len(operations.NAMES))
-        argument = tf.gather(arguments, operation)
+        # What the operation leaves of the number is uniform, too, and independent of it.
+        fraction = tf.math.mod(draw[0] * len(operations.NAMES), 1.0)
+        quantile = seeds_lib.uniform_int(fraction, tf.shape(arguments)[0])
+        place = quantile * len(operations.NAMES) + operation
+        argument = tf.gather(tf.reshape(arguments, [-1]), place)
         negative = tf.gather(has_sign, operation) & (draw[1] < 0.5)
         argument = tf.where(negative, -argument, argument)
         center = seeds_lib.uniform_int(draw[2:], tf.shape(image)[:2])
@@ -202,7 +226,7 @@ def contact_sheet(image: np.ndarray, magnitudes: Sequence[float]) -> Image.Image
     draw = ImageDraw.Draw(sheet)
     for column, magnitude in enumerate(magnitudes):
         left = margin + column * (width + gap)
-        draw.text((left, 1), f"{magnitude:g}", "black")
+        draw.text((left, 1), f"M = {magnitude:g}", "black")
         for row, (name, operation) in enumerate(OPERATIONS.items()):
             top = line + row * (height + gap)
             draw.text((gap, top + height // 2), name, "black")

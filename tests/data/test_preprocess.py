@@ -1,5 +1,4 @@
 import dataclasses
-import io
 import json
 
 import numpy as np
@@ -60,36 +59,6 @@ def test_spec_survives_json():
 def test_spec_refuses_what_it_does_not_know(values, message):
     with pytest.raises(ValueError, match=message):
         PreprocessSpec.from_dict(values)
-
-
-# Decoding.
-
-
-@pytest.mark.parametrize(
-    "format_name, mode",
-    [("PNG", mode) for mode in ("RGB", "L", "P", "RGBA")]
-    + [(name, mode) for name in ("JPEG", "GIF", "BMP") for mode in ("RGB", "L")],
-)
-def test_decode_image_equals_pil(format_name, mode):
-    # A smooth image, as JPEG decoders differ on noise.
-    smooth = np.add.outer(np.arange(20) * 5, np.arange(31) * 4)[..., np.newaxis] + [0, 10, 20]
-    stored = Image.fromarray(smooth.astype(np.uint8)).convert(mode)
-    if format_name == "GIF":
-        stored = stored.convert("P")
-    data = io.BytesIO()
-    stored.save(data, format_name)
-    decoded = preprocess.decode_image(tf.constant(data.getvalue()))
-    assert decoded.dtype == tf.uint8
-    expected = Image.open(data).convert("RGB")
-    assert levels_apart(decoded, expected) <= (2 if format_name == "JPEG" else 0)
-
-
-def test_decode_image_takes_the_first_frame_of_an_animation():
-    frames = [Image.new("RGB", (6, 4), color) for color in ("red", "blue")]
-    data = io.BytesIO()
-    frames[0].save(data, "GIF", save_all=True, append_images=frames[1:])
-    decoded = preprocess.decode_image(tf.constant(data.getvalue()))
-    np.testing.assert_array_equal(decoded, np.full((4, 6, 3), [255, 0, 0]))
 
 
 # Without randomness.

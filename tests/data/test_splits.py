@@ -1,0 +1,136 @@
+import json
+
+import numpy as np
+import pytest
+from absl import logging
+from PIL import Image
+
+from data import sources
+from data.splits import stratified
+
+
+def write_image(path, value=0, side=8):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full((side, side, 3), value % 256, np.uint8)
+    Image.fromarray(image).save(path)
+
+
+def write_classes(root, counts, side=8):
+    """Writes {class name: number of images}."""
+    for name, count in counts.items():
+        for i in range(count):
+            write_image(root / name / f"{i:03d}.png", i, side)
+    return str(root)
+
+
+def all_ids(splits):
+    return [name for split in parts(splits).values() for name in split.ids]
+
+
+def parts(splits):
+    return {
+        "labeled": splits.labeled,
+        "validation": splits.validation,
+        "unlabeled": splits.unlabeled,
+        "test": splits.test,
+    }
+
+
+@pytest.fixture
+def warnings_logged(monkeypatch):
+    lines = []
+    monkeypatch.setattr(logging, "warning", lambda text, *args: lines.append(text % args))
+    return lines
+
+
+def test_stratified_is_exact_and_sorted():
+    labels = np.repeat(np.arange(10), 50)
+    drawn = stratified(labels, 100, np.random.default_rng(0))
+    assert np.bincount(labels[drawn]).tolist() == [10] * 10
+    assert np.all(np.diff(drawn) > 0)
+
+
+def test_stratified_follows_unequal_classes():
+    labels = np.repeat([0, 1, 2], [700, 200, 100])
+    drawn = stratified(labels, 10, np.random.default_rng(0))
+    assert np.bincount(labels[drawn]).tolist() == [7, 2, 1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7, 50, 101, 102])
+def test_stratified_draws_the_count_and_at_least_one_of_each_class(count):
+    labels = np.repeat([0, 1, 2], [1, 1, 100])
+    for seed in range(5):
+        drawn = stratified(labels, count, np.random.default_rng(seed))
+        assert len(set(drawn.tolist())) == count
+        if count >= 3:
+            assert set(labels[drawn]) == {0, 1, 2}
+
+
+def test_stratified_is_random_within_and_between_classes():
+    labels = np.repeat(np.arange(4), 25)
+    draws = [stratified(labels, 6, np.random.default_rng(seed)) for seed in range(50)]
+    assert len({tuple(drawn) for drawn in draws}) == 50
+    assert len({tuple(np.bincount(labels[drawn])) for drawn in draws}) == 6  # two classes get 2
+
+
+def test_stratified_refuses_more_than_there_is():
+    with pytest.raises(ValueError, match="Cannot draw 5 of 4"):
+        stratified(np.zeros(4, int), 5, np.random.default_rng(0))
+
+
+def test_splits_are_drawn_once(tmp_path, monkeypatch):
+    path = tmp_path / "run" / "splits.json"
+    first = sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+    written = path.read_bytes()
+
+    def never(*args):
+        raise AssertionError("drawn again")
+
+    monkeypatch.setattr(sources, "stratified", never)
+    again = sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+    assert path.read_bytes() == written
+    assert list(path.parent.iterdir()) == [path]
+    for name, split in parts(again).items():
+        assert split.fingerprint() == parts(first)[name].fingerprint()
+
+
+def test_another_request_is_refused_with_the_difference(tmp_path):
+    path = tmp_path / "splits.json"
+    sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+    with pytest.raises(ValueError) as error:
+        sources.load_splits("mnist5k", num_labeled=200, seed=1, splits_file=path)
+    assert "num_labeled: stored 100, requested 200; seed: stored 0, requested 1" in str(error.value)
+    assert "dataset" not in str(error.value)
+
+
+def test_altered_splits_are_refused(tmp_path):
+    path = tmp_path / "splits.json"
+    sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+    content = json.loads(path.read_text())
+    content["ids"]["labeled"].append(content["ids"]["test"].pop())
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="altered"):
+        sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(ValueError, match="not a file of stored splits"):
+        sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+
+
+def test_a_vanished_image_is_named(tmp_path):
+    folder = write_classes(tmp_path / "images", {"cat": 10, "dog": 10})
+    request = {"labeled_dir": folder, "splits_file": tmp_path / "splits.json"}
+    splits = sources.load_splits("folder", **request)
+    gone = splits.validation.ids[0]
+    (tmp_path / "images" / gone.removeprefix("folder/")).unlink()
+    with pytest.raises(ValueError, match=f"'validation' are gone, such as {gone}"):
+        sources.load_splits("folder", **request)
+
+
+def test_new_images_do_not_change_stored_splits(tmp_path, warnings_logged):
+    folder = write_classes(tmp_path / "images", {"cat": 10, "dog": 10})
+    request = {"labeled_dir": folder, "splits_file": tmp_path / "splits.json"}
+    before = sources.load_splits("folder", **request)
+    write_image(tmp_path / "images" / "cat" / "new.png")
+    after = sources.load_splits("folder", **request)
+    assert all_ids(after) == all_ids(before)
+    assert any("1 images are in none of the stored splits" in line for line in warnings_logged)
