@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from efficientnet import cpu_ops
+from efficientnet import cpu_ops, synced_norm
 from efficientnet.noise import PACKAGE, StochasticDepth
 
 BATCH_NORM_EPSILON = 1e-3  # published code
@@ -106,11 +106,15 @@ class BatchNorm(keras.layers.Layer):
 
     Args:
         momentum: of the moving statistics, `new = momentum * old + (1 - momentum) * batch`.
+        replicas: whose examples the statistics in training are of: "none" (the replica's own),
+            "all", or the number of replicas in a group.
     """
 
-    def __init__(self, momentum: float = 0.99, **kwargs):
+    def __init__(self, momentum: float = 0.99, replicas: str = "none", **kwargs):
         super().__init__(**kwargs)
+        synced_norm.check_replicas(replicas)
         self.momentum = momentum
+        self.replicas = replicas
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
@@ -120,21 +124,38 @@ class BatchNorm(keras.layers.Layer):
         self.moving_variance = _statistic("ones", shape, "moving_variance")
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        use_batch = bool(training and self.trainable)
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        if not (training and self.trainable):
+            statistics = (self.moving_mean, self.moving_variance)
+            return self._fused(inputs, *map(tf.convert_to_tensor, statistics))[0]
+        if self.replicas != "none" and (size := synced_norm.group_size(self.replicas)) > 1:
+            outputs, mean, variance = synced_norm.batch_norm(
+                inputs,
+                tf.convert_to_tensor(self.gamma),
+                tf.convert_to_tensor(self.beta),
+                tf.convert_to_tensor(self.moving_mean),
+                size=size,
+                epsilon=BATCH_NORM_EPSILON,
+            )
+        else:
+            outputs, mean, variance = self._fused(inputs)
+            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+            variance *= (count - 1) / count
+        self._move(self.moving_mean, mean)
+        self._move(self.moving_variance, variance)
+        return outputs
+
+    def _fused(self, inputs: tf.Tensor, *statistics: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Outputs, mean and variance: those given, or without any those of the batch."""
+        mean, variance = statistics or ([], [])
+        return tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.convert_to_tensor(self.gamma),
             offset=tf.convert_to_tensor(self.beta),
-            mean=[] if use_batch else tf.convert_to_tensor(self.moving_mean),
-            variance=[] if use_batch else tf.convert_to_tensor(self.moving_variance),
+            mean=mean,
+            variance=variance,
             epsilon=BATCH_NORM_EPSILON,
-            is_training=use_batch,
-        )
-        if use_batch:
-            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
-            self._move(self.moving_mean, mean)
-            self._move(self.moving_variance, variance * ((count - 1) / count))
-        return outputs
+            is_training=not statistics,
+        )[:3]
 
     def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
         average.assign(average * self.momentum + value * (1 - self.momentum))
@@ -143,7 +164,7 @@ class BatchNorm(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "momentum": self.momentum}
+        return {**super().get_config(), "momentum": self.momentum, "replicas": self.replicas}
 
 
 def _statistic(initializer: str, shape: tuple[int], name: str) -> keras.Variable:
@@ -214,6 +235,7 @@ class MBConv(keras.layers.Layer):
         drop_rate: of stochastic depth.
         activation: a name in `ACTIVATIONS`.
         batch_norm_momentum: of the moving statistics.
+        batch_norm_replicas: whose examples the statistics are of, as for `BatchNorm`.
     """
 
     def __init__(
@@ -227,6 +249,7 @@ class MBConv(keras.layers.Layer):
         drop_rate: float,
         activation: str = "swish",
         batch_norm_momentum: float = 0.99,
+        batch_norm_replicas: str = "none",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -238,6 +261,7 @@ class MBConv(keras.layers.Layer):
         self.drop_rate = drop_rate
         self.activation = activation
         self.batch_norm_momentum = batch_norm_momentum
+        self.batch_norm_replicas = batch_norm_replicas
 
     def build(self, input_shape):
         self.has_skip = self.stride == 1 and input_shape[-1] == self.filters
@@ -265,7 +289,8 @@ class MBConv(keras.layers.Layer):
         return part
 
     def _batch_norm(self, filters: int, name: str) -> BatchNorm:
-        return self._part(BatchNorm, (None, None, None, filters), name, self.batch_norm_momentum)
+        shape, momentum = (None, None, None, filters), self.batch_norm_momentum
+        return self._part(BatchNorm, shape, name, momentum, self.batch_norm_replicas)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         activate = ACTIVATIONS[self.activation]
@@ -285,5 +310,5 @@ class MBConv(keras.layers.Layer):
 
     def get_config(self) -> dict:
         names = ("filters", "kernel_size", "stride", "expansion", "squeeze_filters", "drop_rate")
-        names += ("activation", "batch_norm_momentum")
+        names += ("activation", "batch_norm_momentum", "batch_norm_replicas")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

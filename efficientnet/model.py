@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from efficientnet import config as config_lib
-from efficientnet import layers, noise
+from efficientnet import layers, noise, synced_norm
 
 # Channel mean and standard deviation in units of 0..255.
 NORMALIZATIONS = {
@@ -18,9 +18,9 @@ NORMALIZATIONS = {
         (0.1980 * 255, 0.2010 * 255, 0.1970 * 255),
     ),
     "lite": ((127.0,) * 3, (128.0,) * 3),  # published code of the Lite family
+    "inception": ((127.5,) * 3, (127.5,) * 3),  # timm's Lite models, AdvProp checkpoints
     "none": ((0.0,) * 3, (1.0,) * 3),
 }
-BATCH_NORM_REPLICAS = ("none",)
 Normalization = str | tuple[Sequence[float], Sequence[float]]
 
 
@@ -55,9 +55,11 @@ def build_model(
         depth: instead of the table's depth coefficient, > 0.
         strides: the 7 stages' strides, or 8 numbers of which the first is the stem's, each 1 or 2.
         batch_norm_momentum: of the moving statistics, 0 <= momentum < 1.
-        batch_norm_replicas: whose examples the batch statistics are of; "none": the replica's own.
+        batch_norm_replicas: whose examples the batch statistics are of: "none" (the replica's own),
+            "all", or a number: groups of as many replicas.
         normalization: "imagenet" (the published constants; Lite models have their own), "svhn",
-            "lite", "none", or a pair (mean, std) of three numbers each in units of 0..255.
+            "lite", "inception", "none", or a pair (mean, std) of three numbers each in units of
+            0..255.
 
     Returns:
         A functional model whose blocks are layers called blocks_0, blocks_1, ...
@@ -66,10 +68,11 @@ def build_model(
         ValueError: an argument is not as above; the message names it and what is valid.
     """
     config = config_lib.get_config(name)
-    _check(num_classes, image_size, stochastic_depth_rate, batch_norm_momentum, batch_norm_replicas)
+    _check(num_classes, image_size, stochastic_depth_rate, batch_norm_momentum)
+    synced_norm.check_replicas(batch_norm_replicas)
     dropout_rate = config.dropout_rate if dropout_rate is None else dropout_rate
     _check_rate("dropout_rate", dropout_rate)
-    mean, std = _normalization(normalization, config.lite)
+    mean, std = pixel_statistics(normalization, config.lite)
     architecture = config_lib.scale(
         config,
         width=width,
@@ -81,7 +84,7 @@ def build_model(
     activation = "relu6" if config.lite else "swish"
 
     def norm_act(x, part: str):
-        x = layers.BatchNorm(batch_norm_momentum, name=f"{part}_bn")(x)
+        x = layers.BatchNorm(batch_norm_momentum, batch_norm_replicas, name=f"{part}_bn")(x)
         return keras.layers.Activation(layers.ACTIVATIONS[activation], name=f"{part}_activation")(x)
 
     images = keras.Input((image_size, image_size, 3), name="images")
@@ -98,6 +101,7 @@ def build_model(
             drop_rate=block.drop_rate,
             activation=activation,
             batch_norm_momentum=batch_norm_momentum,
+            batch_norm_replicas=batch_norm_replicas,
             name=f"blocks_{index}",
         )(x)
     x = norm_act(layers.conv(architecture.head_filters, name="head_conv")(x), "head")
@@ -122,21 +126,19 @@ def _check_rate(name: str, value: float) -> None:
         raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}.")
 
 
-def _check(num_classes, image_size, stochastic_depth_rate, momentum, replicas) -> None:
+def _check(num_classes, image_size, stochastic_depth_rate, momentum) -> None:
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes!r}.")
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be None or at least 1 pixel, got {image_size!r}.")
     _check_rate("stochastic_depth_rate", stochastic_depth_rate)
     _check_rate("batch_norm_momentum", momentum)
-    if replicas not in BATCH_NORM_REPLICAS:
-        raise ValueError(
-            f"batch_norm_replicas must be one of: {', '.join(BATCH_NORM_REPLICAS)}; "
-            f"got {replicas!r}."
-        )
 
 
-def _normalization(value: Normalization, lite: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixel_statistics(
+    value: Normalization, lite: bool = False
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation per channel, in units of 0..255; Lite models' "imagenet" is "lite"."""
     if isinstance(value, str):
         if value not in NORMALIZATIONS:
             raise ValueError(

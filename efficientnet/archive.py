@@ -1,0 +1,83 @@
+"""Saved models: a ``.keras`` file with a card beside the weights.
+
+The card, ``card.json`` in the zip archive, is what later stages need to know of a model: class
+names, preprocessing, where the weights come from. Two models with the same weights, layers and card
+give the same bytes. Keras itself ignores the card, and reads such a file like any other.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+CARD = "card.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip archive can carry
+
+
+def save(model: keras.Model, path: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
+    """Writes model and card atomically, bytes depending on nothing but these.
+
+    Args:
+        model: any Keras model.
+        path: ends in ``.keras``; its folder is made if need be.
+        card: JSON-like.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = path.with_name(f".{path.stem}.raw.keras")
+    temporary = path.with_name(f".{path.stem}.tmp.keras")
+    model.save(raw)
+    with zipfile.ZipFile(raw) as source, zipfile.ZipFile(temporary, "w") as target:
+        for name in sorted(source.namelist()):
+            content = source.read(name)
+            if name == "metadata.json":  # carries the date
+                content = _without_date(content)
+            elif name == "config.json":  # carries addresses in memory
+                content = _with_numbered_objects(content)
+            target.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+        target.writestr(zipfile.ZipInfo(CARD, _EPOCH), json.dumps(card, indent=1, sort_keys=True))
+    raw.unlink()
+    os.replace(temporary, path)
+
+
+def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the card of a saved model, without loading the weights.
+
+    Raises:
+        ValueError: the file is missing, is no zip archive, or holds no card.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(CARD))
+    except FileNotFoundError:
+        raise ValueError(f"model file {path} does not exist.") from None
+    except (zipfile.BadZipFile, IsADirectoryError):
+        raise ValueError(f"{path} is not a .keras file (or is damaged).") from None
+    except KeyError:
+        raise ValueError(
+            f"{path} is a Keras model without {CARD} (class names and preprocessing): train it "
+            "here, or convert its weights with python -m efficientnet.convert."
+        ) from None
+
+
+def _with_numbered_objects(config: bytes) -> bytes:
+    """Replaces the ids of shared objects by their order of appearance."""
+    numbers: dict[int, int] = {}
+
+    def number(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if content.get("shared_object_id") is not None:
+            key = content["shared_object_id"]
+            content["shared_object_id"] = numbers.setdefault(key, len(numbers))
+        return content
+
+    return json.dumps(json.loads(config, object_pairs_hook=number)).encode()
+
+
+def _without_date(metadata: bytes) -> bytes:
+    content: Mapping[str, Any] = json.loads(metadata)
+    return json.dumps({k: v for k, v in content.items() if k != "date_saved"}).encode()

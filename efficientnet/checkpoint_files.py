@@ -1,0 +1,185 @@
+"""Reading files of weights into named arrays, whatever model they are of."""
+
+import os
+import pickle
+import re
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+
+Path_ = str | os.PathLike[str]
+
+
+def read_tf1(path: Path_) -> dict[str, np.ndarray]:
+    """Reads all variables of a TensorFlow checkpoint.
+
+    Args:
+        path: prefix ("dir/model.ckpt"), folder (the checkpoint which the file ``checkpoint`` names,
+            or the only one in it or below), or tar archive of such a folder.
+
+    Raises:
+        ValueError: there is no checkpoint, or several, or it cannot be read.
+    """
+    path = Path(path)
+    if path.is_file() and tarfile.is_tarfile(path):
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(path) as archive:
+            try:
+                archive.extractall(folder, filter="data")
+            except (tarfile.TarError, OSError) as error:
+                raise ValueError(f"{path} cannot be unpacked: {error}") from error
+            return _read_prefix(_only_prefix(Path(folder), str(path)), str(path))
+    if path.is_dir():
+        return _read_prefix(_only_prefix(path, str(path)), str(path))
+    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(path))
+    if not Path(f"{prefix}.index").is_file():
+        raise ValueError(
+            f"There is no checkpoint {path}: expected a prefix with {prefix}.index beside it, a "
+            "folder or a tar archive."
+        )
+    return _read_prefix(prefix, str(path))
+
+
+def _only_prefix(folder: Path, label: str) -> str:
+    if latest := tf.train.latest_checkpoint(str(folder)):
+        return latest
+    prefixes = sorted(str(file.with_suffix("")) for file in folder.rglob("*.index"))
+    if len(prefixes) == 1:
+        return prefixes[0]
+    names = ", ".join(os.path.relpath(prefix, folder) for prefix in prefixes)
+    raise ValueError(
+        f"{label} holds {len(prefixes)} checkpoints{': ' + names if names else ''}; "
+        + ("name one of them." if prefixes else "a checkpoint has a file ending in .index.")
+    )
+
+
+def _read_prefix(prefix: str, label: str) -> dict[str, np.ndarray]:
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        raise ValueError(f"checkpoint {label} cannot be read: {error}") from error
+
+
+def read_keras_model(path: Path_) -> keras.Model:
+    """Loads a ``.keras`` file; ValueError if it is missing or damaged."""
+    _check_file(path)
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a Keras model: {error}") from error
+
+
+def read_keras_weights(path: Path_, name: str, classes: int | None) -> dict[str, np.ndarray]:
+    """Reads an HDF5 file of weights: "layer/variable" -> array.
+
+    Args:
+        path: an ``.h5`` in the layout of Keras 1 and 2, or a ``.weights.h5`` of Keras 3, which
+            names no layers, and is read into the EfficientNet of keras.applications it is of.
+        name: of the model, "efficientnet-b0" to "-b7".
+        classes: of the classifier in it; None: the file has none.
+
+    Raises:
+        ValueError: the file is missing, no such file, or not of that model.
+    """
+    _check_file(path)
+    try:
+        with h5py.File(path) as file:
+            if "layer_names" in file.attrs or "model_weights" in file:
+                return _named_layers(file.get("model_weights", file))
+    except OSError as error:
+        raise ValueError(f"{path} is not an HDF5 file (or is damaged): {error}") from error
+    builder_name = f"EfficientNet{name.removeprefix('efficientnet-').upper()}"
+    if not hasattr(keras.applications, builder_name):
+        raise ValueError(f"{path}: keras.applications has no {builder_name}.")
+    builder = getattr(keras.applications, builder_name)
+    model = builder(weights=None, include_top=classes is not None, classes=classes or 1000)
+    try:
+        model.load_weights(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no weights file of keras.applications' {builder_name}: {error}"
+        ) from error
+    return arrays_of(model)
+
+
+def arrays_of(model: Any) -> dict[str, np.ndarray]:
+    """All weights of a Keras 3 or tf_keras model: "layer/variable" -> array."""
+    return {
+        f"{_layer(layer.name)}/{_variable(getattr(weight, 'path', weight.name))}": np.asarray(
+            weight
+        )
+        for layer in model.layers
+        for weight in layer.weights
+    }
+
+
+def _layer(name: str) -> str:
+    """A layer's name without the number that keras.applications' second model in a process has."""
+    return "normalization" if re.fullmatch(r"normalization_\d+", name) else name
+
+
+def _named_layers(group: h5py.Group) -> dict[str, np.ndarray]:
+    return {
+        f"{_text(layer)}/{_variable(_text(weight))}": group[layer][weight][()]
+        for layer in group.attrs["layer_names"]
+        for weight in group[layer].attrs["weight_names"]
+    }
+
+
+def _variable(name: str) -> str:
+    """Last part of a variable's name, as Keras 3 calls it: "x/depthwise_kernel:0" -> "kernel"."""
+    last = name.rsplit("/", 1)[-1].split(":")[0]
+    return "kernel" if last == "depthwise_kernel" else last
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def read_timm(path: Path_, averaged: bool = True) -> Mapping[str, Any]:
+    """Reads a state dict.
+
+    Args:
+        path: ``.safetensors``; or ``.pth``, ``.pt``, ``.bin``, for which PyTorch is needed.
+        averaged: of a training checkpoint that has both, take the averaged weights.
+
+    Raises:
+        ValueError: the file is missing, cannot be read, or needs PyTorch.
+    """
+    _check_file(path)
+    if Path(path).suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no safetensors file (or is damaged): {error}") from error
+    try:
+        import torch
+    except ImportError:
+        raise ValueError(
+            f"{path} needs PyTorch to be read (pip install torch), or the same model as a "
+            ".safetensors file."
+        ) from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} cannot be read by torch.load: {error}") from error
+    for key in ("state_dict_ema", "state_dict") if averaged else ("state_dict",):
+        if key in content:
+            content = content[key]
+            break
+    return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def _check_file(path: Path_) -> None:
+    if not Path(path).is_file():
+        raise ValueError(f"There is no file {path}.")

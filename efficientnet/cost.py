@@ -1,0 +1,93 @@
+"""What a network costs, from its table alone: parameters, multiply-adds, stored activations."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from efficientnet import config as config_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Of one image.
+
+    Attributes:
+        parameters: trainable ones.
+        statistics: moving means and variances of batch norm.
+        multiply_adds: of the forward pass, convolutions and classifier; what the EfficientNet
+            paper calls FLOPs. Elementwise operations are not counted.
+        activations: numbers that the forward pass leaves for the backward pass: of every
+            convolution its output, and what batch norm and the activation make of it.
+    """
+
+    parameters: int
+    statistics: int
+    multiply_adds: int
+    activations: int
+
+
+class _Count:
+    """Adds up layers."""
+
+    def __init__(self):
+        self.parameters = self.statistics = self.multiply_adds = self.activations = 0
+
+    def conv(self, kernel: int, inputs: int, outputs: int, side: int, copies: int) -> None:
+        """A convolution with batch norm; depthwise ones have 1 input per output."""
+        weights = kernel * kernel * inputs * outputs
+        self.parameters += weights + 2 * outputs
+        self.statistics += 2 * outputs
+        self.multiply_adds += weights * side * side
+        self.activations += copies * outputs * side * side
+
+    def dense(self, inputs: int, outputs: int) -> None:
+        """A matrix with biases, once per image."""
+        self.parameters += (inputs + 1) * outputs
+        self.multiply_adds += inputs * outputs
+        self.activations += outputs
+
+
+def cost(
+    name: str,
+    image_size: int,
+    num_classes: int = 1000,
+    *,
+    width: float | None = None,
+    depth: float | None = None,
+    strides: Sequence[int] | None = None,
+    small_image: bool = False,
+) -> Cost:
+    """The cost of a network at a resolution.
+
+    Args:
+        name: a name in `CONFIGS`.
+        image_size: side of the images in pixels.
+        num_classes: number of logits.
+        width: as for `build_model`.
+        depth: as for `build_model`.
+        strides: as for `build_model`.
+        small_image: as for `build_model`.
+
+    Raises:
+        ValueError: an unknown name or impossible strides.
+    """
+    network = config_lib.scale(
+        config_lib.get_config(name), width=width, depth=depth, strides=strides,
+        small_image=small_image, stochastic_depth_rate=0.0,
+    )  # fmt: skip
+    count = _Count()
+    side = -(-image_size // network.stem_stride)
+    count.conv(3, 3, network.stem_filters, side, copies=3)
+    for block in network.blocks:
+        inner = block.input_filters * block.expansion
+        if block.expansion != 1:
+            count.conv(1, block.input_filters, inner, side, copies=3)
+        side = -(-side // block.stride)
+        count.conv(block.kernel_size, 1, inner, side, copies=3)
+        if block.squeeze_filters:
+            count.dense(inner, block.squeeze_filters)
+            count.dense(block.squeeze_filters, inner)
+            count.activations += inner * side * side  # the scaled input of the projection
+        count.conv(1, inner, block.output_filters, side, copies=2)
+    count.conv(1, network.blocks[-1].output_filters, network.head_filters, side, copies=3)
+    count.dense(network.head_filters, num_classes)
+    return Cost(count.parameters, count.statistics, count.multiply_adds, count.activations)
