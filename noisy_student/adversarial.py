@@ -5,16 +5,18 @@ image that comes back is within 0..255. The model is differentiated as it stands
 averaged weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-import keras
 import tensorflow as tf
 
 from noisy_student import losses
 
 
 def fgsm(
-    model: keras.Model, images: tf.Tensor, labels: tf.Tensor, epsilon: float | tf.Tensor
+    model: Callable[..., tf.Tensor],
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    epsilon: float | tf.Tensor,
 ) -> tf.Tensor:
     """The fast gradient sign method: one step of `epsilon` on every pixel, uphill in loss.
 
@@ -33,7 +35,7 @@ def fgsm(
 
 
 def fgsm_sweep(
-    model: keras.Model, images: tf.Tensor, labels: tf.Tensor, epsilons: Sequence[float]
+    model: Callable[..., tf.Tensor], images: tf.Tensor, labels: tf.Tensor, epsilons: Sequence[float]
 ) -> Iterator[tf.Tensor]:
     """`fgsm` at each of `epsilons`, for the price of one gradient."""
     images = tf.cast(images, tf.float32)
@@ -43,18 +45,19 @@ def fgsm_sweep(
 
 
 def pgd(
-    model: keras.Model,
+    model: Callable[..., tf.Tensor],
     images: tf.Tensor,
     labels: tf.Tensor,
-    epsilon: float,
+    epsilon: float | tf.Tensor,
     *,
-    step_size: float,
+    step_size: float | tf.Tensor,
     num_steps: int = 10,
+    seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Projected gradient descent: signed steps that stay within `epsilon` of the image.
 
-    Source: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018),
-    from the image itself in place of a random start. The paper reports 10 steps at epsilon 16.
+    Source: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018).
+    The paper reports 10 steps at epsilon 16.
 
     Args:
         model: as `fgsm`.
@@ -63,6 +66,7 @@ def pgd(
         epsilon: largest change of a pixel, in pixel units.
         step_size: of each step, in pixel units.
         num_steps: how many.
+        seed: int32 [2]: start at a point within epsilon that it decides; None: at the image.
 
     Returns:
         float32 [B, H, W, 3], 0..255.
@@ -70,14 +74,19 @@ def pgd(
     images = tf.cast(images, tf.float32)
     lowest = tf.maximum(images - epsilon, 0.0)
     highest = tf.minimum(images + epsilon, 255.0)
-    attacked = images
-    for _ in range(num_steps):
-        step = step_size * _uphill(model, attacked, labels)
-        attacked = tf.clip_by_value(attacked + step, lowest, highest)
-    return attacked
+    start = images
+    if seed is not None:
+        drawn = tf.random.stateless_uniform(tf.shape(images), seed, -1.0, 1.0, alg="philox")
+        start = tf.clip_by_value(images + epsilon * drawn, lowest, highest)
+
+    def step(number: tf.Tensor, attacked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        moved = attacked + step_size * _uphill(model, attacked, labels)
+        return number + 1, tf.clip_by_value(moved, lowest, highest)
+
+    return tf.while_loop(lambda number, _: number < num_steps, step, (tf.constant(0), start))[1]
 
 
-def _uphill(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+def _uphill(model: Callable[..., tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Sign of each image's own gradient of cross entropy: -1, 0 or 1, float32 [B, H, W, 3]."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)

@@ -1,26 +1,21 @@
 """Saved models, and the state of a half-finished training.
 
-A saved model is one ``.keras`` file holding the averaged weights and, as one more member of the zip
-archive, ``card.json``: class names, preprocessing, where the weights come from. Two trainings that
-end with the same weights give the same bytes.
+A saved model is one ``.keras`` file holding the averaged weights and a card: class names,
+preprocessing, where the weights come from. Two trainings that end with the same weights give the
+same bytes.
 """
 
-import json
 import os
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
-import efficientnet  # noqa: F401  registers the layers that a saved model is made of
 from data.preprocess import PreprocessSpec
-
-CARD = "card.json"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip archive can carry
+from efficientnet import archive, weights  # and the layers that a saved model is made of
 
 
 def save_model(
@@ -40,72 +35,106 @@ def save_model(
         spec: preprocessing at evaluation.
         **facts: what else the card says (JSON-like).
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    raw = path.with_name(f".{path.stem}.raw.keras")
-    temporary = path.with_name(f".{path.stem}.tmp.keras")
-    model.save(raw)
     card = {"class_names": list(class_names), "preprocess": spec.to_dict(), **facts}
-    with zipfile.ZipFile(raw) as source, zipfile.ZipFile(temporary, "w") as target:
-        for name in sorted(source.namelist()):
-            content = source.read(name)
-            if name == "metadata.json":  # carries the date
-                content = _without_date(content)
-            elif name == "config.json":  # carries addresses in memory
-                content = _with_numbered_objects(content)
-            target.writestr(zipfile.ZipInfo(name, _EPOCH), content)
-        target.writestr(zipfile.ZipInfo(CARD, _EPOCH), json.dumps(card, indent=1, sort_keys=True))
-    raw.unlink()
-    os.replace(temporary, path)
+    archive.save(model, path, card)
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, dict[str, Any]]:
     """Reads a saved model.
 
     Returns:
-        The model (RGB 0..255 [B, H, W, 3] -> logits) and its card with ``preprocess`` as a
-        ``PreprocessSpec`` and ``class_names`` as a tuple.
+        The model (RGB 0..255 [B, H, W, 3] -> logits) and its card, see `read_card`.
 
     Raises:
         ValueError: for a file that is missing, no Keras model, or has no card.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"model file {path} does not exist.")
     card = read_card(path)
     return keras.saving.load_model(path, compile=False), card
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a saved model, without loading the weights."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            card = json.loads(archive.read(CARD))
-    except zipfile.BadZipFile:
-        raise ValueError(f"{path} is not a .keras file (or is damaged).") from None
-    except KeyError:
-        raise ValueError(
-            f"{path} is a Keras model without {CARD} (class names and preprocessing): "
-            "only models saved by this project carry one."
-        ) from None
+    """The card of a saved model, without loading the weights.
+
+    Returns:
+        The card, with ``preprocess`` as a `PreprocessSpec` and ``class_names`` as a tuple.
+    """
+    card = archive.read_card(path)
     card["class_names"] = tuple(card["class_names"])
     card["preprocess"] = PreprocessSpec.from_dict(card["preprocess"])
     return card
 
 
+def start_from(
+    model: keras.Model, path: str | os.PathLike[str], class_names: tuple[str, ...]
+) -> str:
+    """Gives a model the weights of a saved one, and its normalization of pixels.
+
+    The classifier comes along where the saved model knows all of `class_names`, each class with
+    its own weights; otherwise it stays as it is.
+
+    Args:
+        model: a fresh model of the same layers.
+        path: a saved or converted model.
+        class_names: of `model`, in the order of its logits.
+
+    Returns:
+        What was loaded, in words.
+
+    Raises:
+        ValueError: the saved model has other layers; the message lists what does not fit.
+    """
+    source, card = load_model(path)
+    arrays = {variable.path: np.asarray(variable) for variable in source.variables}
+    position = {name: index for index, name in enumerate(card["class_names"])}
+    known = all(name in position for name in class_names)
+    for name in [name for name in arrays if name.startswith("head_dense/")]:
+        if known:
+            arrays[name] = arrays[name][..., [position[label] for label in class_names]]
+        else:
+            del arrays[name]
+    wanted = [v for v in model.variables if known or not v.path.startswith("head_dense/")]
+    problems = sorted(set(arrays) - {variable.path for variable in wanted})
+    problems += [v.path for v in wanted if v.path not in arrays]
+    problems += [
+        f"{v.path} {arrays[v.path].shape} instead of {tuple(v.shape)}"
+        for v in wanted
+        if v.path in arrays and arrays[v.path].shape != tuple(v.shape)
+    ]
+    if problems:
+        more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise ValueError(
+            f"{path} ({source.name}) has other layers than the {model.name} to be trained: "
+            f"{', '.join(problems[:10])}{more}."
+        )
+    for variable in wanted:
+        variable.assign(arrays[variable.path])
+    normalize = source.get_layer("normalize")
+    weights.set_normalization(model, normalize.mean, normalize.std)
+    head = "with its classifier" if known else "with a new classifier: its classes are others"
+    return f"starting from {path} {head}"
+
+
 class TrainingState:
     """Checkpoints of everything that changes while training, in ``<directory>/checkpoints``."""
 
-    def __init__(self, directory: str | os.PathLike[str], **trackables: Any):
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        write_to: str | os.PathLike[str] | None = None,
+        **trackables: Any,
+    ):
         """Names what is kept.
 
         Args:
             directory: of the stage.
+            write_to: a host that is not the chief writes here, since variables that several hosts
+                share can only be saved by all of them; None: to ``directory``.
             **trackables: name -> Keras model, optimizer or tf.Variable.
         """
+        self._source = str(Path(directory) / "checkpoints")
         self._checkpoint = tf.train.Checkpoint(**trackables)
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(Path(directory) / "checkpoints"), max_to_keep=2
+            self._checkpoint, str(Path(write_to or directory) / "checkpoints"), max_to_keep=2
         )
 
     def save(self, step: int) -> None:
@@ -113,17 +142,27 @@ class TrainingState:
         self._manager.save(checkpoint_number=step, check_interval=False)
 
     def restore(self) -> str | None:
-        """Restores the newest checkpoint that can be read and returns its path.
+        """Restores the newest checkpoint that can be read and returns its path, if there are any.
 
         A damaged one is named in a warning and the one before it is taken.
+
+        Raises:
+            ValueError: there are checkpoints, but none of them can be read.
         """
-        for path in reversed(self._manager.checkpoints):
+        state = tf.train.get_checkpoint_state(self._source)
+        paths = list(state.all_model_checkpoint_paths) if state else []
+        for path in reversed(paths):
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
             except (tf.errors.OpError, AssertionError, IndexError, ValueError) as error:
                 logging.warning("checkpoint %s cannot be read (%s): trying older.", path, error)
                 continue
             return path
+        if paths:
+            raise ValueError(
+                f"none of the checkpoints in {self._source} can be read: delete "
+                f"{Path(self._source).parent} to start over."
+            )
         return None
 
     def remove(self) -> None:
@@ -133,22 +172,3 @@ class TrainingState:
             file.unlink()
         if directory.exists():
             directory.rmdir()
-
-
-def _with_numbered_objects(config: bytes) -> bytes:
-    """Replaces the ids of shared objects by their order of appearance."""
-    numbers: dict[int, int] = {}
-
-    def number(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if content.get("shared_object_id") is not None:
-            key = content["shared_object_id"]
-            content["shared_object_id"] = numbers.setdefault(key, len(numbers))
-        return content
-
-    return json.dumps(json.loads(config, object_pairs_hook=number)).encode()
-
-
-def _without_date(metadata: bytes) -> bytes:
-    content: Mapping[str, Any] = json.loads(metadata)
-    return json.dumps({k: v for k, v in content.items() if k != "date_saved"}).encode()

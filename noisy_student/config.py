@@ -1,9 +1,4 @@
-"""Every flag of every command, read once into frozen dataclasses.
-
-Defaults are the paper's (section 3.1) where it has a value. A recipe is an absl flag file
-(``--flagfile=recipes/mnist5k.flags``); flags after it override it. Nothing else in the project
-reads a flag: stages take the dataclasses below.
-"""
+"""The flags, read once into frozen dataclasses: what all stages take instead of flags."""
 
 import dataclasses
 import sys
@@ -11,210 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, logging
 
-FLAGS = flags.FLAGS
-
-ROLES = ("teacher", "student", "control")
-BENCHMARKS = ("clean", "fgsm")
-
-
-def _define_data_flags() -> None:
-    flags.DEFINE_string("dataset", "mnist5k", "mnist5k | folder | tfds:NAME")
-    flags.DEFINE_string("data_dir", None, "Directory of tensorflow-datasets (tfds:NAME only).")
-    flags.DEFINE_string(
-        "labeled_dir",
-        None,
-        "Folder of labeled training images, one sub-folder per class (--dataset=folder).",
-    )
-    flags.DEFINE_string(
-        "unlabeled_dir", None, "Folder of unlabeled images, flat or nested (--dataset=folder)."
-    )
-    flags.DEFINE_string(
-        "validation_dir",
-        None,
-        "Folder of validation images, one sub-folder per class; unset: held out of --labeled_dir.",
-    )
-    flags.DEFINE_string(
-        "test_dir",
-        None,
-        "Folder of test images, one sub-folder per class; unset: 20% of --labeled_dir.",
-    )
-    flags.DEFINE_string(
-        "unlabeled_dataset",
-        None,
-        "Another data set (tfds:NAME) whose images serve as the unlabeled ones.",
-    )
-    flags.DEFINE_integer(
-        "num_labeled",
-        0,
-        "Labeled training images kept, stratified; the rest becomes unlabeled. 0: keep all.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "num_validation",
-        -1,
-        "Validation images held out of the labeled ones, stratified. -1: 10%, at most 10 000 "
-        "(mnist5k: 500).",
-        lower_bound=-1,
-    )
-    flags.DEFINE_integer("seed", 0, "Everything random derives from it.", lower_bound=0)
-
-
-def _define_model_flags() -> None:
-    flags.DEFINE_string("teacher_name", "efficientnet-b0", "First teacher: efficientnet-b0 ...")
-    flags.DEFINE_float("teacher_width", None, "Width multiplier in place of the name's.")
-    flags.DEFINE_float("teacher_depth", None, "Depth multiplier in place of the name's.")
-    flags.DEFINE_list(
-        "student_name", None, "Students by round, the last repeats; unset: the teacher's."
-    )
-    flags.DEFINE_list(
-        "student_width", None, "Student width multipliers by round, the last repeats."
-    )
-    flags.DEFINE_list(
-        "student_depth", None, "Student depth multipliers by round, the last repeats."
-    )
-    flags.DEFINE_integer("image_size", None, "Side of the model's input; unset: the name's.")
-    flags.DEFINE_bool("small_image", False, "The 32x32 protocol: stages 2 and 3 keep stride 1.")
-    flags.DEFINE_list("strides", None, "Strides of the 7 stages, or of the stem and the 7 stages.")
-    flags.DEFINE_float("batch_norm_momentum", 0.99, "Of the moving statistics.")
-    flags.DEFINE_string(
-        "normalization", "imagenet", "Channel mean and deviation: imagenet | svhn | lite | none."
-    )
-
-
-def _define_noise_flags() -> None:
-    flags.DEFINE_enum(
-        "augment",
-        "randaugment",
-        ["randaugment", "keras_cv", "none"],
-        "Image noise of training; none also leaves out crop and flip.",
-    )
-    flags.DEFINE_float("magnitude", 27.0, "RandAugment magnitude (10 is full).")
-    flags.DEFINE_integer("num_layers", 2, "RandAugment operations per image.")
-    flags.DEFINE_bool("flip", True, "Random horizontal flip (off for digits).")
-    flags.DEFINE_bool(
-        "cutout", False, "Small images: cut a square of half the side out of every image."
-    )
-    flags.DEFINE_float("dropout_rate", None, "Before the classifier; unset: the model's own.")
-    flags.DEFINE_float(
-        "stochastic_depth_rate", 0.2, "Drop rate of the last block; the first has 0."
-    )
-
-
-def _define_training_flags() -> None:
-    flags.DEFINE_enum("role", "teacher", ROLES, "Of noisy_student.train: what is trained.")
-    flags.DEFINE_integer(
-        "teacher_batch_size", None, "Labeled batch of teacher and controls; unset: --batch_size."
-    )
-    flags.DEFINE_integer("batch_size", 2048, "Labeled batch size.")
-    flags.DEFINE_list(
-        "ratio", ["3"], "Unlabeled images per labeled one, by round, the last repeats."
-    )
-    flags.DEFINE_float("epochs", 350.0, "Passes over the labeled images.")
-    flags.DEFINE_float("train_ratio", 1.0, "Stretches epochs and decay interval, not the warm-up.")
-    flags.DEFINE_integer("teacher_steps", None, "Training steps, in place of --epochs.")
-    flags.DEFINE_list("student_steps", None, "Training steps by round, in place of --epochs.")
-    flags.DEFINE_enum(
-        "optimizer", "rmsprop", ["rmsprop", "adamw", "sgd"], "rmsprop is the paper's."
-    )
-    flags.DEFINE_enum(
-        "schedule", "staircase", ["staircase", "cosine", "constant"], "staircase is the paper's."
-    )
-    flags.DEFINE_float(
-        "learning_rate_per_256", 0.016, "Base rate, scaled by the labeled batch / 256."
-    )
-    flags.DEFINE_float(
-        "learning_rate", None, "Base rate as it is, in place of --learning_rate_per_256."
-    )
-    flags.DEFINE_float("final_learning_rate_per_256", None, "staircase: decay so as to end here.")
-    flags.DEFINE_float("warmup_epochs", 5.0, "Linear warm-up.")
-    flags.DEFINE_integer("warmup_steps", None, "In place of --warmup_epochs.")
-    flags.DEFINE_float("adam_beta2", 0.999, "adamw only.")
-    flags.DEFINE_float(
-        "weight_decay", 1e-5, "Times sum(v^2)/2 over all variables but batch norm's."
-    )
-    flags.DEFINE_float("label_smoothing", 0.1, "Of true and of hard labels.")
-    flags.DEFINE_float("ema_decay", 0.9999, "Cap of the weight average.")
-
-
-def _define_label_flags() -> None:
-    flags.DEFINE_bool("hard_labels", False, "Train on argmax labels.")
-    flags.DEFINE_float("temperature", 1.0, "Of soft pseudo labels.")
-    flags.DEFINE_float("min_confidence", 0.3, "Drop pseudo labels below it.", 0.0, 1.0)
-    flags.DEFINE_string(
-        "images_per_class", "auto", "Target per class, or auto: that of the largest class."
-    )
-    flags.DEFINE_integer(
-        "num_shards", 1, "Files of predictions and of selected records.", lower_bound=1
-    )
-    flags.DEFINE_integer(
-        "shard_index", None, "The only shard of predictions to write; unset: all.", lower_bound=0
-    )
-
-
-def _define_run_flags() -> None:
-    flags.DEFINE_string("workdir", "runs/mnist5k", "Directory of the whole run.")
-    flags.DEFINE_string("output_dir", None, "Directory of one stage.")
-    flags.DEFINE_string(
-        "splits_file",
-        None,
-        "Where one stage keeps the splits (iterate: splits.json in --workdir); unset: drawn anew "
-        "from --seed, always the same.",
-    )
-    flags.DEFINE_string("model", None, "A saved model (.keras).")
-    flags.DEFINE_string("predictions_dir", None, "Output of noisy_student.pseudo_label.")
-    flags.DEFINE_string("selected_dir", None, "Output of noisy_student.selection.")
-    flags.DEFINE_integer("rounds", 2, "Students in a row.", lower_bound=0)
-    flags.DEFINE_integer("round", 1, "Of noisy_student.train: which student.", lower_bound=1)
-    flags.DEFINE_list(
-        "controls",
-        [],
-        "Supervised controls to train beside the students: student (as many images "
-        "as the last student saw), chain (as many as teacher and students saw).",
-    )
-    flags.DEFINE_integer("control_images", None, "Of --role=control: training images seen.")
-    flags.DEFINE_bool(
-        "stop_when_worse", False, "Stop after a round that does not improve validation accuracy."
-    )
-    flags.DEFINE_list("benchmarks", ["clean", "fgsm"], f"Of {', '.join(BENCHMARKS)}.")
-    flags.DEFINE_list(
-        "epsilons", ["1", "2", "4", "8", "16"], "FGSM step sizes in pixel units (paper, fig. 3)."
-    )
-    flags.DEFINE_integer("attack_examples", 0, "Test images attacked, the first ones. 0: all.")
-    flags.DEFINE_integer("eval_batch_size", 250, "Of every forward-only pass.")
-    flags.DEFINE_integer("max_steps", None, "Cut every training short, the schedule unchanged.")
-    flags.DEFINE_bool(
-        "dry_run", False, "Print configuration, splits, shapes and expected time; touch nothing."
-    )
-    flags.DEFINE_bool("debug", False, "Show where in the code an error arose.")
-    flags.DEFINE_integer("log_every", 50, "Steps between log lines.", 1)
-    flags.DEFINE_integer("validate_every", 500, "Steps between validations.", 1)
-    flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", 1)
-    flags.DEFINE_enum(
-        "strategy",
-        "auto",
-        ["auto", "one", "mirrored"],
-        "tf.distribute strategy; auto: mirrored where there are several GPUs.",
-    )
-    flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "Of activations.")
-    flags.DEFINE_integer(
-        "intra_op_threads",
-        0,
-        "CPU threads of a single operation. 0: all cores; 1 suits very small models.",
-        lower_bound=0,
-    )
-    flags.DEFINE_enum(
-        "jit_compile", "auto", ["auto", "on", "off"], "XLA; auto: on where a GPU is used."
-    )
-
-
-_define_data_flags()
-_define_model_flags()
-_define_noise_flags()
-_define_training_flags()
-_define_label_flags()
-_define_run_flags()
+from noisy_student.flags import BENCHMARKS, FLAGS, STORED_BENCHMARKS
 
 
 @dataclass(frozen=True)
@@ -227,7 +21,12 @@ class DataConfig:
     unlabeled_dir: str | None
     validation_dir: str | None
     test_dir: str | None
+    unlabeled_records: list[str]
     unlabeled_dataset: str | None
+    labeled_split: str | None
+    test_split: str | None
+    unlabeled_split: str | None
+    exclude: str | None
     num_labeled: int
     num_validation: int
     seed: int
@@ -246,6 +45,7 @@ class ModelConfig:
     dropout_rate: float | None
     stochastic_depth_rate: float
     batch_norm_momentum: float
+    batch_norm_replicas: str
     normalization: str
 
 
@@ -258,6 +58,7 @@ class NoiseConfig:
     magnitude: float
     flip: bool
     cutout: bool
+    magnitude_noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -281,7 +82,12 @@ class TrainConfig:
     """One training: the teacher, a student or a supervised control.
 
     ``steps`` is the length of the schedule, ``None`` where it follows from the epochs;
-    ``max_steps`` cuts the run short. ``unlabeled_batch_size`` is ratio * batch_size.
+    ``max_steps`` cuts the run short. ``unlabeled_batch_size`` is ratio * batch_size. Each step's
+    gradients come from ``accumulate_steps`` equal parts of its images, one after the other.
+
+    A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images, at the rate
+    with which its training, described by the other fields, ended; the stem and the first
+    ``frozen_blocks`` blocks stay as they are, unless it is 0.
     """
 
     role: str
@@ -297,6 +103,10 @@ class TrainConfig:
     hard_labels: bool
     temperature: float
     ema_decay: float
+    accumulate_steps: int
+    teacher_mode: str
+    frozen_blocks: int
+    fixres_epochs: float
     seed: int
 
     @property
@@ -313,6 +123,8 @@ class LogConfig:
     validate_every: int
     checkpoint_every: int
     eval_batch_size: int
+    steps_per_execution: int
+    profile_steps: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -327,13 +139,43 @@ class SelectionConfig:
 
 
 @dataclass(frozen=True)
+class AttackConfig:
+    """Adversarial attacks; sizes in pixel units. Numbers of examples may be 0: all."""
+
+    fgsm_epsilons: tuple[float, ...]
+    fgsm_examples: int
+    pgd_epsilons: tuple[float, ...]
+    pgd_examples: int
+    steps: int
+    step_size: float | None
+    random_start: bool
+    restarts: int
+
+
+@dataclass(frozen=True)
+class RobustnessConfig:
+    """Corruptions and perturbations made here, and where stored benchmarks lie.
+
+    Names are ("all",) or some; ``examples`` 0: all. ``folders``: benchmark -> folder.
+    """
+
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    perturbations: tuple[str, ...]
+    examples: int
+    folders: dict[str, str | None]
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """Benchmarks and their parameters."""
 
     benchmarks: tuple[str, ...]
-    epsilons: tuple[float, ...]
-    attack_examples: int
+    attack: AttackConfig
+    robustness: RobustnessConfig
     batch_size: int
+    image_size: int | None
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -344,20 +186,24 @@ class DeviceConfig:
     precision: str
     jit_compile: str
     intra_op_threads: int
+    tpu: str | None
 
 
 @dataclass(frozen=True)
 class Config:
-    """All of a run."""
+    """All of a run; ``tuned`` are the students' fine-tunings, if any."""
 
     data: DataConfig
     teacher: TrainConfig
     students: tuple[TrainConfig, ...]
+    tuned: tuple[TrainConfig, ...]
     selection: SelectionConfig
     evaluation: EvaluationConfig
     device: DeviceConfig
     log: LogConfig
     controls: tuple[str, ...]
+    teacher_model: str | None
+    init_model: str | None
     stop_when_worse: bool
     seed: int
 
@@ -383,10 +229,12 @@ def from_flags() -> Config:
     for control in FLAGS.controls:
         _check_choice("controls", control, ("student", "chain"))
     per_class = FLAGS.images_per_class
+    students = tuple(_student(number) for number in range(1, FLAGS.rounds + 1))
     return Config(
         data=data,
         teacher=_teacher(),
-        students=tuple(_student(number) for number in range(1, FLAGS.rounds + 1)),
+        students=students,
+        tuned=tuple(map(fixres, students)) if FLAGS.fixres_image_size else (),
         selection=SelectionConfig(
             min_confidence=FLAGS.min_confidence,
             images_per_class="auto" if per_class == "auto" else _integer(per_class),
@@ -394,20 +242,53 @@ def from_flags() -> Config:
             num_shards=FLAGS.num_shards,
             seed=FLAGS.seed,
         ),
-        evaluation=EvaluationConfig(
-            benchmarks=tuple(FLAGS.benchmarks),
-            epsilons=_numbers("epsilons", float),
-            attack_examples=FLAGS.attack_examples,
-            batch_size=FLAGS.eval_batch_size,
-        ),
+        evaluation=_evaluation(),
         device=DeviceConfig(
-            FLAGS.strategy, FLAGS.precision, FLAGS.jit_compile, FLAGS.intra_op_threads
+            FLAGS.strategy, FLAGS.precision, FLAGS.jit_compile, FLAGS.intra_op_threads, FLAGS.tpu
         ),
         log=LogConfig(
-            FLAGS.log_every, FLAGS.validate_every, FLAGS.checkpoint_every, FLAGS.eval_batch_size
+            FLAGS.log_every,
+            FLAGS.validate_every,
+            FLAGS.checkpoint_every,
+            FLAGS.eval_batch_size,
+            FLAGS.steps_per_execution,
+            _profile_steps(),
         ),
         controls=tuple(FLAGS.controls),
+        teacher_model=FLAGS.teacher_model,
+        init_model=FLAGS.init_model,
         stop_when_worse=FLAGS.stop_when_worse,
+        seed=FLAGS.seed,
+    )
+
+
+def _evaluation() -> EvaluationConfig:
+    severities = _numbers("severities", int)
+    for severity in severities:
+        _check_choice("severities", severity, (1, 2, 3, 4, 5))
+    attack = AttackConfig(
+        fgsm_epsilons=_numbers("epsilons", float),
+        fgsm_examples=FLAGS.fgsm_examples,
+        pgd_epsilons=_numbers("pgd_epsilons", float),
+        pgd_examples=FLAGS.pgd_examples,
+        steps=FLAGS.attack_steps,
+        step_size=FLAGS.attack_step_size,
+        random_start=FLAGS.attack_random_start,
+        restarts=FLAGS.attack_restarts,
+    )
+    robustness = RobustnessConfig(
+        corruptions=tuple(FLAGS.corruptions),
+        severities=severities,
+        perturbations=tuple(FLAGS.perturbations),
+        examples=FLAGS.robustness_examples,
+        folders={name: FLAGS[f"{name}_dir"].value for name in STORED_BENCHMARKS},
+    )
+    return EvaluationConfig(
+        benchmarks=tuple(FLAGS.benchmarks),
+        attack=attack,
+        robustness=robustness,
+        batch_size=FLAGS.eval_batch_size,
+        image_size=FLAGS.test_image_size,
         seed=FLAGS.seed,
     )
 
@@ -415,6 +296,21 @@ def from_flags() -> Config:
 def student(number: int) -> TrainConfig:
     """The student of round ``number`` (from 1), also beyond ``--rounds``."""
     return _student(number)
+
+
+def fixres(trained: TrainConfig) -> TrainConfig:
+    """Fine-tuning of a trained model at ``--fixres_image_size``, on clean labeled images."""
+    size = required("fixres_image_size")
+    return dataclasses.replace(
+        trained,
+        role="fixres",
+        model=dataclasses.replace(trained.model, image_size=size),
+        noise=dataclasses.replace(trained.noise, kind="none"),
+        ratio=0.0,
+        teacher_mode="stored",
+        frozen_blocks=FLAGS.frozen_blocks,
+        fixres_epochs=FLAGS.fixres_epochs,
+    )
 
 
 def required(name: str) -> Any:
@@ -425,15 +321,15 @@ def required(name: str) -> Any:
     return value
 
 
-def values() -> dict[str, Any]:
-    """Every flag of this project and its value, for the record."""
-    return {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[__name__]}
-
-
-def run(main: Callable[[Config], None], key_flags: Sequence[str] = ()) -> None:
+def run(
+    main: Callable[..., None], key_flags: Sequence[str] = (), takes_arguments: bool = False
+) -> None:
     """Runs a command: parses flags, prints bad input as one line and exits with 2.
 
-    ``key_flags`` are those that ``--help`` shows; ``--helpfull`` shows all.
+    Args:
+        main: called with the configuration.
+        key_flags: those that ``--help`` shows; ``--helpfull`` shows all.
+        takes_arguments: whether it is also called with the list of arguments that are no flags.
     """
     for name in key_flags:
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])
@@ -442,6 +338,9 @@ def run(main: Callable[[Config], None], key_flags: Sequence[str] = ()) -> None:
         if not FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         try:
+            if takes_arguments:
+                main(from_flags(), argv[1:])
+                return
             if len(argv) > 1:
                 raise ValueError(f"unknown argument {argv[1]}: flags are written --name=value.")
             main(from_flags())
@@ -485,6 +384,7 @@ def _model(name: str, width: float | None, depth: float | None) -> ModelConfig:
         dropout_rate=FLAGS.dropout_rate,
         stochastic_depth_rate=FLAGS.stochastic_depth_rate,
         batch_norm_momentum=FLAGS.batch_norm_momentum,
+        batch_norm_replicas=FLAGS.batch_norm_replicas,
         normalization=FLAGS.normalization,
     )
 
@@ -492,7 +392,10 @@ def _model(name: str, width: float | None, depth: float | None) -> ModelConfig:
 def _training(
     role: str, number: int, model: ModelConfig, batch_size: int, ratio: float, steps: int | None
 ) -> TrainConfig:
-    noise = NoiseConfig(FLAGS.augment, FLAGS.num_layers, FLAGS.magnitude, FLAGS.flip, FLAGS.cutout)
+    noise = NoiseConfig(
+        FLAGS.augment, FLAGS.num_layers, FLAGS.magnitude, FLAGS.flip, FLAGS.cutout,
+        FLAGS.magnitude_noise,
+    )  # fmt: skip
     scale = batch_size / 256
     final = FLAGS.final_learning_rate_per_256
     optimizer = OptimizerConfig(
@@ -512,6 +415,9 @@ def _training(
         batch_size=batch_size, ratio=ratio, steps=steps, max_steps=FLAGS.max_steps,
         label_smoothing=FLAGS.label_smoothing, hard_labels=FLAGS.hard_labels,
         temperature=FLAGS.temperature, ema_decay=FLAGS.ema_decay,
+        accumulate_steps=FLAGS.accumulate_steps,
+        teacher_mode=FLAGS.teacher_mode if role == "student" else "stored",
+        frozen_blocks=0, fixres_epochs=0.0,
         seed=1000 * FLAGS.seed + number,
     )  # fmt: skip
 
@@ -536,12 +442,24 @@ def _numbers(name: str, kind: type) -> tuple[Any, ...]:
         ) from None
 
 
+def _profile_steps() -> tuple[int, int] | None:
+    if not FLAGS.profile_steps:
+        return None
+    steps = _numbers("profile_steps", int)
+    if len(steps) != 2 or not 0 <= steps[0] < steps[1]:
+        raise ValueError(
+            f"--profile_steps={','.join(FLAGS.profile_steps)}: must be two step numbers, the first "
+            "one profiled and the one to stop before."
+        )
+    return steps
+
+
 def _integer(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"--images_per_class={text}: must be auto or a whole number above 0.")
     return int(text)
 
 
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+def _check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     if value not in choices:
-        raise ValueError(f"--{name}={value}: must be of {', '.join(choices)}.")
+        raise ValueError(f"--{name}={value}: must be of {', '.join(map(str, choices))}.")

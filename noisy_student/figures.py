@@ -47,6 +47,7 @@ _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "noisy_student",
 }
+_PERCENT = FuncFormatter(lambda value, _: f"{value:g}%")  # also where all values are below 1%
 _styled = matplotlib.rc_context(_STYLE)
 
 
@@ -182,18 +183,90 @@ def class_balance(selection: Mapping[str, Any]) -> str:
 
 
 @_styled
-def fgsm(sweeps: Mapping[str, Mapping[str, Any]], palette: Mapping[str, str]) -> str:
-    """Top-1 against the size of one adversarial step."""
+def attack(
+    sizes: Sequence[float],
+    accuracies: Mapping[str, Sequence[float | None]],
+    palette: Mapping[str, str],
+) -> str:
+    """Top-1 of every model against the size of an adversarial attack."""
     axes = _axes(height=3.4)
-    sizes = sorted({epsilon for sweep in sweeps.values() for epsilon in sweep["epsilons"]})
-    for name, sweep in sweeps.items():
-        axes.plot(sweep["epsilons"], sweep["top1"], "o-", color=palette[name], markersize=4.5)
+    for name, top1 in accuracies.items():
+        known = [
+            (size, value) for size, value in zip(sizes, top1, strict=True) if value is not None
+        ]
+        axes.plot(*zip(*known, strict=True), "o-", color=palette[name], markersize=4.5)
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
-    axes.set_xlabel("size of the step, of 255")
+    axes.set_xlabel("epsilon: largest change of a pixel, of 255")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(6))
     return _svg(axes)
+
+
+@_styled
+def bars(
+    names: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    palette: Mapping[str, str],
+    xlabel: str,
+) -> str:
+    """Percents by name, lying down so that long names fit a phone; one bar a model, in order.
+
+    Args:
+        names: of corruptions or perturbations, from the top.
+        values: model -> percent for each of ``names``, None where there is none.
+        palette: model -> color.
+        xlabel: what the bars are.
+    """
+    thickness = 0.8 / max(1, len(values))
+    axes = _axes(height=0.7 + len(names) * (0.14 + 0.1 * len(values)))
+    for position, (model, percents) in enumerate(values.items()):
+        known = [(row, value) for row, value in enumerate(percents) if value is not None]
+        rows = [row - 0.4 + thickness * (position + 0.5) for row, _ in known]
+        axes.barh(rows, [value for _, value in known], 0.86 * thickness, color=palette[model])
+    axes.set_yticks(range(len(names)), [in_words(name) for name in names])
+    axes.tick_params("y", labelcolor=INK)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", visible=True)
+    axes.set_xlabel(xlabel)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(_PERCENT)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    return _svg(axes)
+
+
+@_styled
+def severities(
+    curves: Mapping[str, Mapping[int, float]],
+    palette: Mapping[str, str],
+    highest: float,
+    is_small: bool = False,
+) -> str:
+    """Error against the severity of a corruption.
+
+    Args:
+        curves: model -> severity -> percent.
+        palette: model -> color.
+        highest: percent at the top, so that several charts share one scale.
+        is_small: for two charts in half a page.
+    """
+    axes = _axes(height=1.8, width=2.4) if is_small else _axes(height=3.0)
+    for name, curve in curves.items():
+        axes.plot(curve.keys(), curve.values(), "o-", color=palette[name], markersize=4)
+    ticks = sorted({severity for curve in curves.values() for severity in curve})
+    axes.set_xticks(ticks)
+    axes.set_xlabel("severity")
+    axes.set_ylim(0, 1.06 * highest or 1)
+    axes.yaxis.set_major_formatter(_PERCENT)
+    axes.yaxis.set_major_locator(MaxNLocator(4 if is_small else 6, steps=[1, 2, 5, 10]))
+    return _svg(axes)
+
+
+def in_words(name: str) -> str:
+    """A corruption's or perturbation's name as one writes it: gaussian_noise -> Gaussian noise."""
+    words = name.replace("_", " ")
+    return words.replace("jpeg", "JPEG") if "jpeg" in words else words[:1].upper() + words[1:]
 
 
 def _axes(height: float, width: float = 4.8) -> Axes:

@@ -12,9 +12,14 @@ from data import pipeline, preprocess, sources
 from noisy_student import config, manifest
 
 
+def png_bytes(image: np.ndarray) -> bytes:
+    """An image uint8 [H, W, 3] as the bytes of a PNG file."""
+    return tf.io.encode_png(image).numpy()
+
+
 def png(image: np.ndarray) -> str:
     """An image uint8 [H, W, 3] as base64 of its PNG."""
-    return base64.b64encode(tf.io.encode_png(image).numpy()).decode()
+    return base64.b64encode(png_bytes(image)).decode()
 
 
 def write_changes(

@@ -1,14 +1,42 @@
 """A model's probabilities for finite sets of images: eval mode, clean images, nothing dropped."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 
+def for_classes(
+    model: keras.Model, model_classes: Sequence[str], classes: Sequence[str]
+) -> Callable[..., tf.Tensor]:
+    """A model whose logits are those of `classes`, in their order: `model` itself where they agree.
+
+    A model that knows more classes decides among these alone.
+
+    Raises:
+        ValueError: listing classes that the model does not know.
+    """
+    if tuple(classes) == tuple(model_classes):
+        return model
+    position = {name: index for index, name in enumerate(model_classes)}
+    unknown = [name for name in classes if name not in position]
+    if unknown:
+        raise ValueError(
+            f"the model does not know {len(unknown)} of the data's classes "
+            f"({', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}); it knows "
+            f"{', '.join(model_classes[:5])}, ..."
+        )
+    columns = tf.constant([position[name] for name in classes], tf.int32)
+
+    def restricted(images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return tf.gather(model(images, training=training), columns, axis=-1)
+
+    return restricted
+
+
 def predict_step(
-    model: keras.Model, jit_compile: bool = False
+    model: Callable[..., tf.Tensor], jit_compile: bool = False
 ) -> tf.types.experimental.GenericFunction:
     """A compiled function: images uint8 [B, S, S, 3] -> probabilities float32 [B, C]."""
 

@@ -14,66 +14,119 @@ from typing import Any
 
 from data import sources
 from noisy_student import (
+    adopt,
+    checkpoint,
     config,
     evaluate,
+    flags,
     gallery,
     manifest,
     pseudo_label,
     report,
+    robust_gallery,
     selection,
     session,
     strategy,
     train,
 )
 
+Trained = dict[str, tuple[Path, dict[str, Any]]]  # name -> directory, summary
+
 
 def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict[str, Any]:
-    """Runs all rounds in ``workdir`` and returns the report's results.
+    """Runs all rounds in ``workdir`` and returns the report's results (the chief of several hosts).
 
     Args:
         settings: the whole run.
         workdir: receives ``config.json``, ``splits.json``, ``round0/teacher``,
-            ``round1/{pseudo_labels,selected,student}``, ..., ``evaluation/`` and ``report/``.
+            ``round1/{pseudo_labels,selected,student,fixres}``, ..., ``evaluation/``, ``report/``.
         command: what the report shows as the command that made it.
     """
     workdir = Path(workdir)
     devices = strategy.make(**dataclasses.asdict(settings.device))
-    splits = sources.load_splits(
-        **dataclasses.asdict(settings.data), splits_file=workdir / "splits.json"
-    )
-    _write_config(workdir, settings, splits, devices, command)
+    with devices.chief_first():
+        splits = sources.load_splits(
+            **dataclasses.asdict(settings.data), splits_file=workdir / "splits.json"
+        )
+    if devices.is_chief:
+        _write_config(workdir, settings, splits, devices, command)
 
     teacher_dir = workdir / "round0" / "teacher"
-    summary = train.run(settings.teacher, splits, teacher_dir, devices, settings.log)
+    if settings.teacher_model:
+        with devices.chief_first():
+            summary = adopt.run(
+                settings.teacher_model, splits.validation, teacher_dir, devices,
+                settings.log.eval_batch_size,
+            )  # fmt: skip
+    else:
+        summary = train.run(
+            settings.teacher, splits, teacher_dir, devices, settings.log,
+            init_model=_start(settings, None),
+        )  # fmt: skip
     trained = {"round0_teacher": (teacher_dir, summary)}
     for number, student in enumerate(settings.students, start=1):
         round_dir = workdir / f"round{number}"
-        selected = _label_and_select(settings, splits, teacher_dir, round_dir, devices)
+        with devices.chief_first():
+            selected = _label_and_select(settings, splits, teacher_dir, round_dir, devices)
         student_dir = round_dir / "student"
         previous = summary
-        summary = train.run(student, splits, student_dir, devices, settings.log, selected)
+        summary = train.run(
+            student, splits, student_dir, devices, settings.log, selected,
+            _start(settings, teacher_dir), teacher_dir / "model.keras",
+        )  # fmt: skip
         trained[f"round{number}_student"] = (student_dir, summary)
+        if settings.tuned:
+            student_dir, start = round_dir / "fixres", student_dir / "model.keras"
+            summary = train.run(
+                settings.tuned[number - 1], splits, student_dir, devices, settings.log,
+                init_model=start,
+            )  # fmt: skip
+            trained[f"round{number}_fixres"] = (student_dir, summary)
         if not _better(number, previous, summary) and settings.stop_when_worse:
             print(f"stopping after round {number} (--stop_when_worse)")
             break
         teacher_dir = student_dir
 
-    for control in settings.controls:
-        seen = [summary["images_seen"] for _, summary in trained.values()]
-        images = sum(seen) if control == "chain" else seen[-1]
-        control_dir = workdir / f"control_{control}"
-        control_settings = settings.control(images)
-        control_summary = train.run(control_settings, splits, control_dir, devices, settings.log)
-        trained[f"control_{control}"] = (control_dir, control_summary)
-
+    trained |= _controls(settings, splits, workdir, devices, trained)
     evaluation = workdir / "evaluation"
-    for name, (directory, _) in trained.items():
-        evaluate.run(
-            directory / "model.keras", name, splits.test, evaluation / name,
-            settings.evaluation, devices,
-        )  # fmt: skip
+    with devices.chief_first():
+        for name, (directory, _) in trained.items():
+            evaluate.run(
+                directory / "model.keras", name, splits.test, evaluation / name,
+                settings.evaluation, devices,
+            )  # fmt: skip
+    if not devices.is_chief:
+        return {}
     _pictures(settings, splits, workdir, [name for name in trained if "control" not in name])
     return report.run(workdir)
+
+
+def _controls(
+    settings: config.Config,
+    splits: sources.Splits,
+    workdir: Path,
+    devices: strategy.Devices,
+    trained: Trained,
+) -> Trained:
+    """Trains the supervised controls of a finished chain."""
+    seen = [summary["images_seen"] for _, summary in trained.values()]
+    controls = {}
+    for control in settings.controls:
+        images = sum(seen) if control == "chain" else seen[-1]
+        control_dir = workdir / f"control_{control}"
+        summary = train.run(
+            settings.control(images), splits, control_dir, devices, settings.log,
+            init_model=_start(settings, None),
+        )  # fmt: skip
+        controls[f"control_{control}"] = (control_dir, summary)
+    return controls
+
+
+def _start(settings: config.Config, teacher_dir: Path | None) -> str | Path | None:
+    """The model whose weights a training starts from, if any."""
+    if settings.init_model == "teacher":
+        return teacher_dir and teacher_dir / "model.keras"
+    return settings.init_model
 
 
 def _label_and_select(
@@ -113,6 +166,10 @@ def _pictures(
     files = [evaluation / name / "predictions.npz" for name in (names[0], names[-1])]
     if len(names) > 1 and all(file.exists() for file in files):
         gallery.write_changes(evaluation / "gallery.json", splits.test, spec, names, files)
+        robust_gallery.write(
+            evaluation / "robust_gallery.json", splits.test, spec, (names[0], names[-1]),
+            settings.seed,
+        )  # fmt: skip
 
 
 def _write_config(
@@ -127,7 +184,7 @@ def _write_config(
         workdir / "config.json",
         {
             "command": command,
-            "flags": config.values(),
+            "flags": flags.values(),
             "versions": manifest.versions(),
             "seed": settings.seed,
             "dataset": settings.data.dataset,
@@ -148,12 +205,17 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
         splits_file=splits_file if splits_file.exists() else None,
     )
     print(f"work directory {workdir} (not touched)\nflags:")
-    for name, value in sorted(config.values().items()):
+    for name, value in sorted(flags.values().items()):
         if value is not None:
             print(f"  --{name}={value}")
     for part in ("labeled", "validation", "unlabeled", "test"):
         print(f"{part}: {len(getattr(splits, part))} images")
-    trainings = (settings.teacher, *settings.students)
+    trainings = settings.students
+    if settings.teacher_model:
+        card = checkpoint.read_card(settings.teacher_model)
+        print(f"teacher 0: {settings.teacher_model}, {card['preprocess']}")
+    else:
+        trainings = (settings.teacher, *trainings)
     seconds = sum(train.dry_run(training, splits, devices) for training in trainings)
     print(
         f"pseudo labels: {len(splits.unlabeled)} images a round; "
@@ -163,22 +225,24 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
 
 
 def _main(settings: config.Config) -> None:
-    flags = config.FLAGS
-    if flags.dry_run:
-        dry_run(settings, flags.workdir)
+    workdir = flags.FLAGS.workdir
+    if flags.FLAGS.dry_run:
+        dry_run(settings, workdir)
         return
     command = os.environ.get("NOISY_STUDENT_COMMAND") or shlex.join(
         ["python", "-m", "noisy_student.iterate", *sys.argv[1:]]
     )
-    results = run(settings, flags.workdir, command)
-    print(f"\n{report.table(results)}\nreport: {Path(flags.workdir) / 'report' / 'report.html'}")
+    results = run(settings, workdir, command)
+    if results:
+        print(f"\n{report.table(results)}\nreport: {Path(workdir) / 'report' / 'report.html'}")
 
 
 if __name__ == "__main__":
     config.run(
         _main,
         ["workdir", "rounds", "dataset", "data_dir", "labeled_dir", "unlabeled_dir", "test_dir",
-         "num_labeled", "seed", "teacher_name", "student_name", "image_size", "small_image",
+         "num_labeled", "seed", "teacher_name", "teacher_model", "init_model", "student_name",
+         "image_size", "small_image",
          "batch_size", "ratio", "epochs", "teacher_steps", "student_steps", "augment", "magnitude",
          "min_confidence", "images_per_class", "hard_labels", "controls", "stop_when_worse",
          "strategy", "max_steps", "dry_run"],

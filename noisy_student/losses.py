@@ -99,6 +99,7 @@ def student_loss(
     global_labeled: int,
     global_unlabeled: int = 0,
     num_replicas: int = 1,
+    labeled_mask: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """One replica's share of the loss; the sum over the replicas is the loss of the global batch.
 
@@ -113,7 +114,8 @@ def student_loss(
         weight_decay: the paper's code: 1e-5, SVHN 1e-4.
         global_labeled: labeled images in the batch of all replicas.
         global_unlabeled: unlabeled images in the batch of all replicas.
-        num_replicas: replicas the batch is split over.
+        num_replicas: parts the batch is split into: replicas times accumulated steps.
+        labeled_mask: float32 [b], 1 for the images that count and 0 for repeated ones; None: all.
 
     Returns:
         (total, parts): float32 scalars; parts are "loss", "labeled_loss", "unlabeled_loss" (without
@@ -127,7 +129,9 @@ def student_loss(
             "unlabeled_logits and targets: give both (student) or neither (supervised)"
         )
     smoothed = smooth(labels, labeled_logits.shape[-1], label_smoothing)
-    labeled = tf.reduce_sum(cross_entropy(labeled_logits, smoothed)) / global_labeled
+    each = cross_entropy(labeled_logits, smoothed)
+    each = each if labeled_mask is None else each * labeled_mask
+    labeled = tf.reduce_sum(each) / global_labeled
     if unlabeled_logits is None:
         unlabeled = tf.constant(0.0)
     else:
@@ -143,3 +147,27 @@ def student_loss(
         "l2_loss": decay,
     }
     return total, parts
+
+
+def watched(
+    logits: tf.Tensor, labels: tf.Tensor, global_size: int, mask: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Accuracy and confidence in training, noise and all; no part of the loss.
+
+    Args:
+        logits: float [b, C], this replica's.
+        labels: int [b], true ones or the teacher's choice.
+        global_size: such images in the batch of all replicas.
+        mask: float32 [b], 1 for the images that count; None: all.
+
+    Returns:
+        Shares of the fraction of images whose largest logit is their label's, and of the mean of
+        the largest probability: float32 scalars that sum over the replicas.
+    """
+    logits = tf.cast(logits, tf.float32)
+    right = tf.argmax(logits, axis=-1, output_type=tf.int32) == tf.cast(labels, tf.int32)
+    confidence = tf.reduce_max(tf.nn.softmax(logits), axis=-1)
+    each = tf.stack([tf.cast(right, tf.float32), confidence])
+    each = each if mask is None else each * mask
+    accuracy, confidence = tf.unstack(tf.reduce_sum(each, axis=1) / global_size)
+    return accuracy, confidence

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -38,6 +39,14 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"{path} is not valid JSON ({error}).") from None
 
 
+def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copies a file so that ``target`` either has all of it or is not touched."""
+    target = Path(target)
+    temporary = target.with_name(f".{target.name}.tmp{os.getpid()}")
+    shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
 def file_hash(path: str | os.PathLike[str]) -> str:
     """First 16 hexadecimal digits of a file's SHA-256."""
     with open(path, "rb") as file:
@@ -54,8 +63,15 @@ def versions() -> dict[str, str]:
     }
 
 
-def begin(directory: str | os.PathLike[str], request: Mapping[str, Any]) -> dict[str, Any] | None:
+def begin(
+    directory: str | os.PathLike[str], request: Mapping[str, Any], write: bool = True
+) -> dict[str, Any] | None:
     """Opens a stage directory for ``request`` (JSON-like values).
+
+    Args:
+        directory: of the stage.
+        request: what decides its result.
+        write: False on hosts that leave writing to another one.
 
     Returns:
         The content of ``done.json`` where the stage is already finished, else None.
@@ -76,7 +92,7 @@ def begin(directory: str | os.PathLike[str], request: Mapping[str, Any]) -> dict
             )
     elif (directory / DONE).exists():
         raise ValueError(f"{directory} has {DONE} but no {STAGE}: delete it or choose another.")
-    else:
+    elif write:
         write_json(stage, request)
     done = directory / DONE
     return read_json(done) if done.exists() else None

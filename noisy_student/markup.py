@@ -6,6 +6,8 @@ Titles and descriptions are text and escaped here; `parts`, `html`, `note` and t
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import groupby
+from typing import Any
 
 NONE = "-"  # a number that is not there
 
@@ -46,12 +48,24 @@ def grid(items: Iterable[str], style: str) -> str:
     return f'<div class="grid {style}">{"".join(items)}</div>'
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -> str:
-    """A table of ready HTML cells: the first column text, the others numbers."""
+def table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    style: str = "",
+    groups: Sequence[str] = (),
+) -> str:
+    """A table of ready HTML cells: the first column text, the others numbers.
+
+    ``groups``, one for each header, stand above them; neighbors of one name share a cell.
+    """
     head = "".join(f"<th>{header}</th>" for header in headers)
+    above = "".join(
+        f'<th colspan="{len(list(members))}">{name}</th>' for name, members in groupby(groups)
+    )
+    above = f'<tr class="groups">{above}</tr>' if groups else ""
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return (
-        f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll"><table class="{style}"><thead>{above}<tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -79,6 +93,11 @@ def keys(meanings: Mapping[str, str]) -> str:
     """A legend: color -> what it means."""
     keys = "".join(f"<span>{swatch(c)}{escape(text)}</span>" for c, text in meanings.items())
     return f'<p class="legend">{keys}</p>'
+
+
+def models(shown: Iterable[Mapping[str, Any]], palette: Mapping[str, str]) -> str:
+    """A legend of models."""
+    return keys({palette[model["name"]]: model["label"] for model in shown})
 
 
 def signed(value: float) -> str:

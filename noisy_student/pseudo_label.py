@@ -36,8 +36,9 @@ def run(
     """Labels all examples, or one shard of them, or returns at once where all is done.
 
     Args:
-        model_path: the teacher, as saved by `train`.
-        examples: images to label; their own labels are kept beside, for measuring only.
+        model_path: the teacher, as saved by `train` or converted.
+        examples: images to label; their own labels are kept beside, for measuring only. A teacher
+            that knows more than their classes decides among these alone.
         output_dir: of this stage alone; receives `predictions-*.parquet` and `done.json`.
         devices: from `strategy.make`.
         batch_size: images at a time.
@@ -57,12 +58,13 @@ def run(
         return done
     start = time.perf_counter()
     model, card = checkpoint.load_model(model_path)
+    model = inference.for_classes(model, card["class_names"], examples.class_names)
     write_predictions(
         inference.predict_step(model, devices.jit_compile),
         examples,
         card["preprocess"],
         output_dir,
-        class_names=card["class_names"],
+        class_names=examples.class_names,
         batch_size=batch_size,
         num_shards=num_shards,
         shard_index=shard_index,

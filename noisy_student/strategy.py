@@ -1,21 +1,32 @@
 """Devices: the tf.distribute strategy, number format and determinism of a process."""
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import tensorflow as tf
+
+NAMES = ("auto", "one", "mirrored", "multi_worker", "tpu")
+_BFLOAT16_CAPABILITY = (8, 0)  # Nvidia GPUs from Ampere on compute in bfloat16
 
 
 @dataclass(frozen=True)
 class Devices:
     """Where training and prediction run.
 
-    ``jit_compile`` is for functions that run on one replica as a whole.
+    ``jit_compile`` is for functions that run on one replica as a whole. ``num_hosts`` processes
+    run the same program; the chief among them writes the files.
     """
 
     strategy: tf.distribute.Strategy
     jit_compile: bool
+    precision: str = "float32"
+    num_hosts: int = 1
+    is_chief: bool = True
 
     @property
     def num_replicas(self) -> int:
@@ -24,40 +35,144 @@ class Devices:
 
     def describe(self) -> str:
         """For people: '2 CPU cores, 1 replica', '1 GPU, 1 replica'."""
-        gpus = len(tf.config.list_logical_devices("GPU"))
-        kind = f"{gpus} GPU" if gpus else f"{_num_cpus()} CPU cores"
-        return f"{kind}, {self.num_replicas} replica{'s' if self.num_replicas > 1 else ''}"
+        accelerators = [
+            f"{len(found)} {kind}"
+            for kind in ("TPU", "GPU")
+            if (found := tf.config.list_logical_devices(kind))
+        ]
+        kind = accelerators[0] if accelerators else f"{_num_cpus()} CPU cores"
+        hosts = f", {self.num_hosts} hosts" if self.num_hosts > 1 else ""
+        return f"{kind}{hosts}, {self.num_replicas} replica{'s' if self.num_replicas > 1 else ''}"
+
+    def distribute(self, make: Callable[[int, int], tf.data.Dataset]) -> Iterator:
+        """An iterator over what every replica gets.
+
+        Args:
+            make: (number of hosts, index of this one) -> data set of what each replica of the host
+                gets, in turn.
+        """
+
+        def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return make(context.num_input_pipelines, context.input_pipeline_id)
+
+        return iter(self.strategy.distribute_datasets_from_function(of_host))
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` is true on some host; all must ask, and go on when all have asked."""
+        if self.num_hosts == 1:
+            return flag
+        flags = self.strategy.experimental_distribute_values_from_function(
+            lambda _: tf.constant(float(flag))
+        )
+        return bool(self.strategy.reduce("SUM", flags, axis=None).numpy() > 0)
+
+    def wait(self) -> None:
+        """Returns when all hosts have called it."""
+        self.any(False)
+
+    @contextlib.contextmanager
+    def chief_first(self) -> Iterator[None]:
+        """Lets the other hosts wait for the chief, so that they find the files it wrote."""
+        if not self.is_chief:
+            self.wait()
+        try:
+            yield
+        finally:
+            if self.is_chief:
+                self.wait()
+
+    @contextlib.contextmanager
+    def writable(self, directory: Path) -> Iterator[Path]:
+        """``directory`` on the chief, elsewhere one that is deleted afterwards."""
+        if self.is_chief:
+            yield directory
+        else:
+            with tempfile.TemporaryDirectory() as scratch:
+                yield Path(scratch)
 
 
 def make(
     strategy: str = "auto",
-    precision: str = "float32",
+    precision: str = "auto",
     jit_compile: str = "auto",
     intra_op_threads: int = 0,
+    tpu: str | None = None,
 ) -> Devices:
-    """Sets up the process; call once, before any model is built.
+    """Sets up the process; call once, before any model is built or tensor made.
 
     Args:
-        strategy: ``one``, ``mirrored`` (all GPUs, else all logical CPU devices) or ``auto``
-            (mirrored where there are several GPUs).
-        precision: ``float32`` or ``mixed_bfloat16`` (float32 variables, logits and losses).
+        strategy: ``one``, ``mirrored`` (all GPUs, else all logical CPU devices), ``multi_worker``
+            (the processes that the environment variable TF_CONFIG lists), ``tpu`` or ``auto``
+            (mirrored where there are several GPUs, else one).
+        precision: ``float32``, ``mixed_bfloat16`` (float32 variables, logits and losses) or
+            ``auto`` (the latter on TPUs and on GPUs that compute in it).
         jit_compile: ``on``, ``off`` or ``auto`` (on with a GPU and one replica; on CPU XLA makes
-            the whole step slower).
+            the whole step slower). TPUs compile in any case.
         intra_op_threads: CPU threads of a single operation; 0: all cores. Operations of very small
             models are over before a second thread is at work.
+        tpu: name or address of the TPU; "local" on its own host.
+
+    Raises:
+        ValueError: an unknown strategy, TF_CONFIG or ``tpu`` missing where needed, or a
+            compilation that several replicas do not allow.
     """
     if tf.config.threading.get_intra_op_parallelism_threads() != intra_op_threads:
         tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
     tf.config.experimental.enable_op_determinism()
+    gpus = tf.config.list_physical_devices("GPU")
+    if precision == "auto":
+        precision = "mixed_bfloat16" if _has_bfloat16(strategy, gpus) else "float32"
     keras.config.set_dtype_policy(precision)
-    gpus = tf.config.list_logical_devices("GPU")
+
+    if strategy == "multi_worker":
+        return _multi_worker(precision)
+    if strategy == "tpu":
+        return Devices(_tpu(tpu), False, precision)
     if strategy == "mirrored" or (strategy == "auto" and len(gpus) > 1):
-        devices = gpus or tf.config.list_logical_devices("CPU")
+        devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")
         scope = tf.distribute.MirroredStrategy([device.name for device in devices])
-    else:
+    elif strategy in ("auto", "one"):
         scope = tf.distribute.get_strategy()
+    else:
+        raise ValueError(f"--strategy={strategy}: must be one of {', '.join(NAMES)}.")
     one = scope.num_replicas_in_sync == 1
-    return Devices(scope, jit_compile == "on" or (jit_compile == "auto" and bool(gpus) and one))
+    if jit_compile == "on" and not one:
+        raise ValueError("--jit_compile=on: several replicas cannot be compiled together; use off.")
+    jit = jit_compile == "on" or (jit_compile == "auto" and bool(gpus) and one)
+    return Devices(scope, jit, precision)
+
+
+def _multi_worker(precision: str) -> Devices:
+    if "TF_CONFIG" not in os.environ:
+        raise ValueError(
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, which lists all "
+            "processes and says which one this is (docs/SCALING.md)."
+        )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    resolver = strategy.cluster_resolver
+    jobs = resolver.cluster_spec().as_dict()
+    first = "chief" if "chief" in jobs else "worker"
+    is_chief = (resolver.task_type, resolver.task_id) == (first, 0)
+    num_hosts = sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
+    return Devices(strategy, False, precision, num_hosts, is_chief)
+
+
+def _tpu(address: str | None) -> tf.distribute.Strategy:
+    if address is None:
+        raise ValueError("--strategy=tpu needs --tpu=NAME (or local, on the TPU's own host).")
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
+    if address != "local":
+        tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _has_bfloat16(strategy: str, gpus: list) -> bool:
+    if strategy == "tpu":
+        return True
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    capabilities = [detail.get("compute_capability", (0, 0)) for detail in details]
+    return bool(gpus) and min(capabilities) >= _BFLOAT16_CAPABILITY
 
 
 def _num_cpus() -> int:

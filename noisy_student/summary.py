@@ -10,22 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisy_student import manifest
+from noisy_student import manifest, robustness_summary, uncertainty
 
-DEVIATES = 1.959964  # the 97.5% point of the normal distribution: intervals are of 95%
 _CONTROL_LABELS = {
     "control_student": "Control, equal images",
     "control_chain": "Control, whole chain",
 }
-_ROLES = (
-    "teacher",
-    "student",
-    "fixres",
-)  # in the order in which a round makes them  # in the order in which a round makes them
+_ROLES = ("teacher", "student", "fixres")  # in the order in which a round makes them
 _TRAINING_KEYS = (
     "model_name", "width", "depth", "parameters", "image_size", "num_steps", "images_seen",
     "labeled_batch_size", "unlabeled_batch_size", "final_loss", "validation_top1",
-)  # fmt: skip  # fmt: skip
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,10 +29,10 @@ class Inputs:
 
     settings: dict[str, Any]
     trainings: dict[str, dict[str, Any]]
-    clean: dict[str, dict[str, Any]]
-    fgsm: dict[str, dict[str, Any]]
+    evaluations: dict[str, dict[str, dict[str, Any]]]  # by benchmark first
     selections: dict[int, dict[str, Any]]
     gallery: dict[str, Any] | None
+    robust_gallery: dict[str, Any] | None
     noise: dict[str, Any] | None
     seconds: dict[str, float]
     missing: list[str]
@@ -51,19 +46,25 @@ def read(workdir: Path) -> Inputs:
         for path in [*workdir.glob("round*/*/train.json"), *workdir.glob("control_*/train.json")]
     }
     evaluation = workdir / "evaluation"
-    clean = {path.parent.name: _read(path) for path in evaluation.glob("*/clean.json")}
-    sweeps = {path.parent.name: _read(path) for path in evaluation.glob("*/fgsm.json")}
+    evaluations = {
+        benchmark: {
+            path.parent.name: _read(path) for path in evaluation.glob(f"*/{benchmark}.json")
+        }
+        for benchmark in ("clean", *robustness_summary.BENCHMARKS)
+    }
     selections = {
         int(path.parts[-3].removeprefix("round")): _read(path)
         for path in workdir.glob("round[0-9]*/selected/selection.json")
     }
-    gallery, noise = _read(evaluation / "gallery.json"), _read(evaluation / "noise.json")
+    gallery, robust_gallery, noise = (
+        _read(evaluation / name) for name in ("gallery.json", "robust_gallery.json", "noise.json")
+    )
     flags = settings.get("flags", {})
     rounds = max(
         [
             int(flags.get("rounds", 0)),
             *selections,
-            *(_order(name)[1] for name in [*trainings, *clean]),
+            *(_order(name)[1] for name in [*trainings, *evaluations["clean"]]),
         ]
     )
     wanted = ["config.json", "round0/teacher/train.json"]
@@ -76,20 +77,27 @@ def read(workdir: Path) -> Inputs:
         wanted += [f"evaluation/{name}/{benchmark}.json" for benchmark in benchmarks]
     missing = [path for path in wanted if not (workdir / path).exists()]
     return Inputs(
-        settings, trainings, clean, sweeps, selections, gallery, noise, _seconds(workdir), missing
-    )
+        settings, trainings, evaluations, selections, gallery, robust_gallery, noise,
+        _seconds(workdir), missing,
+    )  # fmt: skip
 
 
 def measured(inputs: Inputs) -> dict[str, Any]:
     """Everything measured, without times: equal for two runs with one seed on one machine."""
-    names = _sorted({*inputs.trainings, *inputs.clean, *inputs.fgsm})
+    evaluated = (name for models in inputs.evaluations.values() for name in models)
+    names = _sorted({*inputs.trainings, *evaluated})
     models = [_model(name, inputs) for name in names]
-    chain = [model for model in models if model["role"] != "control"]
+    chain = [model for model in models if _order(model["name"])[0] == 0]  # teacher, students
     teacher = next((model for model in chain if model["role"] == "teacher"), None)
     student = chain[-1] if chain and chain[-1]["role"] != "teacher" else None
     changes = inputs.gallery and {
         key: inputs.gallery[key] for key in ("before", "after", "count_fixed", "count_broken")
     }
+    evaluations = {
+        benchmark: {name: contents[name] for name in names if name in contents}
+        for benchmark, contents in inputs.evaluations.items()
+    }
+    robust = robustness_summary.figures(evaluations, teacher and teacher["name"])
     return {
         "dataset": inputs.settings.get("dataset"),
         "seed": inputs.settings.get("seed"),
@@ -104,11 +112,10 @@ def measured(inputs: Inputs) -> dict[str, Any]:
             {"round": number, "calibration_error": _calibration_error(selection), **selection}
             for number, selection in sorted(inputs.selections.items())
         ],
-        "fgsm": {
-            name: {key: inputs.fgsm[name][key] for key in ("epsilons", "top1", "num_examples")}
-            for name in names
-            if name in inputs.fgsm
-        },
+        **robust,
+        "robustness": _robustness(
+            robust, teacher, student, [m["name"] for m in models if m["role"] == "control"]
+        ),
         "missing": inputs.missing,
     }
 
@@ -150,37 +157,30 @@ def difference_in_words(measured: Mapping[str, Any], difference: Mapping[str, An
     )
 
 
-def interval(top1: float, count: int) -> tuple[float, float]:
-    """Wilson's 95% interval of an accuracy, all in percent.
-
-    It stays inside 0..100 and is right near the ends, where the normal one is not
-    (Wilson 1927; Brown, Cai, DasGupta 2001).
-    """
-    p, spread = top1 / 100, DEVIATES**2 / count
-    center = (p + spread / 2) / (1 + spread)
-    half = math.sqrt(p * (1 - p) * spread + spread**2 / 4) / (1 + spread)
-    return round(100 * (center - half), 4), round(100 * (center + half), 4)
-
-
-def standard_error(top1: float, count: int) -> float:
-    """Of an accuracy in percent over ``count`` images, in points."""
-    return math.sqrt(top1 * (100 - top1) / count)
-
-
-def paired_standard_error(fixed: int, broken: int, count: int) -> float:
-    """Of the difference of two accuracies on the same ``count`` images, in points.
-
-    Args:
-        fixed: images only the second model gets right.
-        broken: images only the first model gets right.
-        count: all images.
-    """
-    return 100 * math.sqrt(fixed + broken - (fixed - broken) ** 2 / count) / count
+def robustness_in_words(measured: Mapping[str, Any]) -> list[str]:
+    """The verdict on all benchmarks together, then on each; empty where there is none."""
+    compared = measured["robustness"]
+    if not compared or not compared["verdicts"]:
+        return []
+    labels = {model["name"]: model["label"] for model in measured["models"]}
+    student, verdicts = labels[compared["after"]], compared["verdicts"]
+    against_controls = [
+        robustness_summary.summary_in_words(
+            over, student, f"the control ({labels[control].removeprefix('Control, ')})"
+        )
+        for control, over in compared["over_controls"].items()
+        if over
+    ]
+    return [
+        robustness_summary.summary_in_words(verdicts, student, "the teacher"),
+        *(robustness_summary.in_words(verdict, student) for verdict in verdicts),
+        *against_controls,
+    ]
 
 
 def _model(name: str, inputs: Inputs) -> dict[str, Any]:
     """One model's figures; None for what is not there."""
-    training, clean = inputs.trainings.get(name, {}), inputs.clean.get(name)
+    training, clean = inputs.trainings.get(name, {}), inputs.evaluations["clean"].get(name)
     known = clean is not None
     return {
         "name": name,
@@ -190,10 +190,15 @@ def _model(name: str, inputs: Inputs) -> dict[str, Any]:
         "num_examples": clean["num_examples"] if known else None,
         "top1": clean["top1"] if known else None,
         "top5": clean["top5"] if known else None,
+        "calibration_error": clean.get("calibration_error") if known else None,
         "standard_error": (
-            round(standard_error(clean["top1"], clean["num_examples"]), 4) if known else None
+            round(uncertainty.standard_error(clean["top1"], clean["num_examples"]), 4)
+            if known
+            else None
         ),
-        "top1_interval": interval(clean["top1"], clean["num_examples"]) if known else None,
+        "top1_interval": uncertainty.interval(clean["top1"], clean["num_examples"])
+        if known
+        else None,
     }
 
 
@@ -214,15 +219,37 @@ def _difference(
     paired = bool(changes) and {key: changes[key] for key in pair} == pair
     if paired:
         counts = changes["count_fixed"], changes["count_broken"]
-        error = paired_standard_error(*counts, count=after["num_examples"])
+        error = uncertainty.paired_standard_error(*counts, count=after["num_examples"])
     else:
         error = math.hypot(
-            *(standard_error(model["top1"], model["num_examples"]) for model in (before, after))
+            *(
+                uncertainty.standard_error(model["top1"], model["num_examples"])
+                for model in (before, after)
+            )
         )
-    half = DEVIATES * error
+    half = uncertainty.DEVIATES * error
     return {
         **pair, "points": round(points, 4), "standard_error": round(error, 4),
         "interval": [round(points - half, 4), round(points + half, 4)], "paired": paired,
+    }  # fmt: skip
+
+
+def _robustness(
+    robust: Mapping[str, Mapping[str, Any]],
+    teacher: Mapping[str, Any] | None,
+    student: Mapping[str, Any] | None,
+    controls: Iterable[str],
+) -> dict[str, Any] | None:
+    """Whether the last student is more robust than teacher and controls, by benchmark."""
+    if not teacher or not student:
+        return None
+
+    def over(name: str) -> list[dict[str, Any]]:
+        return robustness_summary.verdicts(robust, name, student["name"])
+
+    return {
+        "before": teacher["name"], "after": student["name"], "verdicts": over(teacher["name"]),
+        "over_controls": {name: over(name) for name in controls},
     }  # fmt: skip
 
 

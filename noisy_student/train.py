@@ -6,7 +6,8 @@
 The output directory receives ``model.keras`` (averaged weights of the last step), ``best.keras``
 (of the best validation accuracy), ``train.json`` (summary and history), ``metrics.jsonl``,
 ``tensorboard/`` and, last, ``done.json``. Run again after an interruption, it goes on from the last
-checkpoint and ends as if it had not been interrupted.
+checkpoint and ends as if it had not been interrupted. A SIGTERM saves a checkpoint and exits with
+code 75 (`interruption.EXIT_CODE`).
 """
 
 import dataclasses
@@ -19,8 +20,22 @@ import tensorflow as tf
 
 from data import pipeline, sources
 from data.preprocess import PreprocessSpec
-from noisy_student import checkpoint, config, inference, manifest, strategy, watch
-from noisy_student.session import Session, images_per_step, num_steps, preprocess_spec
+from noisy_student import (
+    checkpoint,
+    config,
+    inference,
+    interruption,
+    manifest,
+    strategy,
+    watch,
+)
+from noisy_student.session import (
+    Session,
+    batch_norm_groups,
+    images_per_step,
+    num_steps,
+    preprocess_spec,
+)
 
 
 def run(
@@ -30,6 +45,8 @@ def run(
     devices: strategy.Devices,
     log: config.LogConfig,
     selected_dir: str | Path | None = None,
+    init_model: str | Path | None = None,
+    teacher_model: str | Path | None = None,
 ) -> dict[str, Any]:
     """Trains, or goes on training, or returns at once where ``output_dir`` is finished.
 
@@ -40,30 +57,60 @@ def run(
         devices: from ``strategy.make``.
         log: how often to log, validate and save.
         selected_dir: student-ready records; for students, and for them alone.
+        init_model: a saved model to start from; None: random weights. Fine-tuning needs one.
+        teacher_model: the saved teacher of a student whose ``teacher_mode`` is "online".
 
     Returns:
         The content of ``train.json``.
 
     Raises:
+        SystemExit: with `interruption.EXIT_CODE` where a SIGTERM stopped the training.
         ValueError: for settings that do not fit the data, or a loss that is not finite.
     """
     output_dir = Path(output_dir)
-    request = _request(settings, splits, selected_dir)
-    if manifest.begin(output_dir, request):
+    request = _request(settings, splits, devices, selected_dir, init_model, teacher_model)
+    if manifest.begin(output_dir, request, write=devices.is_chief):
         return manifest.read_json(output_dir / "train.json")
+    selected = sorted(map(str, Path(selected_dir).glob("*.tfrecord"))) if selected_dir else None
+    teacher = teacher_model if settings.teacher_mode == "online" else None
+    session = Session(settings, devices, len(splits.class_names), len(splits.labeled), teacher)
+    with devices.writable(output_dir) as directory:
+        state = checkpoint.TrainingState(output_dir, directory, **session.trackables())
+        watching = _train(session, splits, directory, log, selected, init_model, state)
+        summary = _summary(session, preprocess_spec(settings.model), watching)
+        manifest.write_json(directory / "train.json", summary)
+        watching.close()
+        model_hash = manifest.file_hash(directory / "model.keras")
+        manifest.finish(directory, request, summary["seconds"], model_hash=model_hash)
+        state.remove()
+    devices.wait()
+    return manifest.read_json(output_dir / "train.json")
 
+
+def _train(
+    session: Session,
+    splits: sources.Splits,
+    directory: Path,
+    log: config.LogConfig,
+    selected: list[str] | None,
+    init_model: str | Path | None,
+    state: checkpoint.TrainingState,
+) -> watch.Watch:
+    """From the last checkpoint to ``model.keras``; `SystemExit` where a SIGTERM stops it."""
+    settings, devices = session.settings, session.devices
     name = f"{settings.role} {settings.round}" if settings.round else settings.role
     spec = preprocess_spec(settings.model)
-    selected = sorted(map(str, Path(selected_dir).glob("*.tfrecord"))) if selected_dir else None
-    total_steps = num_steps(settings, len(splits.labeled))
-    last_step = min(total_steps, settings.max_steps or total_steps)
-
-    session = Session(settings, devices, len(splits.class_names), len(splits.labeled))
-    state = checkpoint.TrainingState(output_dir, **session.trackables())
+    # Also before a restored state, which has the weights but not the start's pixel statistics.
+    told = session.start_from(init_model, splits.class_names) if init_model else ""
     if restored := state.restore():
-        print(f"{name}: going on from {restored}", flush=True)
-    step = session.step_number()
-    watching = watch.Watch(output_dir, name, step, last_step, images_per_step(settings))
+        told = f"going on from {restored}"
+    if told:
+        print(f"{name}: {told}", flush=True)
+    step, last_step = session.step_number(), _last_step(settings, len(splits.labeled))
+    watching = watch.Watch(
+        directory, name, step, last_step, images_per_step(settings), session.parts,
+        log.profile_steps, show=devices.is_chief,
+    )  # fmt: skip
 
     def validate() -> float:
         batches = pipeline.evaluation_batches(
@@ -74,56 +121,73 @@ def run(
 
     def save(file_name: str, **facts: Any) -> None:
         checkpoint.save_model(
-            session.average_model, output_dir / file_name, splits.class_names, spec,
+            session.average_model, directory / file_name, splits.class_names, spec,
             role=settings.role, round=settings.round, model=dataclasses.asdict(settings.model),
             seed=settings.seed, **facts,
         )  # fmt: skip
 
-    for batch in session.batches(splits.labeled, spec, selected, start_step=step):
-        if step >= last_step:
-            break
-        watching.add(session.train_step(batch))
-        step += 1
-        validated = step % log.validate_every == 0 or step == last_step
-        saved = step % log.checkpoint_every == 0 and step < last_step
-        if step % log.log_every == 0 or validated or saved:
-            accuracy = validate() if validated else None
-            if watching.write(step, session.learning_rate(step - 1), accuracy):
-                save("best.keras", step=step, validation_top1=accuracy)
-        if saved:
-            state.save(step)
-
+    batches = session.batches(splits.labeled, spec, selected, start_step=step)
+    with interruption.Listener() as signals:
+        while step < last_step:
+            watching.before(step)
+            count = _steps_until_event(step, last_step, log)
+            watching.add(session.run(batches, count))
+            step += count
+            validated = step % log.validate_every == 0 or step == last_step
+            stopped = devices.any(signals.requested) and step < last_step
+            saved = stopped or (step % log.checkpoint_every == 0 and step < last_step)
+            if step % log.log_every == 0 or validated or saved:
+                accuracy = validate() if validated else None
+                best = watching.write(step, session.learning_rate(step - 1), accuracy)
+                if devices.any(best and devices.is_chief):  # the chief has the whole history
+                    save("best.keras", step=step, validation_top1=accuracy)
+            if saved:
+                state.save(step)
+            if stopped:
+                watching.close()
+                print(f"{name}: stopped by SIGTERM after step {step}, to be continued", flush=True)
+                raise SystemExit(interruption.EXIT_CODE)
     save("model.keras", step=step, validation_top1=watching.history[-1]["validation_top1"])
-    summary = _summary(settings, session, spec, step, watching)
-    manifest.write_json(output_dir / "train.json", summary)
-    watching.close()
-    model_hash = manifest.file_hash(output_dir / "model.keras")
-    manifest.finish(output_dir, request, summary["seconds"], model_hash=model_hash)
-    state.remove()
-    return summary
+    return watching
+
+
+def _last_step(settings: config.TrainConfig, num_labeled: int) -> int:
+    steps = num_steps(settings, num_labeled)
+    return min(steps, settings.max_steps or steps)
+
+
+def _steps_until_event(step: int, last_step: int, log: config.LogConfig) -> int:
+    """How many steps to take in one call, which does not cross a log line or the like."""
+    ends = [last_step, step + log.steps_per_execution]
+    ends += [
+        (step // every + 1) * every
+        for every in (log.log_every, log.validate_every, log.checkpoint_every)
+    ]
+    ends += [edge for edge in log.profile_steps or () if edge > step]
+    return min(ends) - step
 
 
 def time_steps(session: Session, spec: PreprocessSpec, steps: int = 3) -> float:
     """Seconds of one training step, measured on random images after tracing; for dry runs."""
-    settings = session.settings
     size, rng = spec.image_size, np.random.default_rng(0)
 
     def images(count: int) -> np.ndarray:
         return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
-    batch = {"images": images(settings.batch_size), "labels": np.zeros(settings.batch_size, int)}
-    if unlabeled := settings.unlabeled_batch_size:
-        batch["unlabeled_images"] = images(unlabeled)
-        batch["probabilities"] = np.full(
-            (unlabeled, session.num_classes), 1 / session.num_classes, np.float32
-        )
+    layout = session.layout
+    batch = {
+        "images": images(layout.labeled_rows),
+        "labels": np.zeros(layout.labeled_rows, np.int32),
+    }
+    if rows := layout.unlabeled_rows:
+        classes = session.num_classes
+        batch["unlabeled_images"] = images(rows)
+        batch["probabilities"] = np.full((rows, classes), 1 / classes, np.float32)
     dataset = tf.data.Dataset.from_tensors(batch).repeat()
-    batches = iter(session.devices.strategy.experimental_distribute_dataset(dataset))
-    session.train_step(next(batches))
+    batches = session.devices.distribute(lambda hosts, host: dataset)
+    session.run(batches).numpy()
     start = time.perf_counter()
-    for _ in range(steps):
-        parts = session.train_step(next(batches))
-    parts["loss"].numpy()
+    session.run(batches, steps).numpy()
     return (time.perf_counter() - start) / steps
 
 
@@ -137,8 +201,7 @@ def dry_run(
     """
     session = Session(settings, devices, len(splits.class_names), len(splits.labeled))
     spec = preprocess_spec(settings.model)
-    steps = num_steps(settings, len(splits.labeled))
-    steps = min(steps, settings.max_steps or steps)
+    steps = _last_step(settings, len(splits.labeled))
     seconds = steps * time_steps(session, spec)
     o, size = settings.optimizer, spec.image_size
     print(
@@ -153,14 +216,9 @@ def dry_run(
     return seconds
 
 
-def _summary(
-    settings: config.TrainConfig,
-    session: Session,
-    spec: PreprocessSpec,
-    step: int,
-    watching: watch.Watch,
-) -> dict[str, Any]:
-    trainable = session.model.trainable_variables
+def _summary(session: Session, spec: PreprocessSpec, watching: watch.Watch) -> dict[str, Any]:
+    settings, step = session.settings, session.step_number()
+    trainable = session.average_model.trainable_variables  # frozen blocks counted, too
     return {
         "role": settings.role,
         "round": settings.round,
@@ -182,9 +240,14 @@ def _summary(
 
 
 def _request(
-    settings: config.TrainConfig, splits: sources.Splits, selected_dir: str | Path | None
+    settings: config.TrainConfig,
+    splits: sources.Splits,
+    devices: strategy.Devices,
+    selected_dir: str | Path | None,
+    init_model: str | Path | None,
+    teacher_model: str | Path | None,
 ) -> dict[str, Any]:
-    """What decides the result of a training."""
+    """What decides the result of a training, up to rounding."""
     if (settings.role == "student") != (selected_dir is not None):
         raise ValueError(
             f"--role={settings.role} with --selected_dir={selected_dir}: students need a directory "
@@ -199,7 +262,30 @@ def _request(
         if not done.exists():
             raise ValueError(f"--selected_dir={selected_dir} has no {manifest.DONE}: not finished.")
         inputs["selected"] = manifest.read_json(done)["records_hash"]
-    return {"stage": "train", "settings": dataclasses.asdict(settings), "inputs": inputs}
+    if settings.role == "fixres" and not init_model:
+        raise ValueError("--role=fixres needs --init_model, the model to fine-tune.")
+    if settings.teacher_mode == "online" and not teacher_model:
+        raise ValueError("--teacher_mode=online needs --teacher_model.")
+    models = {"init_model": init_model}
+    if settings.teacher_mode == "online":
+        models["teacher_model"] = teacher_model
+        known = checkpoint.read_card(teacher_model)["class_names"]
+        if known != splits.class_names:
+            raise ValueError(
+                f"--teacher_model={teacher_model} knows the classes {known}, not the data's "
+                f"{splits.class_names}."
+            )
+    for name, file in models.items():
+        if file:
+            checkpoint.read_card(file)  # refuses what is no model
+            inputs[name] = manifest.file_hash(file)
+    return {
+        "stage": "train",
+        "settings": dataclasses.asdict(settings),
+        "inputs": inputs,
+        "precision": devices.precision,
+        "batch_norm_groups": batch_norm_groups(settings.model, devices.num_replicas),
+    }
 
 
 def _main(settings: config.Config) -> None:
@@ -207,24 +293,35 @@ def _main(settings: config.Config) -> None:
     role: str = flags.role
     if role == "control":
         chosen = settings.control(config.required("control_images"))
+    elif role == "fixres":
+        chosen = config.fixres(config.student(flags.round))
     else:
         chosen = settings.teacher if role == "teacher" else config.student(flags.round)
     devices = strategy.make(**dataclasses.asdict(settings.device))
-    splits = sources.load_splits(**dataclasses.asdict(settings.data), splits_file=flags.splits_file)
+    with devices.chief_first():
+        splits = sources.load_splits(
+            **dataclasses.asdict(settings.data), splits_file=flags.splits_file
+        )
     if flags.dry_run:
         dry_run(chosen, splits, devices)
         return
     output_dir = config.required("output_dir")
-    summary = run(chosen, splits, output_dir, devices, settings.log, flags.selected_dir)
+    summary = run(
+        chosen, splits, output_dir, devices, settings.log, flags.selected_dir, settings.init_model,
+        settings.teacher_model,
+    )  # fmt: skip
     print(f"{role}: validation {summary['validation_top1']:.2f}%, model in {output_dir}")
 
 
 if __name__ == "__main__":
     config.run(
         _main,
-        ["role", "round", "output_dir", "selected_dir", "control_images", "splits_file", "dataset",
+        ["role", "round", "output_dir", "selected_dir", "init_model", "teacher_mode",
+         "teacher_model", "fixres_image_size", "frozen_blocks", "control_images",
+         "splits_file", "dataset",
          "num_labeled", "seed", "teacher_name", "student_name", "image_size", "small_image",
          "batch_size", "ratio", "epochs", "teacher_steps", "student_steps", "optimizer",
          "learning_rate", "schedule", "augment", "magnitude", "dropout_rate",
-         "stochastic_depth_rate", "strategy", "precision", "max_steps", "dry_run"],
+         "stochastic_depth_rate", "strategy", "batch_norm_replicas", "accumulate_steps",
+         "steps_per_execution", "precision", "max_steps", "dry_run"],
     )  # fmt: skip

@@ -58,11 +58,18 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     for step in (1, 2):
         value.assign(float(step))
         state.save(step)
+    value.assign(9.0)
+    assert state.restore().endswith("ckpt-2")
+    assert value.numpy() == 2.0
     (damaged,) = (tmp_path / "checkpoints").glob("ckpt-2.data*")
     damaged.write_bytes(damaged.read_bytes()[:-8])
     value.assign(9.0)
     assert state.restore().endswith("ckpt-1")
     assert value.numpy() == 1.0
+    for file in (tmp_path / "checkpoints").glob("ckpt-1.data*"):
+        file.write_bytes(b"")
+    with pytest.raises(ValueError, match="none of the checkpoints in .* can be read: delete"):
+        state.restore()
     state.remove()
     assert not (tmp_path / "checkpoints").exists()
 
@@ -72,3 +79,38 @@ def test_the_archive_carries_no_dates(model, tmp_path):
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         assert {info.date_time[0] for info in archive.infolist()} == {1980}
         assert b"date_saved" not in archive.read("metadata.json")
+
+
+def tiny(classes: int, seed: int, **arguments) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    arguments = {"small_image": True, "width": 0.1, "depth": 0.1} | arguments
+    return efficientnet.build_model("efficientnet-b0", classes, **arguments)
+
+
+def test_training_starts_from_a_saved_model_with_its_classes_in_other_order(tmp_path):
+    source = tiny(3, 0, normalization="svhn")
+    checkpoint.save_model(source, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    model = tiny(2, 1)
+    told = checkpoint.start_from(model, tmp_path / "m.keras", ("c", "a"))
+    assert "with its classifier" in told
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    expected = np.asarray(source(images))[:, [2, 0]]
+    np.testing.assert_allclose(model(images), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_training_starts_with_a_new_classifier_for_other_classes(tmp_path):
+    source = tiny(3, 0)
+    checkpoint.save_model(source, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    model = tiny(2, 1)
+    head = np.asarray(model.get_layer("head_dense").kernel)
+    assert "new classifier" in checkpoint.start_from(model, tmp_path / "m.keras", ("a", "z"))
+    np.testing.assert_array_equal(model.get_layer("head_dense").kernel, head)
+    np.testing.assert_array_equal(
+        model.get_layer("head_conv").kernel, source.get_layer("head_conv").kernel
+    )
+
+
+def test_training_refuses_to_start_from_other_layers(tmp_path):
+    checkpoint.save_model(tiny(3, 0, width=0.5), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    with pytest.raises(ValueError, match=r"other layers than .*stem_conv/kernel .* instead of"):
+        checkpoint.start_from(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"))

@@ -37,3 +37,15 @@ def test_top_k_accuracy_by_hand():
     # Row 2: classes 0 and 1 tie for the second place, which goes to 0; row 3 likewise.
     assert inference.top_k_accuracy(scores, labels, 2) == pytest.approx(200 / 3)
     assert inference.top_k_accuracy(scores, labels, 5) == 100.0
+
+
+def test_a_model_that_knows_more_classes_decides_among_those_asked_for():
+    logits = tf.constant([[1.0, 2.0, 3.0, 4.0]])
+    model = lambda images, training=False: logits  # noqa: E731
+    chosen = inference.for_classes(model, ("a", "b", "c", "d"), ("c", "a"))
+    np.testing.assert_array_equal(chosen(None), [[3.0, 1.0]])
+    probabilities = inference.predict_step(chosen)(tf.zeros([1, 2, 2, 3]))
+    np.testing.assert_allclose(probabilities[0, 0], 1 / (1 + np.exp(-2)), rtol=1e-6)
+    assert inference.for_classes(model, ("a", "b"), ["a", "b"]) is model
+    with pytest.raises(ValueError, match=r"does not know 1 of the data's classes \(z\)"):
+        inference.for_classes(model, ("a", "b"), ("a", "z"))

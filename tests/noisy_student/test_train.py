@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,8 @@ from noisy_student import config, session, strategy, train
 
 MODEL = config.ModelConfig(
     name="efficientnet-b0", width=0.1, depth=0.1, image_size=None, small_image=True, strides=None,
-    dropout_rate=0.2, stochastic_depth_rate=0.2, batch_norm_momentum=0.9, normalization="imagenet",
+    dropout_rate=0.2, stochastic_depth_rate=0.2, batch_norm_momentum=0.9,
+    batch_norm_replicas="none", normalization="imagenet",
 )  # fmt: skip
 NOISE = config.NoiseConfig("randaugment", 2, 5.0, False, False)
 OPTIMIZER = config.OptimizerConfig(
@@ -24,9 +23,13 @@ OPTIMIZER = config.OptimizerConfig(
 TEACHER = config.TrainConfig(
     role="teacher", round=0, model=MODEL, noise=NOISE, optimizer=OPTIMIZER, batch_size=16,
     ratio=0.0, steps=4, max_steps=None, label_smoothing=0.1, hard_labels=False, temperature=1.0,
-    ema_decay=0.9, seed=0,
+    ema_decay=0.9, accumulate_steps=1, teacher_mode="stored",
+    frozen_blocks=0, fixres_epochs=0.0, seed=0,
 )  # fmt: skip
-LOG = config.LogConfig(log_every=2, validate_every=2, checkpoint_every=2, eval_batch_size=16)
+LOG = config.LogConfig(
+    log_every=2, validate_every=2, checkpoint_every=2, eval_batch_size=16, steps_per_execution=1,
+    profile_steps=None,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -106,40 +109,3 @@ def test_paper_schedule_of_a_training():
     assert float(rate(2.5 * epoch)) == pytest.approx(0.064, rel=1e-3)
     assert float(rate(5.1 * epoch)) == pytest.approx(0.128 * 0.97**2, rel=1e-6)
     assert float(rate(7.3 * epoch)) == pytest.approx(0.128 * 0.97**3, rel=1e-6)
-
-
-TWO_REPLICAS = """
-import sys
-sys.path[:0] = {paths!r}
-import tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
-import test_train
-from noisy_student import strategy, train
-splits = test_train.splits.__wrapped__()
-devices = strategy.make("mirrored")
-assert devices.num_replicas == 2
-summary = train.run(test_train.TEACHER, splits, sys.argv[1], devices, test_train.LOG)
-print("loss", summary["history"][0]["loss"])
-"""
-
-
-def test_trains_on_two_mirrored_devices(splits, devices, tmp_path):
-    """Same batches and masks; batch norm's statistics are each replica's own, so only near."""
-    from pathlib import Path
-
-    here = Path(__file__).resolve()
-    paths = [str(here.parent), str(here.parents[2])]
-    result = subprocess.run(
-        [sys.executable, "-c", TWO_REPLICAS.format(paths=paths), str(tmp_path / "two")],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    two = float(result.stdout.split("loss")[1])
-    one = train.run(TEACHER, splits, tmp_path / "one", devices, LOG)["history"][0]["loss"]
-    assert two == pytest.approx(one, rel=0.15)
-    with pytest.raises(ValueError, match="batch_size = 15 cannot be split evenly over 2"):
-        session._check_divisible(dataclasses.replace(TEACHER, batch_size=15), 2)

@@ -1,0 +1,112 @@
+"""Training steps: bare, with the log, and with checkpoints at the default interval.
+
+    python benchmarks/training_step.py [--steps=200] [--rounds=3]
+
+Each arm trains the teacher of the default recipe on random images for as many steps; arms take
+turns, so that other work on the machine strikes all alike. Printed: milliseconds a step by the
+clock and of CPU time and, of the rounds, the median ratios to the bare step of the same round. A
+log line is written every 50 steps (the default); the time of a checkpoint is measured alone and
+spread over 500 steps (the default).
+"""
+
+import argparse
+import dataclasses
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from noisy_student import checkpoint, config, strategy, watch
+from noisy_student.session import Session, images_per_step
+
+LOG_EVERY, CHECKPOINT_EVERY = 50, 500
+
+
+def make_session() -> tuple[Session, tf.data.Iterator]:
+    """The teacher of the default recipe, and endless random batches."""
+    recipe = Path(__file__).resolve().parents[1] / "recipes" / "mnist5k.flags"
+    flags.FLAGS(["training_step", f"--flagfile={recipe}"])
+    settings = config.from_flags().teacher
+    devices = strategy.make(**dataclasses.asdict(config.from_flags().device))
+    session = Session(settings, devices, num_classes=10, num_labeled=100)
+    rng = np.random.default_rng(0)
+    batch = {
+        "images": rng.integers(0, 256, (settings.batch_size, 32, 32, 3), dtype=np.uint8),
+        "labels": rng.integers(0, 10, settings.batch_size).astype("int32"),
+    }
+    return session, iter(tf.data.Dataset.from_tensors(batch).repeat())
+
+
+def now() -> np.ndarray:
+    """Seconds by the clock and of this process' CPU time."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def bare(session: Session, batches: tf.data.Iterator, steps: int) -> np.ndarray:
+    """Seconds (as of `now`) of ``steps`` steps and nothing else."""
+    start = now()
+    for _ in range(steps):
+        table = session.run(batches)
+    table.numpy()
+    return now() - start
+
+
+def logged(session: Session, batches: tf.data.Iterator, steps: int) -> np.ndarray:
+    """The same with progress, metrics.jsonl and TensorBoard."""
+    with tempfile.TemporaryDirectory() as directory:
+        watching = watch.Watch(
+            Path(directory), "training", 0, steps, images_per_step(session.settings),
+            session.parts, show=False,
+        )  # fmt: skip
+        start = now()
+        for step in range(1, steps + 1):
+            watching.before(step - 1)
+            watching.add(session.run(batches))
+            if step % LOG_EVERY == 0:
+                watching.write(step, session.learning_rate(step - 1), None)
+        seconds = now() - start
+        watching.close()
+    return seconds
+
+
+def checkpoint_seconds(session: Session, repeats: int = 5) -> float:
+    """Median seconds of saving a checkpoint."""
+    with tempfile.TemporaryDirectory() as directory:
+        state = checkpoint.TrainingState(directory, **session.trackables())
+        times = []
+        for step in range(repeats):
+            start = time.perf_counter()
+            state.save(step)
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    session, batches = make_session()
+    bare(session, batches, 5)  # tracing
+    ratios, steps_bare = [], []
+    for _ in range(arguments.rounds):
+        first = 1000 * bare(session, batches, arguments.steps) / arguments.steps
+        second = 1000 * logged(session, batches, arguments.steps) / arguments.steps
+        steps_bare.append(first[0])
+        ratios.append(first / second)
+        print(f"bare {first.round(2)} ms, logged {second.round(2)} ms (clock, CPU)", flush=True)
+    step = statistics.median(steps_bare) / 1000
+    clock, cpu = np.median(ratios, axis=0)
+    saving = checkpoint_seconds(session)
+    print(f"speed with the log: {clock:.3f} of the bare step's, by CPU time {cpu:.3f}")
+    share = saving / (step * CHECKPOINT_EVERY)
+    print(f"checkpoint: {1000 * saving:.0f} ms, {share:.2%} of {CHECKPOINT_EVERY} steps")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+r"""Writes a model for use elsewhere, and checks it against the original.
+
+    python -m noisy_student.export --model=lite0.keras --format=tflite photo.jpg
+
+It is compared with the original on the images named, or on random ones.
+
+The exported model takes images uint8 [B, S, S, 3], RGB 0..255, cropped and resized as the card says
+(`crop_padding`, `interpolation`; `noisy_student.predict` does it), and returns probabilities
+float32 [B, C]. Beside it a ``.json`` has the card: class names and preprocessing.
+"""
+
+import dataclasses
+import importlib
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from data import damage, preprocess
+from data.preprocess import PreprocessSpec
+from noisy_student import checkpoint, config, inference, manifest, strategy
+
+FORMATS = {"saved_model": "", "tflite": ".tflite", "onnx": ".onnx"}  # and endings of their files
+_TOLERANCE = 1e-4  # of a probability
+_RANDOM_IMAGES = 4
+_OPSET = 17  # of ONNX
+_ONNX_PACKAGES = ("tf2onnx==1.17.0", "onnx==1.23.2", "onnxruntime==1.32.0")
+
+
+def run(
+    model_path: str | Path,
+    output: str | Path,
+    export_format: str,
+    images: Sequence[str | Path] = (),
+) -> float:
+    """Exports a model.
+
+    Args:
+        model_path: a saved or converted model.
+        output: folder (saved_model) or file (others) to write; must not exist.
+        export_format: "saved_model" or "onnx" (any batch size), or "tflite" (one image at a time).
+        images: image files to compare the two models on; none: random images.
+
+    Returns:
+        The largest difference between probabilities of the original and the exported model.
+
+    Raises:
+        ValueError: for an unknown format, an output that exists, packages that are missing, or a
+            difference above 1e-4.
+    """
+    if export_format not in FORMATS:
+        raise ValueError(f"--format={export_format}: must be one of {', '.join(FORMATS)}.")
+    output = Path(output)
+    if output.exists():
+        raise ValueError(f"--output={output} exists already: delete it or choose another.")
+    model, card = checkpoint.load_model(model_path)
+    size, sample = card["preprocess"].image_size, _sample(images, card["preprocess"])
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write, load = {
+        "saved_model": (_write_saved_model, _load_saved_model),
+        "tflite": (_write_tflite, _load_tflite),
+        "onnx": (_write_onnx, _load_onnx),
+    }[export_format]
+    write(model, size, output)
+    exported = load(output)
+    difference = np.abs(exported(sample) - inference.predict_step(model)(sample).numpy())
+    difference = float(np.max(difference))
+    if not difference <= _TOLERANCE:
+        raise ValueError(f"{output} differs from {model_path} by {difference} in a probability.")
+    card = {**card, "preprocess": card["preprocess"].to_dict()}
+    manifest.write_json(output.with_name(f"{output.name}.json"), card)
+    return difference
+
+
+def _serving(
+    model: keras.Model, size: int, batch: int | None
+) -> tf.types.experimental.GenericFunction:
+    """The exported function; `batch` images at a time, or any number."""
+
+    @tf.function(input_signature=[tf.TensorSpec([batch, size, size, 3], tf.uint8, name="images")])
+    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": tf.nn.softmax(model(images, training=False))}
+
+    return serve
+
+
+def _write_saved_model(
+    model: keras.Model, size: int, folder: Path, batch: int | None = None
+) -> None:
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serving_default", _serving(model, size, batch))
+    archive.write_out(str(folder), verbose=False)
+
+
+def _write_tflite(model: keras.Model, size: int, path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _write_saved_model(model, size, Path(folder), batch=1)
+        path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
+
+
+def _write_onnx(model: keras.Model, size: int, path: Path) -> None:
+    tf2onnx = _import("tf2onnx")
+    serve = _serving(model, size, None)
+    tf2onnx.convert.from_function(
+        serve, input_signature=serve.input_signature, opset=_OPSET, output_path=str(path)
+    )
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ValueError(
+            f"--format=onnx needs {name}: pip install {' '.join(_ONNX_PACKAGES)}"
+        ) from None
+
+
+def _load_saved_model(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    return lambda images: serve(images=tf.constant(images))["probabilities"].numpy()
+
+
+def _load_tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    with warnings.catch_warnings():  # TensorFlow announces its interpreter's move to a new package
+        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
+        runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner()
+    return lambda images: np.concatenate(
+        [runner(images=image[np.newaxis])["probabilities"] for image in images]
+    )
+
+
+def _load_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    session = _import("onnxruntime").InferenceSession(str(path))
+    return lambda images: session.run(["probabilities"], {"images": images})[0]
+
+
+def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:
+    """Images as the model takes them, uint8 [N, S, S, 3]: those in the files, or random ones."""
+    if not files:
+        shape = (_RANDOM_IMAGES, spec.image_size, spec.image_size, 3)
+        return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    for file in files:
+        if problem := damage.file_problem(file):
+            raise ValueError(f"{file} {problem}.")
+    images = [preprocess.decode_image(tf.io.read_file(str(file))) for file in files]
+    return np.stack([preprocess.eval_image(image, spec).numpy() for image in images])
+
+
+def _main(settings: config.Config, arguments: list[str]) -> None:
+    model_path, export_format = config.required("model"), flags.FLAGS.format
+    output = flags.FLAGS.output or Path(model_path).with_suffix(FORMATS[export_format])
+    strategy.make(**dataclasses.asdict(settings.device))
+    difference = run(model_path, output, export_format, arguments)
+    checked = f"{len(arguments) or _RANDOM_IMAGES} {'' if arguments else 'random '}images"
+    print(f"{output}: probabilities within {difference:.1g} of {model_path} on {checked}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_enum("format", "saved_model", list(FORMATS), "What to write.")
+    flags.DEFINE_string("output", None, "File or folder to write; unset: beside the model.")
+    config.run(_main, ["model", "format", "output"], takes_arguments=True)

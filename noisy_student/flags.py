@@ -1,0 +1,363 @@
+"""Every flag of every command, in the order in which `--helpfull` shows them.
+
+Defaults are the paper's (section 3.1) where it has a value. A recipe is an absl flag file
+(``--flagfile=recipes/mnist5k.flags``); flags after it override it. `noisy_student.config` reads
+them.
+"""
+
+from typing import Any
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+ROLES = ("teacher", "student", "control", "fixres")
+STORED_BENCHMARKS = ("imagenet_a", "imagenet_c", "imagenet_p", "cifar10_c", "cifar10_p")
+BENCHMARKS = ("clean", "corruptions", "perturbations", "fgsm", "pgd", *STORED_BENCHMARKS)
+
+
+def _define_data_flags() -> None:
+    flags.DEFINE_string("dataset", "mnist5k", "mnist5k | folder | records | tfds:NAME")
+    flags.DEFINE_string("data_dir", None, "Directory of tensorflow-datasets (tfds:NAME only).")
+    flags.DEFINE_string(
+        "labeled_dir",
+        None,
+        "Folder of labeled training images, one sub-folder per class (--dataset=folder), or "
+        "TFRecord files as a folder or glob (--dataset=records).",
+    )
+    flags.DEFINE_string(
+        "unlabeled_dir", None, "Folder of unlabeled images, flat or nested (--dataset=folder)."
+    )
+    flags.DEFINE_string(
+        "validation_dir",
+        None,
+        "Folder of validation images, one sub-folder per class; unset: held out of --labeled_dir.",
+    )
+    flags.DEFINE_string(
+        "test_dir",
+        None,
+        "Folder of test images, one sub-folder per class; unset: 20% of --labeled_dir.",
+    )
+    flags.DEFINE_list(
+        "unlabeled_records", [], "Unlabeled images in TFRecord files: globs or folders."
+    )
+    flags.DEFINE_string(
+        "unlabeled_dataset",
+        None,
+        "Another data set (tfds:NAME) whose images serve as the unlabeled ones.",
+    )
+    for part, unset in (("labeled", "train"), ("test", "test"), ("unlabeled", "train")):
+        flags.DEFINE_string(
+            f"{part}_split",
+            None,
+            f"tfds:NAME: {part} split or slice (train[:10%]); unset: {unset}.",
+        )
+    flags.DEFINE_string(
+        "exclude", None, "File of image ids to leave out, as python -m data.leakage writes it."
+    )
+    flags.DEFINE_integer(
+        "num_labeled",
+        0,
+        "Labeled training images kept, stratified; the rest becomes unlabeled. 0: keep all.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "num_validation",
+        -1,
+        "Validation images held out of the labeled ones, stratified. -1: 10%, at most 10 000 "
+        "(mnist5k: 500).",
+        lower_bound=-1,
+    )
+    flags.DEFINE_integer("seed", 0, "Everything random derives from it.", lower_bound=0)
+
+
+def _define_model_flags() -> None:
+    flags.DEFINE_string("teacher_name", "efficientnet-b0", "First teacher: efficientnet-b0 ...")
+    flags.DEFINE_float("teacher_width", None, "Width multiplier in place of the name's.")
+    flags.DEFINE_float("teacher_depth", None, "Depth multiplier in place of the name's.")
+    flags.DEFINE_list(
+        "student_name", None, "Students by round, the last repeats; unset: the teacher's."
+    )
+    flags.DEFINE_list(
+        "student_width", None, "Student width multipliers by round, the last repeats."
+    )
+    flags.DEFINE_list(
+        "student_depth", None, "Student depth multipliers by round, the last repeats."
+    )
+    flags.DEFINE_integer("image_size", None, "Side of the model's input; unset: the name's.")
+    flags.DEFINE_bool("small_image", False, "The 32x32 protocol: stages 2 and 3 keep stride 1.")
+    flags.DEFINE_list("strides", None, "Strides of the 7 stages, or of the stem and the 7 stages.")
+    flags.DEFINE_float("batch_norm_momentum", 0.99, "Of the moving statistics.")
+    flags.DEFINE_string(
+        "batch_norm_replicas",
+        "none",
+        "Whose images the statistics in training are of: none (each replica's own) | all | a "
+        "number: groups of as many replicas.",
+    )
+    flags.DEFINE_string(
+        "normalization",
+        "imagenet",
+        "Channel mean and deviation: imagenet | svhn | lite | inception | none.",
+    )
+
+
+def _define_noise_flags() -> None:
+    flags.DEFINE_enum(
+        "augment",
+        "randaugment",
+        ["randaugment", "keras_cv", "none"],
+        "Image noise of training; none also leaves out crop and flip.",
+    )
+    flags.DEFINE_float("magnitude", 27.0, "RandAugment magnitude (10 is full).")
+    flags.DEFINE_float(
+        "magnitude_noise", 0.0, "Deviation of RandAugment's magnitudes (paper: none).", 0.0
+    )
+    flags.DEFINE_integer("num_layers", 2, "RandAugment operations per image.")
+    flags.DEFINE_bool("flip", True, "Random horizontal flip (off for digits).")
+    flags.DEFINE_bool(
+        "cutout", False, "Small images: cut a square of half the side out of every image."
+    )
+    flags.DEFINE_float("dropout_rate", None, "Before the classifier; unset: the model's own.")
+    flags.DEFINE_float(
+        "stochastic_depth_rate", 0.2, "Drop rate of the last block; the first has 0."
+    )
+
+
+def _define_training_flags() -> None:
+    flags.DEFINE_enum("role", "teacher", ROLES, "Of noisy_student.train: what is trained.")
+    flags.DEFINE_string(
+        "teacher_model",
+        None,
+        "A saved or converted model (.keras) that is the first teacher; none is trained then.",
+    )
+    flags.DEFINE_string(
+        "init_model",
+        None,
+        "A saved or converted model (.keras) whose weights every training starts from; "
+        "iterate also takes the word teacher: each student starts from its own.",
+    )
+    flags.DEFINE_integer(
+        "teacher_batch_size", None, "Labeled batch of teacher and controls; unset: --batch_size."
+    )
+    flags.DEFINE_integer("batch_size", 2048, "Labeled batch size.")
+    flags.DEFINE_list(
+        "ratio", ["3"], "Unlabeled images per labeled one, by round, the last repeats."
+    )
+    flags.DEFINE_float("epochs", 350.0, "Passes over the labeled images.")
+    flags.DEFINE_float("train_ratio", 1.0, "Stretches epochs and decay interval, not the warm-up.")
+    flags.DEFINE_integer("teacher_steps", None, "Training steps, in place of --epochs.")
+    flags.DEFINE_list("student_steps", None, "Training steps by round, in place of --epochs.")
+    flags.DEFINE_enum(
+        "optimizer", "rmsprop", ["rmsprop", "adamw", "sgd"], "rmsprop is the paper's."
+    )
+    flags.DEFINE_enum(
+        "schedule", "staircase", ["staircase", "cosine", "constant"], "staircase is the paper's."
+    )
+    flags.DEFINE_float(
+        "learning_rate_per_256", 0.016, "Base rate, scaled by the labeled batch / 256."
+    )
+    flags.DEFINE_float(
+        "learning_rate", None, "Base rate as it is, in place of --learning_rate_per_256."
+    )
+    flags.DEFINE_float("final_learning_rate_per_256", None, "staircase: decay so as to end here.")
+    flags.DEFINE_float("warmup_epochs", 5.0, "Linear warm-up.")
+    flags.DEFINE_integer("warmup_steps", None, "In place of --warmup_epochs.")
+    flags.DEFINE_float("adam_beta2", 0.999, "adamw only.")
+    flags.DEFINE_float(
+        "weight_decay", 1e-5, "Times sum(v^2)/2 over all variables but batch norm's."
+    )
+    flags.DEFINE_float("label_smoothing", 0.1, "Of true and of hard labels.")
+    flags.DEFINE_float("ema_decay", 0.9999, "Cap of the weight average.")
+    flags.DEFINE_integer(
+        "accumulate_steps",
+        1,
+        "Parts that a batch is trained on one after the other before the weights change, where "
+        "memory does not hold it; batch norm then sees a part at a time.",
+        lower_bound=1,
+    )
+
+
+def _define_fixres_flags() -> None:
+    flags.DEFINE_integer(
+        "fixres_image_size",
+        None,
+        "Fine-tune at this larger size (paper, section 3.1): of --role=fixres.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float("fixres_epochs", 1.5, "Passes over the labeled images of fine-tuning.")
+    flags.DEFINE_integer(
+        "frozen_blocks",
+        0,
+        "Fine-tuning leaves the stem and as many blocks as they are. 0: trains all.",
+        lower_bound=0,
+    )
+
+
+def _define_label_flags() -> None:
+    flags.DEFINE_enum(
+        "teacher_mode",
+        "stored",
+        ["stored", "online"],
+        "Where a student's pseudo labels come from: stored in the selected records, or the teacher "
+        "runs on a clean copy of each image within the step.",
+    )
+    flags.DEFINE_bool("hard_labels", False, "Train on argmax labels.")
+    flags.DEFINE_float("temperature", 1.0, "Of soft pseudo labels.")
+    flags.DEFINE_float("min_confidence", 0.3, "Drop pseudo labels below it.", 0.0, 1.0)
+    flags.DEFINE_string(
+        "images_per_class", "auto", "Target per class, or auto: that of the largest class."
+    )
+    flags.DEFINE_integer(
+        "num_shards", 1, "Files of predictions and of selected records.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "shard_index", None, "The only shard of predictions to write; unset: all.", lower_bound=0
+    )
+
+
+def _define_evaluation_flags() -> None:
+    flags.DEFINE_list("benchmarks", ["clean", "fgsm"], f"Of {', '.join(BENCHMARKS)}.")
+    flags.DEFINE_list(
+        "epsilons", ["1", "2", "4", "8", "16"], "FGSM step sizes in pixel units (paper, fig. 3)."
+    )
+    flags.DEFINE_list("pgd_epsilons", ["4", "16"], "PGD: largest changes of a pixel.")
+    flags.DEFINE_integer("fgsm_examples", 0, "Test images attacked, the first ones. 0: all.")
+    flags.DEFINE_integer("pgd_examples", 0, "Test images attacked, the first ones. 0: all.")
+    flags.DEFINE_integer("attack_steps", 10, "Of PGD (paper, section 3.6).", lower_bound=1)
+    flags.DEFINE_float(
+        "attack_step_size", None, "Of PGD, in pixel units; unset: 2.5 * epsilon / steps."
+    )
+    flags.DEFINE_bool("attack_random_start", True, "PGD starts anywhere within epsilon.")
+    flags.DEFINE_integer(
+        "attack_restarts", 1, "PGD attacks an image must withstand.", lower_bound=1
+    )
+    flags.DEFINE_list("corruptions", ["all"], "Of the benchmark corruptions: all 15, or names.")
+    flags.DEFINE_list("severities", ["1", "2", "3", "4", "5"], "Of the benchmark corruptions.")
+    flags.DEFINE_list("perturbations", ["all"], "Of the benchmark perturbations: all 10, or names.")
+    flags.DEFINE_integer(
+        "robustness_examples",
+        0,
+        "Test images corrupted and perturbed, the first ones. 0: all.",
+        lower_bound=0,
+    )
+    layouts = (
+        "one folder per class, named by WordNet id",
+        "[group/]corruption/severity/class/image",
+        "[group/]perturbation/class/video.mp4",
+        "one .npy per corruption, and labels.npy",
+        "one .npy per perturbation",
+    )
+    for name, what in zip(STORED_BENCHMARKS, layouts, strict=True):
+        flags.DEFINE_string(f"{name}_dir", None, f"Folder of {name}: {what}.")
+    flags.DEFINE_string(
+        "baseline_model", None, "A saved model that robustness is also expressed relative to."
+    )
+    flags.DEFINE_integer(
+        "test_image_size", None, "Evaluate at this resolution, not the model's own (FixRes).",
+        lower_bound=1,
+    )  # fmt: skip
+
+
+def _define_run_flags() -> None:
+    flags.DEFINE_string("workdir", "runs/mnist5k", "Directory of the whole run.")
+    flags.DEFINE_string("output_dir", None, "Directory of one stage.")
+    flags.DEFINE_list(
+        "compare", [], "Of noisy_student.report: work directories to set side by side."
+    )
+    flags.DEFINE_string(
+        "splits_file",
+        None,
+        "Where one stage keeps the splits (iterate: splits.json in --workdir); unset: drawn anew "
+        "from --seed, always the same.",
+    )
+    flags.DEFINE_string("model", None, "A saved model (.keras).")
+    flags.DEFINE_string("predictions_dir", None, "Output of noisy_student.pseudo_label.")
+    flags.DEFINE_string("selected_dir", None, "Output of noisy_student.selection.")
+    flags.DEFINE_integer("rounds", 2, "Students in a row.", lower_bound=0)
+    flags.DEFINE_integer("round", 1, "Of noisy_student.train: which student.", lower_bound=1)
+    flags.DEFINE_list(
+        "controls",
+        [],
+        "Supervised controls to train beside the students: student (as many images "
+        "as the last student saw), chain (as many as teacher and students saw).",
+    )
+    flags.DEFINE_integer("control_images", None, "Of --role=control: training images seen.")
+    flags.DEFINE_bool(
+        "stop_when_worse", False, "Stop after a round that does not improve validation accuracy."
+    )
+    flags.DEFINE_integer("eval_batch_size", 250, "Of every forward-only pass.")
+    flags.DEFINE_integer("max_steps", None, "Cut every training short, the schedule unchanged.")
+    flags.DEFINE_bool(
+        "dry_run", False, "Print configuration, splits, shapes and expected time; touch nothing."
+    )
+    flags.DEFINE_bool("debug", False, "Show where in the code an error arose.")
+
+
+def _define_log_flags() -> None:
+    flags.DEFINE_integer("log_every", 50, "Steps between log lines.", 1)
+    flags.DEFINE_integer("validate_every", 500, "Steps between validations.", 1)
+    flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", 1)
+    flags.DEFINE_list(
+        "profile_steps", None, "FIRST,END: profiles these steps of every training (TensorBoard)."
+    )
+
+
+def _define_device_flags() -> None:
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        ["auto", "one", "mirrored", "multi_worker", "tpu"],
+        "tf.distribute strategy; auto: mirrored where there are several GPUs; multi_worker: the "
+        "processes of TF_CONFIG.",
+    )
+    flags.DEFINE_string("tpu", None, "Of --strategy=tpu: name or address; local on its own host.")
+    flags.DEFINE_enum(
+        "precision",
+        "auto",
+        ["auto", "float32", "mixed_bfloat16"],
+        "Of activations; auto: mixed_bfloat16 on TPUs and on GPUs that compute in it.",
+    )
+    flags.DEFINE_integer(
+        "steps_per_execution", 1, "Training steps per call of the devices.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "intra_op_threads",
+        0,
+        "CPU threads of a single operation. 0: all cores; 1 suits very small models.",
+        lower_bound=0,
+    )
+    flags.DEFINE_enum(
+        "jit_compile", "auto", ["auto", "on", "off"], "XLA; auto: on where a GPU is used."
+    )
+
+
+def _define_plan_flags() -> None:
+    flags.DEFINE_string("device", "tpu-v3-core", "Of noisy_student.plan: a name in its table.")
+    flags.DEFINE_integer("num_devices", 1, "Of noisy_student.plan.", lower_bound=1)
+    flags.DEFINE_float(
+        "utilization", None, "Of noisy_student.plan: part of the peak rate; unset: the table's."
+    )
+    flags.DEFINE_integer(
+        "num_classes",
+        0,
+        "Of noisy_student.plan: with --num_labeled, so that no data is read. 0: the data's.",
+        lower_bound=0,
+    )
+
+
+_define_data_flags()
+_define_model_flags()
+_define_noise_flags()
+_define_training_flags()
+_define_fixres_flags()
+_define_label_flags()
+_define_evaluation_flags()
+_define_run_flags()
+_define_log_flags()
+_define_device_flags()
+_define_plan_flags()
+
+
+def values() -> dict[str, Any]:
+    """Every flag of this project and its value, for the record."""
+    return {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[__name__]}

@@ -1,0 +1,185 @@
+"""What a run will cost, before anything is spent: sizes, memory, steps and time on a named device.
+
+    python -m noisy_student.plan --flagfile=recipes/... --device=tpu-v3-core --num_devices=2048
+
+Reads no images where ``--num_labeled`` says how many are labeled. All figures follow from the table
+of the network and from the device's data sheet; nothing is run. The time is that of the
+convolutions at the stated part of the peak rate, without input, validation or pseudo labels.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from data import sources
+from efficientnet.cost import Cost, cost
+from noisy_student import config
+from noisy_student.layout import Layout
+from noisy_student.session import num_steps, preprocess_spec
+
+TERA, GIBI = 1e12, 2**30
+_BACKWARD = 2  # times the forward pass: gradients of inputs and of kernels
+_SLOTS = {"rmsprop": 2, "adamw": 2, "sgd": 1}
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device of the vendor's data sheet.
+
+    Attributes:
+        peak: bfloat16 operations per second, a multiply-add counted as two.
+        memory: bytes.
+        utilization: part of the peak that an EfficientNet's training is assumed to reach; its
+            depthwise convolutions leave matrix units idle. Published trainings: B0 in 23 hours on
+            8 TPU v2 cores is 0.07, if of 350 epochs (Wongpanich et al. 2020).
+    """
+
+    peak: float
+    memory: float
+    utilization: float = 0.1
+
+
+DEVICES = {
+    "tpu-v2-core": Device(22.5 * TERA, 8 * GIBI),
+    "tpu-v3-core": Device(61.5 * TERA, 16 * GIBI),
+    "tpu-v4-chip": Device(275 * TERA, 32 * GIBI),
+    "v100-16gb": Device(125 * TERA, 16 * GIBI),
+    "a100-40gb": Device(312 * TERA, 40 * GIBI),
+    "a100-80gb": Device(312 * TERA, 80 * GIBI),
+    "h100-80gb": Device(989 * TERA, 80 * GIBI),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one training costs; bytes are per device.
+
+    Attributes:
+        image: cost of one image.
+        steps: of training.
+        images: seen in all steps.
+        operations: of all steps, a multiply-add counted as two.
+        weights: bytes of weights, their averages and batch norm's statistics.
+        slots: bytes of the optimizer's slots and of gradients.
+        activations: bytes kept for the backward pass, at most: compilers recompute some.
+        seconds: of training.
+    """
+
+    image: Cost
+    steps: int
+    images: int
+    operations: float
+    weights: float
+    slots: float
+    activations: float
+    seconds: float
+
+    @property
+    def memory(self) -> float:
+        """Bytes per device."""
+        return self.weights + self.slots + self.activations
+
+
+def plan(
+    settings: config.TrainConfig,
+    num_labeled: int,
+    num_classes: int,
+    device: Device,
+    num_devices: int = 1,
+    precision: str = "mixed_bfloat16",
+) -> Plan:
+    """The plan of one training.
+
+    Args:
+        settings: the training.
+        num_labeled: labeled images, on which epochs are counted.
+        num_classes: of the classifier.
+        device: one of `DEVICES`, or another.
+        num_devices: replicas.
+        precision: of activations, "mixed_bfloat16" or "float32".
+
+    Raises:
+        ValueError: a batch that the devices cannot share evenly.
+    """
+    m = settings.model
+    image = cost(
+        m.name, preprocess_spec(m).image_size, num_classes, width=m.width, depth=m.depth,
+        strides=m.strides, small_image=m.small_image,
+    )  # fmt: skip
+    layout = Layout(
+        settings.batch_size, settings.unlabeled_batch_size, num_devices, settings.accumulate_steps
+    )
+    steps = num_steps(settings, num_labeled)
+    steps = min(steps, settings.max_steps or steps)
+    operations = 2.0 * (1 + _BACKWARD) * image.multiply_adds * steps * layout.total
+    accumulated = settings.accumulate_steps > 1
+    rows = layout.labeled_rows + layout.unlabeled_rows
+    return Plan(
+        image=image,
+        steps=steps,
+        images=steps * layout.total,
+        operations=operations,
+        weights=4.0 * 2 * (image.parameters + image.statistics),
+        slots=4.0 * (_SLOTS[settings.optimizer.name] + 1 + accumulated) * image.parameters,
+        activations=float(rows * image.activations * (2 if precision != "float32" else 4)),
+        seconds=operations / (device.peak * device.utilization * num_devices),
+    )
+
+
+def describe(settings: config.TrainConfig, made: Plan, device: Device, num_devices: int) -> str:
+    """The plan for people, with a warning where memory does not hold it."""
+    image, spec = made.image, preprocess_spec(settings.model)
+    lines = [
+        f"{settings.role} {settings.round}: {settings.model.name} at {spec.image_size} pixels, "
+        f"batch {settings.batch_size} labeled + {settings.unlabeled_batch_size} unlabeled",
+        f"  {image.parameters / 1e6:.2f} M parameters; {image.multiply_adds / 1e9:.3g} G "
+        f"multiply-adds an image forward, {3 * image.multiply_adds / 1e9:.3g} G in training",
+        f"  {made.steps:,} steps, {made.images:,} images, {made.operations:.3g} operations",
+        f"  per device: weights and averages {made.weights / GIBI:.2f} GiB, gradients and slots "
+        f"{made.slots / GIBI:.2f} GiB, activations up to {made.activations / GIBI:.2f} GiB",
+        f"  {_duration(made.seconds)} on {num_devices} devices at {device.utilization:.0%} of "
+        f"{device.peak / TERA:g} T operations per second each (assumed)",
+    ]
+    if made.memory > device.memory:
+        lines.append(
+            f"  WARNING: {made.memory / GIBI:.1f} GiB may not fit into {device.memory / GIBI:.0f} "
+            "GiB: more devices, a smaller --batch_size or --accumulate_steps"
+        )
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} seconds"
+
+
+def _main(settings: config.Config) -> None:
+    flags = config.FLAGS
+    if flags.device not in DEVICES:
+        raise ValueError(f"--device={flags.device}: must be one of {', '.join(DEVICES)}.")
+    device = DEVICES[flags.device]
+    if flags.utilization:
+        device = dataclasses.replace(device, utilization=flags.utilization)
+    num_labeled, num_classes = flags.num_labeled, flags.num_classes
+    if not num_labeled or not num_classes:
+        splits = sources.load_splits(**dataclasses.asdict(settings.data))
+        num_labeled, num_classes = len(splits.labeled), len(splits.class_names)
+    precision = "float32" if flags.precision == "float32" else "mixed_bfloat16"
+    trainings = (settings.teacher, *settings.students)
+    plans = [
+        plan(training, num_labeled, num_classes, device, flags.num_devices, precision)
+        for training in trainings
+    ]
+    for training, made in zip(trainings, plans, strict=True):
+        print(describe(training, made, device, flags.num_devices))
+    print(f"all trainings: {_duration(sum(made.seconds for made in plans))}")
+
+
+if __name__ == "__main__":
+    config.run(
+        _main,
+        ["device", "num_devices", "utilization", "num_classes", "num_labeled", "teacher_name",
+         "student_name", "image_size", "batch_size", "ratio", "epochs", "rounds", "precision",
+         "accumulate_steps"],
+    )  # fmt: skip

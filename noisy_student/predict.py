@@ -1,0 +1,89 @@
+r"""Says what is in images: the most likely classes and their probabilities.
+
+python -m noisy_student.predict --model=lite0.keras photo.jpg holiday/
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from data import damage, folders, pipeline
+from data.examples import UNKNOWN_LABEL, Examples
+from noisy_student import checkpoint, config, inference, strategy
+
+
+def run(
+    model_path: str | Path,
+    images: Sequence[str | Path],
+    devices: strategy.Devices,
+    batch_size: int = 32,
+) -> tuple[list[str], np.ndarray, dict[str, Any]]:
+    """The probabilities of all classes for images in files.
+
+    Args:
+        model_path: a saved or converted model.
+        images: files, and folders of which all images below count.
+        devices: from ``strategy.make``.
+        batch_size: images at a time.
+
+    Returns:
+        The files [N], probabilities float32 [N, C], and the model's card.
+
+    Raises:
+        ValueError: naming a file that is missing or no image.
+    """
+    files = _files(images)
+    model, card = checkpoint.load_model(model_path)
+    examples = Examples(
+        ids=np.array(files, object),
+        labels=np.full(len(files), UNKNOWN_LABEL, np.int32),
+        class_names=card["class_names"],
+        files=np.array(files, object),
+    )
+    step = inference.predict_step(model, devices.jit_compile)
+    batch_size = min(batch_size, len(files))
+    batches = pipeline.evaluation_batches(examples, card["preprocess"], batch_size=batch_size)
+    return files, inference.predict_all(step, batches, len(files))[1], card
+
+
+def _files(images: Sequence[str | Path]) -> list[str]:
+    files: list[str] = []
+    for path in map(Path, images):
+        if path.is_dir():
+            files += folders.read_unlabeled(str(path), ())[0].files.tolist()
+        elif not path.is_file():
+            raise ValueError(f"There is no file {path}.")
+        elif problem := damage.file_problem(path):
+            raise ValueError(f"{path} {problem}. Valid formats: {', '.join(damage.FORMATS)}.")
+        else:
+            files.append(str(path))
+    return list(dict.fromkeys(files))
+
+
+def lines(probabilities: np.ndarray, card: dict[str, Any], top_k: int) -> list[str]:
+    """The ``top_k`` classes of one image, float32 [C], the most likely first."""
+    titles = card.get("class_titles") or [""] * len(probabilities)
+    best = np.argsort(-probabilities, kind="stable")[:top_k]
+    names = [f"{card['class_names'][label]} {titles[label]}".rstrip() for label in best]
+    shares = 100 * probabilities[best]
+    return [f"  {share:5.1f}%  {name}" for share, name in zip(shares, names, strict=True)]
+
+
+def _main(settings: config.Config, arguments: list[str]) -> None:
+    model_path = config.required("model")
+    if not arguments:
+        raise ValueError("name the images: python -m noisy_student.predict --model=FILE IMAGES...")
+    devices = strategy.make(**dataclasses.asdict(settings.device))
+    batch_size = min(settings.log.eval_batch_size, 32)
+    files, table, card = run(model_path, arguments, devices, batch_size)
+    for file, probabilities in zip(files, table, strict=True):
+        print("\n".join([file, *lines(probabilities, card, flags.FLAGS.top_k)]))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_integer("top_k", 5, "Classes shown for each image.", lower_bound=1)
+    config.run(_main, ["model", "top_k"], takes_arguments=True)

@@ -1,0 +1,154 @@
+"""The same training on one device, on two, and in two processes: the same losses and weights."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data import tfrecord
+from noisy_student import checkpoint, interruption, manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("training_on_devices.py")
+UNLABELED = 48
+
+
+@pytest.fixture(scope="module")
+def selected(tmp_path_factory) -> Path:
+    """Pseudo-labeled records, as selection leaves them."""
+    directory = tmp_path_factory.mktemp("selected")
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(0, 256, (UNLABELED, 8, 8, 3), dtype=np.uint8)
+    records = []
+    for index, image in enumerate(coarse.repeat(4, axis=1).repeat(4, axis=2)):
+        probabilities = rng.dirichlet(np.ones(3)).astype("float32")
+        png = tf.io.encode_png(image).numpy()
+        label, most = int(probabilities.argmax()), float(probabilities.max())
+        records.append(tfrecord.serialize(png, label, most, probabilities, f"unlabeled/{index}"))
+    tfrecord.write_shards(records, directory, UNLABELED, 2)
+    manifest.write_json(directory / "done.json", {"records_hash": "of the test"})
+    return directory
+
+
+def start(strategy: str, replicas: int, output_dir: Path, selected: Path, changes: dict, **more):
+    """A process that trains."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"} | more
+    arguments = [strategy, str(replicas), str(output_dir), str(selected), json.dumps(changes)]
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def start_workers(count: int, output_dir: Path, selected: Path, changes: dict):
+    """Processes that train together."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    addresses = [f"localhost:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    configs = [
+        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+        for index in range(count)
+    ]
+    return [
+        start("multi_worker", count, output_dir, selected, changes, TF_CONFIG=tf_config)
+        for tf_config in configs
+    ]
+
+
+def finish(*processes) -> None:
+    outputs = [process.communicate(timeout=900)[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output[-4000:]
+
+
+def losses(directory: Path) -> np.ndarray:
+    rows = json.loads((directory / "train.json").read_text())["history"]
+    names = ("loss", "labeled_loss", "unlabeled_loss", "l2_loss")
+    return np.array([[row[name] for name in names] for row in rows])
+
+
+def weights(directory: Path) -> list[np.ndarray]:
+    return checkpoint.load_model(directory / "model.keras")[0].get_weights()
+
+
+def assert_equal_trainings(one: Path, other: Path) -> None:
+    """Losses to 1e-5, weights to 1e-5 of the largest of their tensor.
+
+    Betas that the next batch norm cancels stay zero but for rounding: 0.1 is the least scale.
+    """
+    np.testing.assert_allclose(losses(other), losses(one), rtol=1e-5)
+    for ours, theirs in zip(weights(other), weights(one), strict=True):
+        scale = max(np.abs(theirs).max(), 0.1)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * scale)
+
+
+def test_two_processes_train_as_one(selected, tmp_path):
+    changes = {"steps": 6, "kind": "none", "validate_every": 6}
+    alone = start("one", 1, tmp_path / "one", selected, changes)
+    workers = start_workers(2, tmp_path / "workers", selected, changes)
+    finish(alone, *workers)
+    one = losses(tmp_path / "one")
+    assert len(one) == 6 and one[-1, 0] != one[0, 0]
+    assert_equal_trainings(tmp_path / "one", tmp_path / "workers")
+
+
+def test_sigterm_and_kill_do_not_change_the_result(selected, tmp_path):
+    """A SIGTERM saves and exits with 75, a SIGKILL loses the steps since the last checkpoint."""
+    changes = {"steps": 60, "kind": "none", "validate_every": 20, "checkpoint_every": 4}
+    arguments = ("one", 1, tmp_path / "interrupted", selected, changes)
+    undisturbed = start("one", 1, tmp_path / "undisturbed", selected, changes)
+    metrics = tmp_path / "interrupted" / "metrics.jsonl"
+
+    def interrupt(process: subprocess.Popen, steps: int, number: int) -> str:
+        while not metrics.exists() or metrics.read_text().count("\n") < steps:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        process.send_signal(number)
+        return process.communicate(timeout=300)[0]
+
+    process = start(*arguments)
+    output = interrupt(process, 10, signal.SIGTERM)
+    assert process.returncode == interruption.EXIT_CODE == 75, output
+    saved = int(re.search(r"stopped by SIGTERM after step (\d+)", output)[1])
+    assert 10 <= saved < 60
+    process = start(*arguments)
+    assert f"going on from {tmp_path}" in interrupt(process, saved + 6, signal.SIGKILL)
+    finish(undisturbed, start(*arguments))
+    for name in ("model.keras", "best.keras"):
+        files = [tmp_path / run / name for run in ("undisturbed", "interrupted")]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
+    np.testing.assert_array_equal(*[losses(file.parent) for file in files])
+
+
+def test_a_changed_setting_is_refused_half_way(selected, tmp_path):
+    process = start("one", 1, tmp_path, selected, {"kind": "none", "checkpoint_every": 1})
+    while not (tmp_path / "checkpoints" / "checkpoint").exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    changed = start("one", 1, tmp_path, selected, {"kind": "none", "label_smoothing": 0.2})
+    output = changed.communicate(timeout=300)[0]
+    assert changed.returncode != 0 and "settings.label_smoothing: 0.1 -> 0.2" in output
+
+
+@pytest.mark.slow
+def test_two_devices_and_two_processes_train_as_one_for_50_steps(selected, tmp_path):
+    finish(start("one", 1, tmp_path / "one", selected, {}))
+    finish(start("mirrored", 2, tmp_path / "mirrored", selected, {}))
+    finish(*start_workers(2, tmp_path / "workers", selected, {}))
+    assert len(losses(tmp_path / "one")) == 50
+    assert_equal_trainings(tmp_path / "one", tmp_path / "mirrored")
+    assert_equal_trainings(tmp_path / "one", tmp_path / "workers")

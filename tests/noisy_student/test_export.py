@@ -1,0 +1,82 @@
+import json
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+
+import efficientnet
+from data.preprocess import PreprocessSpec
+from noisy_student import checkpoint, export, predict, strategy
+
+CLASSES = ("ant", "bee", "cat")
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    model = efficientnet.build_model("efficientnet-b0", 3, width=0.25, depth=0.3)
+    for variable in model.get_layer("head_dense").weights:
+        variable.assign(variable * 100)  # confident
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    checkpoint.save_model(model, path, CLASSES, PreprocessSpec(image_size=64))
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name in ("a.jpg", "b.png"):
+        small = PIL.Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
+        small.resize((120, 90)).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("export_format", list(export.FORMATS))
+def test_exported_model_gives_the_same_probabilities(export_format, model_path, photos, tmp_path):
+    output = tmp_path / "exported"
+    difference = export.run(model_path, output, export_format, sorted(photos.iterdir()))
+    assert difference < 1e-5
+    card = json.loads((tmp_path / "exported.json").read_text())
+    assert card["class_names"] == list(CLASSES)
+    assert card["preprocess"]["image_size"] == 64
+    with pytest.raises(ValueError, match="exists already"):
+        export.run(model_path, output, export_format)
+
+
+def test_bad_export_format_and_image(model_path, tmp_path):
+    with pytest.raises(ValueError, match="--format=caffe: must be one of saved_model"):
+        export.run(model_path, tmp_path / "x", "caffe")
+    (tmp_path / "x.jpg").write_text("no image")
+    with pytest.raises(ValueError, match="x.jpg is not a readable image"):
+        export.run(model_path, tmp_path / "y", "tflite", [tmp_path / "x.jpg"])
+
+
+def test_predictions_are_the_models(model_path, photos):
+    devices = strategy.make("one", "float32", "off", 0)
+    files, table, card = predict.run(model_path, [photos / "b.png", photos], devices)
+    assert files == [str(photos / "b.png"), str(photos / "a.jpg")]
+    model, _ = checkpoint.load_model(model_path)
+    with PIL.Image.open(photos / "b.png") as image:
+        pixels = np.asarray(image)
+    spec = card["preprocess"]
+    from data import preprocess
+
+    logits = np.asarray(model(preprocess.eval_image(pixels, spec)[np.newaxis]))[0]
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    np.testing.assert_allclose(table[0], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_lines_name_the_most_likely_classes():
+    card = {"class_names": CLASSES, "class_titles": ["Formica", "Apis", "Felis"]}
+    assert predict.lines(np.array([0.25, 0.7, 0.05]), card, 2) == [
+        "   70.0%  bee Apis",
+        "   25.0%  ant Formica",
+    ]
+
+
+def test_missing_image_is_named(model_path, tmp_path):
+    devices = strategy.make("one", "float32", "off", 0)
+    with pytest.raises(ValueError, match="There is no file .*nothing.jpg"):
+        predict.run(model_path, [tmp_path / "nothing.jpg"], devices)

@@ -1,0 +1,228 @@
+"""The compiled step: accumulated gradients, several steps per call, XLA, number formats."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import efficientnet
+from data.preprocess import PreprocessSpec
+from noisy_student import checkpoint, config, strategy
+from noisy_student.session import Session, make_schedule, num_steps
+
+CLASSES, SIZE = 3, 16
+SPEC = PreprocessSpec(image_size=SIZE, small_image=True)
+STUDENT = config.TrainConfig(
+    role="student", round=1,
+    model=config.ModelConfig(
+        name="efficientnet-b0", width=0.1, depth=0.1, image_size=SIZE, small_image=True,
+        strides=None, dropout_rate=0.2, stochastic_depth_rate=0.2, batch_norm_momentum=0.9,
+        batch_norm_replicas="none", normalization="imagenet",
+    ),
+    noise=config.NoiseConfig("none", 2, 5.0, False, False),
+    optimizer=config.OptimizerConfig(
+        name="rmsprop", schedule="constant", learning_rate=0.01, final_learning_rate=None,
+        warmup_steps=0, warmup_epochs=0.0, epochs=1.0, train_ratio=1.0, adam_beta2=0.999,
+        weight_decay=1e-3,
+    ),
+    batch_size=4, ratio=2.0, steps=10, max_steps=None, label_smoothing=0.1, hard_labels=False,
+    temperature=1.0, ema_decay=0.9, accumulate_steps=1, teacher_mode="stored",
+    frozen_blocks=0, fixres_epochs=0.0, seed=3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def devices():
+    return strategy.make(precision="float32")
+
+
+def batches(steps: int, parts: int = 1):
+    """An iterator over batches, each in as many parts."""
+    rng = np.random.default_rng(0)
+    columns = {
+        "images": rng.integers(0, 256, (steps * 4, SIZE, SIZE, 3), dtype=np.uint8),
+        "labels": rng.integers(0, CLASSES, steps * 4).astype("int32"),
+    }
+    unlabeled = {
+        "unlabeled_images": rng.integers(0, 256, (steps * 8, SIZE, SIZE, 3), dtype=np.uint8),
+        "probabilities": rng.dirichlet(np.ones(CLASSES), steps * 8).astype("float32"),
+    }
+    first = tf.data.Dataset.from_tensor_slices(columns).batch(4 // parts, drop_remainder=True)
+    second = tf.data.Dataset.from_tensor_slices(unlabeled).batch(8 // parts, drop_remainder=True)
+    return iter(tf.data.Dataset.zip(first, second).map(lambda one, other: {**one, **other}))
+
+
+def session(devices: strategy.Devices, **changes) -> Session:
+    return Session(dataclasses.replace(STUDENT, **changes), devices, CLASSES, num_labeled=8)
+
+
+def all_weights(made: Session) -> list[np.ndarray]:
+    return made.model.get_weights() + made.average_model.get_weights()
+
+
+def test_several_steps_in_one_call_are_the_same_steps(devices):
+    one, several = session(devices), session(devices)
+    stream = batches(4)
+    singly = np.concatenate([one.run(stream).numpy() for _ in range(4)])
+    stream = batches(4)
+    together = np.concatenate([several.run(stream, 3).numpy(), several.run(stream, 1).numpy()])
+    np.testing.assert_array_equal(together, singly)
+    for ours, theirs in zip(all_weights(several), all_weights(one), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert several.step_number() == 4
+
+
+def test_an_update_from_accumulated_gradients_by_hand(devices):
+    """The weights after one step of RMSProp from the sum of both parts' gradients."""
+    made = session(devices, accumulate_steps=2)
+    both = list(zip(batches(1, parts=2), range(2), strict=True))
+    (first, first_shown), (second, second_shown) = (
+        tf.function(made._gradients)(batch, part) for batch, part in both
+    )
+    before = [variable.numpy() for variable in made.model.trainable_variables]
+    shown = made.run(batches(1, parts=2))
+    np.testing.assert_allclose(shown[0], first_shown + second_shown, rtol=1e-6)
+    for variable, old, one, other in zip(
+        made.model.trainable_variables, before, first, second, strict=True
+    ):
+        gradient = one.numpy().astype(float) + other.numpy()
+        expected = old - 0.01 * gradient / np.sqrt(0.9 + 0.1 * gradient**2 + 1e-3)
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5, atol=1e-7)
+    assert made.step_number() == 1
+    made.run(batches(1, parts=2))  # the sums were zeroed
+    assert all(np.all(total.numpy() == 0) for total in made._gradient_sums)
+
+
+def gradients(made: Session, jit_compile: bool) -> tuple[list[np.ndarray], np.ndarray]:
+    step = tf.function(lambda batch: made._gradients(batch, 0), jit_compile=jit_compile)
+    found, parts = step(next(batches(1)))
+    return [gradient.numpy() for gradient in found], parts.numpy()
+
+
+def test_compiled_gradients_equal_those_not_compiled(devices):
+    """One XLA program of the whole pass, noise and all."""
+    made = session(devices)
+    plain, plain_parts = gradients(made, False)
+    compiled, compiled_parts = gradients(made, True)
+    np.testing.assert_allclose(compiled_parts, plain_parts, rtol=1e-4)
+    scale = max(np.abs(gradient).max() for gradient in plain)
+    for ours, theirs in zip(compiled, plain, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * scale)
+
+
+@pytest.mark.slow
+def test_update_and_prediction_compile():
+    made = session(strategy.make(precision="float32", jit_compile="on"))
+    plain = session(strategy.make(precision="float32", jit_compile="off"))
+    compiled_parts, plain_parts = made.run(batches(2), 2), plain.run(batches(2), 2)
+    np.testing.assert_allclose(compiled_parts[0], plain_parts[0], rtol=1e-4)
+    assert made.step_number() == 2 and np.isfinite(compiled_parts).all()
+    images = tf.constant(next(batches(1))["images"])
+    plain.average_model.set_weights(made.average_model.get_weights())
+    np.testing.assert_allclose(made.predict(images), plain.predict(images), atol=1e-4)
+
+
+def test_bfloat16_keeps_variables_logits_and_losses_in_float32(devices):
+    try:
+        made = session(strategy.make(precision="mixed_bfloat16"))
+        parts = made.run(batches(2), 2)
+        logits = made.model(tf.zeros([1, SIZE, SIZE, 3], tf.uint8))
+        inside = made.model.get_layer("blocks_0").compute_dtype
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert inside == "bfloat16"
+    assert parts.dtype == logits.dtype == tf.float32
+    variables = made.model.variables + made.average_model.variables + made.optimizer.variables
+    assert {v.dtype for v in variables if v is not made.optimizer.iterations} == {"float32"}
+    exact = session(devices).run(batches(2), 2)
+    np.testing.assert_allclose(parts[0, 0], exact[0, 0], rtol=0.02)
+    assert parts[0, 0] != exact[0, 0]
+
+
+def test_devices_are_chosen_by_what_there_is(monkeypatch):
+    assert strategy.make().precision == "float32"  # on CPU
+    assert not strategy.make().jit_compile
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match="TF_CONFIG"):
+        strategy.make("multi_worker")
+    with pytest.raises(ValueError, match="--tpu=NAME"):
+        strategy.make("tpu", precision="float32")
+    with pytest.raises(ValueError, match="auto, one, mirrored, multi_worker, tpu"):
+        strategy.make("two")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A teacher of another width, and the file it is saved in."""
+    keras.utils.set_random_seed(7)
+    model = efficientnet.build_model(
+        "efficientnet-b0", CLASSES, width=0.2, depth=0.1, small_image=True
+    )
+    path = tmp_path_factory.mktemp("teacher") / "model.keras"
+    checkpoint.save_model(model, path, ("a", "b", "c"), SPEC)
+    return model, path
+
+
+def with_clean_copies(stream):
+    """Batches whose clean images are others than the noised ones."""
+    for batch in stream:
+        clean = 255 - batch["unlabeled_images"]
+        yield batch | {"unlabeled_clean_images": clean}
+
+
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "compiled"]
+)
+def test_a_teacher_within_the_step_gives_the_labels_of_the_clean_images(
+    devices, teacher, jit_compile
+):
+    model, path = teacher
+    stored, online = session(devices), Session(STUDENT, devices, CLASSES, 8, teacher=path)
+    (batch,) = with_clean_copies(batches(1))
+    labels = tf.nn.softmax(model(batch["unlabeled_clean_images"], training=False))
+    assert np.abs(labels - batch["probabilities"]).max() > 0.1
+    expected, shown = tf.function(stored._gradients)(batch | {"probabilities": labels}, 0)
+    step = tf.function(lambda batch: online._gradients(batch, 0), jit_compile=jit_compile)
+    found, online_shown = step(batch)
+    np.testing.assert_allclose(online_shown, shown, rtol=1e-4 if jit_compile else 1e-6)
+    scale = max(np.abs(gradient).max() for gradient in expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * scale)
+    assert not online._teacher.trainable_variables
+
+
+def test_fine_tuning_leaves_the_frozen_blocks(devices):
+    """Frozen: their weights and statistics, and no noise in them."""
+    made = session(devices, role="fixres", ratio=0.0, frozen_blocks=4, fixres_epochs=1.5)
+    frozen = ("stem", "blocks_0", "blocks_1", "blocks_2", "blocks_3")
+    names = [weight.path for weight in made.model.weights]
+    before = made.model.get_weights()
+    labeled = map(lambda batch: {n: batch[n] for n in ("images", "labels")}, batches(2))
+    for batch in labeled:
+        made._update(batch)
+    for name, old, new in zip(names, before, made.model.get_weights(), strict=True):
+        assert np.array_equal(old, new) == name.startswith(frozen), name
+    with pytest.raises(ValueError, match="--frozen_blocks=99: efficientnet-b0 has 7 blocks"):
+        session(devices, frozen_blocks=99)
+
+
+def test_fine_tuning_goes_on_at_the_last_rate():
+    trained = dataclasses.replace(
+        STUDENT,
+        steps=100,
+        optimizer=dataclasses.replace(
+            STUDENT.optimizer, schedule="staircase", learning_rate=0.5, warmup_steps=2
+        ),
+    )
+    tuned = dataclasses.replace(trained, role="fixres", fixres_epochs=1.5)
+    assert num_steps(trained, 8) == 100 and num_steps(tuned, 8) == 3
+    rate = make_schedule(tuned, 8)
+    # A step is half an epoch of 8 images: 100 // (2.4 * 2) = 20 decays.
+    assert float(rate(0)) == float(rate(2)) == pytest.approx(0.5 * 0.97**20, rel=1e-5)
+    cosine = dataclasses.replace(
+        tuned, optimizer=dataclasses.replace(trained.optimizer, schedule="cosine")
+    )
+    with pytest.raises(ValueError, match="--schedule=cosine ends, which is 0"):
+        make_schedule(cosine, 8)
