@@ -1,220 +1,27 @@
-"""The flags, read once into frozen dataclasses: what all stages take instead of flags."""
+"""The flags, read once into the frozen dataclasses of `settings`."""
 
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from absl import app, logging
 
 from noisy_student.flags import BENCHMARKS, FLAGS, STORED_BENCHMARKS
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images, and how they are split."""
-
-    dataset: str
-    data_dir: str | None
-    labeled_dir: str | None
-    unlabeled_dir: str | None
-    validation_dir: str | None
-    test_dir: str | None
-    unlabeled_records: list[str]
-    unlabeled_dataset: str | None
-    labeled_split: str | None
-    test_split: str | None
-    unlabeled_split: str | None
-    exclude: str | None
-    num_labeled: int
-    num_validation: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Arguments of ``efficientnet.build_model`` but for the number of classes."""
-
-    name: str
-    width: float | None
-    depth: float | None
-    image_size: int | None
-    small_image: bool
-    strides: tuple[int, ...] | None
-    dropout_rate: float | None
-    stochastic_depth_rate: float
-    batch_norm_momentum: float
-    batch_norm_replicas: str
-    normalization: str
-
-
-@dataclass(frozen=True)
-class NoiseConfig:
-    """Image noise; the fields of ``data.pipeline.Augmentation``."""
-
-    kind: str
-    num_layers: int
-    magnitude: float
-    flip: bool
-    cutout: bool
-    magnitude_noise: float = 0.0
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """Optimizer and learning-rate schedule; rates are those of the batch actually used."""
-
-    name: str
-    schedule: str
-    learning_rate: float
-    final_learning_rate: float | None
-    warmup_steps: int | None
-    warmup_epochs: float
-    epochs: float
-    train_ratio: float
-    adam_beta2: float
-    weight_decay: float
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training: the teacher, a student or a supervised control.
-
-    ``steps`` is the length of the schedule, ``None`` where it follows from the epochs;
-    ``max_steps`` cuts the run short. ``unlabeled_batch_size`` is ratio * batch_size. Each step's
-    gradients come from ``accumulate_steps`` equal parts of its images, one after the other.
-
-    A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images, at the rate
-    with which its training, described by the other fields, ended; the stem and the first
-    ``frozen_blocks`` blocks stay as they are, unless it is 0.
-    """
-
-    role: str
-    round: int
-    model: ModelConfig
-    noise: NoiseConfig
-    optimizer: OptimizerConfig
-    batch_size: int
-    ratio: float
-    steps: int | None
-    max_steps: int | None
-    label_smoothing: float
-    hard_labels: bool
-    temperature: float
-    ema_decay: float
-    accumulate_steps: int
-    teacher_mode: str
-    frozen_blocks: int
-    fixres_epochs: float
-    seed: int
-
-    @property
-    def unlabeled_batch_size(self) -> int:
-        """Unlabeled images per step; 0 for supervised training."""
-        return round(self.ratio * self.batch_size)
-
-
-@dataclass(frozen=True)
-class LogConfig:
-    """What does not change the result of a training."""
-
-    log_every: int
-    validate_every: int
-    checkpoint_every: int
-    eval_batch_size: int
-    steps_per_execution: int
-    profile_steps: tuple[int, int] | None
-
-
-@dataclass(frozen=True)
-class SelectionConfig:
-    """Filter and balance of pseudo labels (paper, section 3.1)."""
-
-    min_confidence: float
-    images_per_class: int | str
-    hard_labels: bool
-    num_shards: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class AttackConfig:
-    """Adversarial attacks; sizes in pixel units. Numbers of examples may be 0: all."""
-
-    fgsm_epsilons: tuple[float, ...]
-    fgsm_examples: int
-    pgd_epsilons: tuple[float, ...]
-    pgd_examples: int
-    steps: int
-    step_size: float | None
-    random_start: bool
-    restarts: int
-
-
-@dataclass(frozen=True)
-class RobustnessConfig:
-    """Corruptions and perturbations made here, and where stored benchmarks lie.
-
-    Names are ("all",) or some; ``examples`` 0: all. ``folders``: benchmark -> folder.
-    """
-
-    corruptions: tuple[str, ...]
-    severities: tuple[int, ...]
-    perturbations: tuple[str, ...]
-    examples: int
-    folders: dict[str, str | None]
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """Benchmarks and their parameters."""
-
-    benchmarks: tuple[str, ...]
-    attack: AttackConfig
-    robustness: RobustnessConfig
-    batch_size: int
-    image_size: int | None
-    seed: int
-
-
-@dataclass(frozen=True)
-class DeviceConfig:
-    """Devices and number formats."""
-
-    strategy: str
-    precision: str
-    jit_compile: str
-    intra_op_threads: int
-    tpu: str | None
-
-
-@dataclass(frozen=True)
-class Config:
-    """All of a run; ``tuned`` are the students' fine-tunings, if any."""
-
-    data: DataConfig
-    teacher: TrainConfig
-    students: tuple[TrainConfig, ...]
-    tuned: tuple[TrainConfig, ...]
-    selection: SelectionConfig
-    evaluation: EvaluationConfig
-    device: DeviceConfig
-    log: LogConfig
-    controls: tuple[str, ...]
-    teacher_model: str | None
-    init_model: str | None
-    stop_when_worse: bool
-    seed: int
-
-    def control(self, images_seen: int) -> TrainConfig:
-        """The last student's model and noise on labeled data alone, for ``images_seen`` images."""
-        last = self.students[-1] if self.students else self.teacher
-        batch = self.teacher.batch_size
-        return dataclasses.replace(
-            self.teacher, role="control", model=last.model, noise=last.noise,
-            steps=-(-images_seen // batch), seed=last.seed,
-        )  # fmt: skip
+from noisy_student.settings import (
+    AttackConfig,
+    Config,
+    DataConfig,
+    DeviceConfig,
+    EvaluationConfig,
+    LogConfig,
+    ModelConfig,
+    NoiseConfig,
+    OptimizerConfig,
+    RobustnessConfig,
+    SelectionConfig,
+    TrainConfig,
+)
 
 
 def from_flags() -> Config:
@@ -229,7 +36,7 @@ def from_flags() -> Config:
     for control in FLAGS.controls:
         _check_choice("controls", control, ("student", "chain"))
     per_class = FLAGS.images_per_class
-    students = tuple(_student(number) for number in range(1, FLAGS.rounds + 1))
+    students = tuple(student(number) for number in range(1, FLAGS.rounds + 1))
     return Config(
         data=data,
         teacher=_teacher(),
@@ -295,7 +102,17 @@ def _evaluation() -> EvaluationConfig:
 
 def student(number: int) -> TrainConfig:
     """The student of round ``number`` (from 1), also beyond ``--rounds``."""
-    return _student(number)
+    names = FLAGS.student_name or [FLAGS.teacher_name]
+    same = number_of(names, number) == FLAGS.teacher_name
+    width = by_round("student_width", number, float, FLAGS.teacher_width if same else None)
+    depth = by_round("student_depth", number, float, FLAGS.teacher_depth if same else None)
+    ratio = by_round("ratio", number, float, 3.0)
+    if ratio <= 0:
+        raise ValueError(f"--ratio={ratio}: must be above 0.")
+    return _training(
+        "student", number, _model(number_of(names, number), width, depth), FLAGS.batch_size, ratio,
+        by_round("student_steps", number, int, None),
+    )  # fmt: skip
 
 
 def fixres(trained: TrainConfig) -> TrainConfig:
@@ -357,20 +174,6 @@ def _teacher() -> TrainConfig:
     batch_size = FLAGS.teacher_batch_size or FLAGS.batch_size
     model = _model(FLAGS.teacher_name, FLAGS.teacher_width, FLAGS.teacher_depth)
     return _training("teacher", 0, model, batch_size, 0.0, FLAGS.teacher_steps)
-
-
-def _student(number: int) -> TrainConfig:
-    names = FLAGS.student_name or [FLAGS.teacher_name]
-    same = number_of(names, number) == FLAGS.teacher_name
-    width = by_round("student_width", number, float, FLAGS.teacher_width if same else None)
-    depth = by_round("student_depth", number, float, FLAGS.teacher_depth if same else None)
-    ratio = by_round("ratio", number, float, 3.0)
-    if ratio <= 0:
-        raise ValueError(f"--ratio={ratio}: must be above 0.")
-    return _training(
-        "student", number, _model(number_of(names, number), width, depth), FLAGS.batch_size, ratio,
-        by_round("student_steps", number, int, None),
-    )  # fmt: skip
 
 
 def _model(name: str, width: float | None, depth: float | None) -> ModelConfig:

@@ -39,6 +39,7 @@ TOOLS = {
     "robustness",
     "robustness_summary",
     "schedule",
+    "settings",
     "scoreboard",
     "session",
     "strategy",
