@@ -81,6 +81,12 @@ class Examples:
         PIL.Image.fromarray(self.images[index]).save(buffer, format="PNG")
         return buffer.getvalue()
 
+    def record_files(self) -> list[str]:
+        """The TFRecord files that images lie in, sorted."""
+        if self.offsets is None:
+            return []
+        return sorted(set(self.files[self.offsets >= 0]))
+
     def fingerprint(self) -> str:
         """A hash (32 hex digits) of the ids and labels in their order."""
         digest = hashlib.blake2b(digest_size=16)

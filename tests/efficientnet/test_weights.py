@@ -25,7 +25,7 @@ def randomize(model, seed=0):
             variable.assign(rng.normal(0, 0.1, shape))
         elif "kernel" in name:
             fan_in = np.prod(shape[:-1]) if shape[-1] > 1 else np.prod(shape[:2])
-            variable.assign(rng.normal(0, np.sqrt(2 / fan_in), shape))
+            variable.assign(rng.normal(0, np.sqrt(1 / fan_in), shape))
     return model
 
 
