@@ -4,7 +4,8 @@ Source: the public code of Hendrycks and Dietterich, "Benchmarking neural networ
 common corruptions and perturbations" (ICLR 2019). Its frost textures come with the package
 torch-uncertainty-assets, whose code is not used.
 
-Functions return gray levels as float32; the caller clips them.
+Images come out as float32 gray levels, which the caller clips. What falls or splashes has functions
+of its own, because in a perturbation sequence one snowfall makes many frames.
 """
 
 import functools
