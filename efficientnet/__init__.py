@@ -1,7 +1,8 @@
 """EfficientNet B0-B7, L0-L2 and Lite0-4 for TensorFlow: knows nothing of data or training."""
 
 from efficientnet.config import CONFIGS
+from efficientnet.cpu_ops import portable_ops
 from efficientnet.model import build_model, is_decayed
 from efficientnet.noise import noise_scope
 
-__all__ = ["CONFIGS", "build_model", "is_decayed", "noise_scope"]
+__all__ = ["CONFIGS", "build_model", "is_decayed", "noise_scope", "portable_ops"]

@@ -1,16 +1,36 @@
-"""Some operations in a form that suits CPUs: the same values, faster or smaller gradients.
+"""Some operations in a form that suits CPUs: the same values in less time and memory.
 
 TensorFlow runs elementwise operations one by one, each a pass over memory, and in a training step
 they cost a CPU as much as the convolutions. Compiling the whole step with XLA makes it slower there
-(XLA's convolutions), so only elementwise pieces of the gradients are compiled here, as small
-islands; the 5x5 convolution avoids a slow kernel. Inference runs the plain operations.
+(XLA's convolutions), so only elementwise pieces are compiled here, as small islands; the 5x5
+convolution avoids a slow kernel.
 """
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from efficientnet import fused_norm
+
+_portable = contextvars.ContextVar("portable", default=False)
+
+
+@contextlib.contextmanager
+def portable_ops() -> Iterator[None]:
+    """Models traced inside are made of plain operations, which all converters know."""
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
+
+
+def enabled() -> bool:
+    """Returns whether to use this module; accelerators compile the plain operations well."""
+    accelerators = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU")
+    return not accelerators and not _portable.get()
 
 
 def _swish_slope(inputs: tf.Tensor) -> tf.Tensor:
@@ -30,11 +50,41 @@ def swish(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable]:
 
 
 @tf.function(jit_compile=True)
-def _normalized_swish_gradient(
+def _scaled_swish(inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor) -> tf.Tensor:
+    scaled = tf.cast(inputs, tf.float32) * factor + addend
+    return tf.cast(scaled * tf.sigmoid(scaled), inputs.dtype)
+
+
+@tf.function(jit_compile=True)
+def _scaled_swish_gradient(
     inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor, upstream: tf.Tensor
 ) -> tf.Tensor:
-    normalized = tf.cast(inputs, tf.float32) * factor + addend
-    return tf.cast(tf.cast(upstream, tf.float32) * _swish_slope(normalized), inputs.dtype)
+    """With respect to what swish is taken of."""
+    scaled = tf.cast(inputs, tf.float32) * factor + addend
+    return tf.cast(tf.cast(upstream, tf.float32) * _swish_slope(scaled), inputs.dtype)
+
+
+def scaled_swish(inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor) -> tf.Tensor:
+    """Returns swish of x * factor + addend, in one pass over memory.
+
+    Args:
+        inputs: x, [B, H, W, C].
+        factor: float32 [C].
+        addend: float32 [C].
+    """
+
+    @tf.custom_gradient
+    def swish(inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor):
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            scaled = _scaled_swish_gradient(inputs, factor, addend, upstream)
+            axes, exact = [0, 1, 2], tf.cast(scaled, tf.float32)
+            factor_gradient = tf.reduce_sum(exact * tf.cast(inputs, tf.float32), axes)
+            inputs_gradient = scaled * tf.cast(factor, inputs.dtype)
+            return inputs_gradient, factor_gradient, tf.reduce_sum(exact, axes)
+
+        return _scaled_swish(inputs, factor, addend), gradient
+
+    return swish(inputs, factor, addend)
 
 
 def batch_norm_swish(
@@ -60,11 +110,11 @@ def batch_norm_swish(
     def normalize(inputs, gamma, beta) -> tuple[tuple, Callable]:
         fused, variance = fused_norm.by_batch(inputs, gamma, beta, epsilon)
         factor = gamma * tf.math.rsqrt(variance + epsilon)
+        addend = beta - fused.batch_mean * factor
 
         def gradient(upstream: tf.Tensor, *_) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            addend = beta - fused.batch_mean * factor
             backprop = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=_normalized_swish_gradient(inputs, factor, addend, upstream),
+                y_backprop=_scaled_swish_gradient(inputs, factor, addend, upstream),
                 x=inputs,
                 scale=gamma,
                 reserve_space_1=fused.reserve_space_1,
@@ -75,7 +125,8 @@ def batch_norm_swish(
             )
             return backprop.x_backprop, backprop.scale_backprop, backprop.offset_backprop
 
-        return (tf.nn.silu(fused.y), fused.batch_mean, variance), gradient
+        outputs = _scaled_swish(inputs, factor, addend)  # of fused.y, which is not kept
+        return (outputs, fused.batch_mean, variance), gradient
 
     return normalize(inputs, gamma, beta)
 

@@ -11,15 +11,10 @@ from efficientnet.noise import PACKAGE, StochasticDepth
 BATCH_NORM_EPSILON = 1e-3  # published code
 
 
-def _on_cpu() -> bool:
-    """Returns whether this process has no accelerator; theirs compile the plain operations well."""
-    return not (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
-
-
 @keras.saving.register_keras_serializable(PACKAGE)
 def swish(inputs: tf.Tensor) -> tf.Tensor:
     """Returns x * sigmoid(x), elementwise; the gradient keeps only x."""
-    return cpu_ops.swish(inputs) if _on_cpu() else tf.nn.silu(inputs)
+    return cpu_ops.swish(inputs) if cpu_ops.enabled() else tf.nn.silu(inputs)
 
 
 ACTIVATIONS = {"linear": tf.identity, "swish": swish, "relu6": keras.activations.relu6}
@@ -60,7 +55,7 @@ class DepthwiseConv(keras.layers.DepthwiseConv2D):
         )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        if self.kernel_size == (5, 5) and _on_cpu():
+        if self.kernel_size == (5, 5) and cpu_ops.enabled():
             kernel = tf.convert_to_tensor(self.kernel)
             return cpu_ops.depthwise_conv_5x5(inputs, kernel, self.strides[0])
         return super().call(inputs)
@@ -137,17 +132,21 @@ class BatchNorm(keras.layers.Layer):
         activate = ACTIVATIONS[self.activation]
         gamma, beta = map(tf.convert_to_tensor, (self.gamma, self.beta))
         if not (training and self.trainable):
-            moments = map(tf.convert_to_tensor, (self.moving_mean, self.moving_variance))
-            return activate(
-                fused_norm.by_moments(inputs, gamma, beta, *moments, BATCH_NORM_EPSILON)
+            mean, variance = map(tf.convert_to_tensor, (self.moving_mean, self.moving_variance))
+            if self.activation == "swish" and cpu_ops.enabled():
+                factor = gamma * tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
+                return cpu_ops.scaled_swish(inputs, factor, beta - mean * factor)
+            normalized = fused_norm.by_moments(
+                inputs, gamma, beta, mean, variance, BATCH_NORM_EPSILON
             )
+            return activate(normalized)
         if self.replicas != "none" and (size := synced_norm.group_size(self.replicas)) > 1:
             shift = tf.convert_to_tensor(self.moving_mean)
             normalized, mean, variance = synced_norm.batch_norm(
                 inputs, gamma, beta, shift, size=size, epsilon=BATCH_NORM_EPSILON
             )
             outputs = activate(normalized)
-        elif self.activation == "swish" and _on_cpu():
+        elif self.activation == "swish" and cpu_ops.enabled():
             outputs, mean, variance = cpu_ops.batch_norm_swish(
                 inputs, gamma, beta, BATCH_NORM_EPSILON
             )
@@ -204,7 +203,7 @@ class SqueezeExcite(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         parts = (self.reduce.kernel, self.reduce.bias, self.expand.kernel, self.expand.bias)
         weights = [tf.convert_to_tensor(part) for part in parts]
-        if _on_cpu():
+        if cpu_ops.enabled():
             return cpu_ops.squeeze_excite(inputs, _gate, weights)
         means = tf.reduce_mean(inputs, axis=[1, 2], keepdims=True)
         return inputs * _gate(means, *weights)

@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+import efficientnet
 from data import damage, preprocess
 from data.preprocess import PreprocessSpec
 from noisy_student import checkpoint, config, inference, manifest, strategy
@@ -85,7 +86,8 @@ def _serving(
 
     @tf.function(input_signature=[tf.TensorSpec([batch, size, size, 3], tf.uint8, name="images")])
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": tf.nn.softmax(model(images, training=False))}
+        with efficientnet.portable_ops():
+            return {"probabilities": tf.nn.softmax(model(images, training=False))}
 
     return serve
 

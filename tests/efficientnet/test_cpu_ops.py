@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import efficientnet
 from efficientnet import cpu_ops, layers
 
 
@@ -36,6 +37,30 @@ def assert_same(ours, plain, arguments, **options):
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
 def test_swish(options):
     assert_same(cpu_ops.swish, tf.nn.silu, [random(4, 3, 3, 8) * 5], **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
+def test_scaled_swish(options):
+    def plain(inputs, factor, addend):
+        return tf.nn.silu(inputs * factor + addend)
+
+    arguments = [random(4, 3, 3, 8) * 5, random(8), random(1, 8)[0]]
+    assert_same(cpu_ops.scaled_swish, plain, arguments, **options)
+
+
+def test_portable_ops_are_plain():
+    model = efficientnet.build_model("efficientnet-b0", 2, width=0.1, depth=0.1, small_image=True)
+
+    @tf.function
+    def portable(images):
+        with efficientnet.portable_ops():
+            return model(images, training=False)
+
+    images = random(2, 32, 32, 3) * 100
+    graph = portable.get_concrete_function(images).graph.as_graph_def()
+    assert not [node for node in graph.node if "PartitionedCall" in node.op]
+    assert not graph.library.function
+    np.testing.assert_allclose(portable(images), model(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}])

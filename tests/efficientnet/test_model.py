@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import efficientnet
-from efficientnet import layers
+from efficientnet import cpu_ops, layers
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"width": 0.25, "depth": 0.3, "num_classes": 5}
@@ -198,7 +198,7 @@ def assert_same_step(got, expected, tolerance=1e-4):
 def test_plain_operations_of_accelerators_give_the_same(monkeypatch):
     model, batch = randomize(small_model()), tf.constant(images())
     on_cpu = training_step(model, batch)
-    monkeypatch.setattr(layers, "_on_cpu", lambda: False)
+    monkeypatch.setattr(cpu_ops, "enabled", lambda: False)
     assert_same_step(on_cpu, training_step(model, batch))
 
 
