@@ -7,7 +7,6 @@ unknown. The schema's metadata carries a card (JSON): class names, model, prepro
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from noisy_student import balance, manifest
+
 _CARD = b"noisy_student"
 _NAME = re.compile(r"predictions-(\d{5})-of-(\d{5})\.parquet")
-_ROWS_AT_ONCE = 65536
+_ROWS_AT_ONCE, _NARROW_ROWS_AT_ONCE = 2**16, 2**21
 
 Columns = dict[str, np.ndarray]
 
@@ -56,16 +57,13 @@ def write(path: Path, card: dict[str, Any], pieces: Iterable[Columns]) -> None:
         card: JSON-like; "class_names" decides the number of probabilities.
         pieces: columns by name, some rows at a time.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     schema = _schema(card)
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for columns in pieces:
-                writer.write_table(_table(columns, schema))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        manifest.appearing(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        for columns in pieces:
+            writer.write_table(_table(columns, schema))
 
 
 def read(files: Iterable[Path], columns: list[str]) -> Iterator[Columns]:
@@ -75,9 +73,40 @@ def read(files: Iterable[Path], columns: list[str]) -> Iterator[Columns]:
         name -> array [n] ("probabilities": float16 [n, C]).
     """
     for path in files:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
-                yield {name: _array(batch.column(name)) for name in columns}
+        yield from _read(path, columns, _ROWS_AT_ONCE)
+
+
+def decision_columns(
+    files: Iterable[Path], num_classes: int, with_ids: bool = True
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Reads what a decision of `balance` needs of all rows, at most 2^21 rows at a time.
+
+    Args:
+        files: shards.
+        num_classes: C.
+        with_ids: whether the hashes are read.
+
+    Yields:
+        labels int [n], confidences float32 [n], and ids uint64 [n] or None.
+
+    Raises:
+        ValueError: naming the shard with a label or confidence out of range (NaN too).
+    """
+    names = ["label", "confidence", "id_hash"] if with_ids else ["label", "confidence"]
+    for path in files:
+        for piece in _read(path, names, _NARROW_ROWS_AT_ONCE):
+            columns = piece["label"], piece["confidence"], piece.get("id_hash")
+            try:
+                columns = balance.checked(*columns, num_classes)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+            yield columns
+
+
+def _read(path: Path, columns: list[str], rows: int) -> Iterator[Columns]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows, columns=columns):
+            yield {name: _array(batch.column(name)) for name in columns}
 
 
 def read_card(path: Path) -> dict[str, Any]:
