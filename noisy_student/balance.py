@@ -17,10 +17,9 @@ import dataclasses
 
 import numpy as np
 
+from noisy_student.window import Window
+
 _SORTED_AT_ONCE = 2**20  # records; fewer, larger pieces make `decide` faster
-_ONE = np.float32(1).view(np.uint32)
-_MAGNITUDE = np.uint32(0x7FFFFFFF)  # all bits but the sign: there is a -0.0
-_NOWHERE = np.uint32(0xFFFFFFFF)  # larger than any fall
 
 
 class ClassStatistics:
@@ -124,69 +123,6 @@ class ClassStatistics:
         starts = np.searchsorted(labels[order], np.arange(self.num_classes + 1))
         self._pieces.append((confidences[order], ids[order], starts))
         self._pending, self._num_pending = [], 0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Window:
-    """The records of each class whose place in its order begins like that of the class's cut.
-
-    A record's place is 94 bits: 30 that rise as its float32 confidence falls (`fall_of`), and its
-    id. Of these, the leading ones of the cut are known, as many in all classes.
-
-    Attributes:
-        cut: int64 [C], how many records come up to the cut, itself included; 0: there is no cut.
-        ahead: int64 [C], how many come before the window.
-        count: int64 [C], how many are in it.
-        fall: uint32 [C], the cut's known bits of confidence, zeros after them.
-        fall_bits: how many are not known.
-        first_id: uint64 [C], its known bits of id, likewise.
-        id_bits: how many are not known; 64 as long as any of confidence is not.
-    """
-
-    cut: np.ndarray
-    ahead: np.ndarray
-    count: np.ndarray
-    fall: np.ndarray
-    fall_bits: int
-    first_id: np.ndarray
-    id_bits: int = 64
-
-    def holds(
-        self, labels: np.ndarray, confidences: np.ndarray, ids: np.ndarray | None
-    ) -> np.ndarray:
-        """Whether records are in the window of their class: bool [N].
-
-        Args:
-            labels: int [N].
-            confidences: float32 [N].
-            ids: uint64 [N]; not needed before bits of it are known.
-        """
-        shift = np.uint32(self.fall_bits)
-        known = np.where(self.cut > 0, self.fall >> shift, _NOWHERE)
-        inside = fall_of(confidences) >> shift == known[labels]
-        if self.id_bits < 64:
-            shift = np.uint64(self.id_bits)
-            inside &= ids >> shift == (self.first_id >> shift)[labels]
-        return inside
-
-    def place(self, label: int, extra: int) -> int:
-        """The cut's place within the window, from 1.
-
-        Raises:
-            ValueError: the window was made for another target.
-        """
-        if self.cut[label] != extra:
-            raise ValueError(f"class {label} is cut after {extra}, the window's {self.cut[label]}")
-        return extra - int(self.ahead[label])
-
-
-def fall_of(confidences: np.ndarray) -> np.ndarray:
-    """Numbers that rise by 1 as confidence falls to the next float32 below: uint32 [N].
-
-    Args:
-        confidences: float32 [N], 0..1, whose bit patterns are ordered as they are.
-    """
-    return _ONE - (confidences.view(np.uint32) & _MAGNITUDE)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Sorting more rows than memory holds: into buckets by leading bits of the key, then each bucket."""
+"""Sorting more rows than memory holds: into buckets by leading bits of the key, then each one."""
 
 import shutil
 from collections.abc import Iterator

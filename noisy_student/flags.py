@@ -202,10 +202,51 @@ def _define_label_flags() -> None:
         "runs on a clean copy of each image within the step.",
     )
     flags.DEFINE_bool("hard_labels", False, "Train on argmax labels.")
-    flags.DEFINE_float("temperature", 1.0, "Of soft pseudo labels.")
+    flags.DEFINE_float(
+        "temperature", 1.0, "Of soft pseudo labels in a student's loss: targets are p^(1/T)."
+    )
+    flags.DEFINE_bool(
+        "calibrate",
+        False,
+        "Divide the teacher's logits by the temperature that fits validation images best, before "
+        "confidences are compared and stored.",
+    )
+    flags.DEFINE_integer(
+        "store_top_k",
+        None,
+        "Largest probabilities stored for each image, the rest being spread evenly over the other "
+        "classes; unset: all.",
+        lower_bound=1,
+    )
+    flags.DEFINE_enum(
+        "probabilities_dtype", "float16", ["float16", "float32"], "Of stored probabilities."
+    )
+    flags.DEFINE_string(
+        "reassign_dir",
+        None,
+        "Of noisy_student.pseudo_label: output of noisy_student.selection whose images --model "
+        "labels again, into --output_dir, in place of selecting anew.",
+    )
+    flags.DEFINE_bool(
+        "reassign",
+        False,
+        "Of iterate: from round 2 on the newest teacher labels the images that round 1 selected "
+        "again, in place of selecting anew.",
+    )
     flags.DEFINE_float("min_confidence", 0.3, "Drop pseudo labels below it.", 0.0, 1.0)
     flags.DEFINE_string(
         "images_per_class", "auto", "Target per class, or auto: that of the largest class."
+    )
+    flags.DEFINE_integer(
+        "max_copies",
+        None,
+        "Copies of an image that may fill up its class; unset: as many as need be.",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool(
+        "index_only",
+        False,
+        "Select an index, joined with the images in training, in place of records with images.",
     )
     flags.DEFINE_integer(
         "num_shards", 1, "Files of predictions and of selected records.", lower_bound=1

@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,12 @@ def file_hash(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def files_hash(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """16 hexadecimal digits that stand for the content of several files in their order."""
+    hashes = "".join(map(file_hash, paths))
+    return hashlib.sha256(hashes.encode()).hexdigest()[:16]
+
+
 def versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
     packages = ("tensorflow", "keras", "numpy")
@@ -74,6 +80,14 @@ def versions() -> dict[str, str]:
         "noisy_student": noisy_student.__version__,
         **{name: metadata.version(name) for name in packages},
     }
+
+
+def read_done(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a stage's ``done.json``; ValueError where the stage is not finished."""
+    path = Path(directory) / DONE
+    if not path.exists():
+        raise ValueError(f"{directory} has no {DONE}: not finished")
+    return read_json(path)
 
 
 def begin(

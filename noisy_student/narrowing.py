@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from noisy_student import balance
+from noisy_student.window import Window, fall_of, whole
 
 IN_MEMORY = 2**25  # records that a last pass may keep: 12 bytes each, 400 MB
 _TABLE = 2**22  # counts of a pass: 32 MiB
@@ -29,7 +30,7 @@ class Counts:
         table: int64 [C, 2^b].
     """
 
-    def __init__(self, window: balance.Window):
+    def __init__(self, window: Window):
         """Starts without records."""
         self.window = window
         num_classes = len(window.cut)
@@ -58,7 +59,7 @@ class Counts:
         if self.needs_ids:
             places, free = ids[inside], window.id_bits
         else:
-            places, free = balance.fall_of(confidences), window.fall_bits
+            places, free = fall_of(confidences), window.fall_bits
         kind = places.dtype.type
         digits = places >> kind(free - self.bits) & kind(2**self.bits - 1)
         cells = labels.astype(np.int64) << self.bits | digits.astype(np.int64)
@@ -68,7 +69,7 @@ class Counts:
         """Adds the counts of other records over the same window."""
         self.table += other.table
 
-    def narrowed(self, cut: np.ndarray) -> balance.Window:
+    def narrowed(self, cut: np.ndarray) -> Window:
         """The part of the window in which the cuts lie.
 
         Args:
@@ -89,17 +90,7 @@ class Counts:
             fall_bits -= self.bits
             fall = fall | digit.astype(np.uint32) << np.uint32(fall_bits)
         count = np.where(cut > 0, count, 0)
-        return balance.Window(cut, ahead, count, fall, fall_bits, first_id, id_bits)
-
-
-def whole(num_classes: int, min_confidence: float) -> balance.Window:
-    """A window that holds every record which reaches `min_confidence`."""
-    largest = int(balance.fall_of(np.array([min_confidence], np.float32))[0])
-    anywhere, none = np.ones(num_classes, np.int64), np.zeros(num_classes, np.int64)
-    return balance.Window(
-        anywhere, none, none, np.zeros(num_classes, np.uint32), max(1, largest.bit_length()),
-        np.zeros(num_classes, np.uint64),
-    )  # fmt: skip
+        return Window(cut, ahead, count, fall, fall_bits, first_id, id_bits)
 
 
 def decide(

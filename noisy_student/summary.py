@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisy_student import manifest, robustness_summary, uncertainty
+from noisy_student import calibration, manifest, robustness_summary, uncertainty
 
 _CONTROL_LABELS = {
     "control_student": "Control, equal images",
@@ -109,7 +109,11 @@ def measured(inputs: Inputs) -> dict[str, Any]:
         ],
         "changes": changes,
         "pseudo_labels": [
-            {"round": number, "calibration_error": _calibration_error(selection), **selection}
+            {
+                "round": number,
+                "calibration_error": calibration.error(selection["reliability"]),
+                **selection,
+            }
             for number, selection in sorted(inputs.selections.items())
         ],
         **robust,
@@ -251,16 +255,6 @@ def _robustness(
         "before": teacher["name"], "after": student["name"], "verdicts": over(teacher["name"]),
         "over_controls": {name: over(name) for name in controls},
     }  # fmt: skip
-
-
-def _calibration_error(selection: Mapping[str, Any]) -> float | None:
-    """Mean distance of accuracy and confidence over the images, binned (Guo et al. 2017)."""
-    bins = [b for b in selection["reliability"] if b["count"]]
-    if not bins or any(b["accuracy"] is None for b in bins):
-        return None
-    total = sum(b["count"] for b in bins)
-    distance = sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins)
-    return round(distance / total, 4)
 
 
 def _seconds(workdir: Path) -> dict[str, float]:

@@ -19,6 +19,7 @@ TOOLS = {
     "attacks",
     "adversarial",
     "balance",
+    "calibration",
     "checkpoint",
     "chosen",
     "comparison",
@@ -29,6 +30,7 @@ TOOLS = {
     "flags",
     "gallery",
     "inference",
+    "labeling",
     "interruption",
     "layout",
     "losses",
@@ -46,9 +48,12 @@ TOOLS = {
     "scoreboard",
     "session",
     "strategy",
+    "student_set",
     "summary",
+    "tally",
     "uncertainty",
     "watch",
+    "window",
 }
 STAGES = {
     "adopt",

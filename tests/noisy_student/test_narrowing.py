@@ -179,7 +179,8 @@ def test_a_bad_value_names_its_shard(tmp_path, column, bad):
     for number, file in enumerate(files):
         columns = {
             "id": np.array(["a", "b"], object), "id_hash": np.array([1, 2], np.uint64) + number,
-            "index": np.arange(2), "label": np.zeros(2, np.int32),
+            "index": np.arange(2), "source_shard": np.array(["", ""], object),
+            "label": np.zeros(2, np.int32),
             "confidence": np.ones(2, np.float32), "probabilities": np.ones((2, 3), np.float16),
             "true_label": np.zeros(2, np.int32),
         }  # fmt: skip
