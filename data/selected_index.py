@@ -47,7 +47,8 @@ def write_shards(
         The paths of the shards.
 
     Raises:
-        ValueError: `num_shards` is below 1, or above the number of rows.
+        ValueError: `num_shards` is below 1 or above the number of rows, or there are not exactly
+            `num_records` rows.
     """
     if num_shards > num_records:
         raise ValueError(f"{num_records} selected images cannot fill {num_shards} shards.")
@@ -60,7 +61,9 @@ def write_shards(
         writer = None
         while length or writer is None:
             if rows is None or not len(rows):
-                rows = next(stream)
+                rows = next(stream, None)
+            if rows is None:
+                raise ValueError(f"{directory} was to get {num_records} rows, got fewer.")
             table = _table(rows[:length], card)
             writer = writer or pq.ParquetWriter(partial, table.schema, compression="zstd")
             writer.write_table(table)
@@ -68,6 +71,8 @@ def write_shards(
         writer.close()
         os.replace(partial, path)
         paths.append(path)
+    if len(rows) or next(stream, None) is not None:
+        raise ValueError(f"{directory} was to get {num_records} rows, got more.")
     return paths
 
 

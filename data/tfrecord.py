@@ -46,7 +46,8 @@ def serialize(
         feature["image/id"] = _bytes(example_id.encode())
     if copy is not None:
         feature["image/copy"] = _int64(copy)
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    return example.SerializeToString(deterministic=True)  # otherwise another order each process
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

@@ -17,7 +17,7 @@ import dataclasses
 
 import numpy as np
 
-from noisy_student.window import Window
+from noisy_student.window import Window, same
 
 _SORTED_AT_ONCE = 2**20  # records; fewer, larger pieces make `decide` faster
 
@@ -36,6 +36,8 @@ class ClassStatistics:
         before: int64 [C], records of each class.
         above: int64 [C], those which reach min_confidence.
     """
+
+    needs_ids = True
 
     def __init__(self, num_classes: int, min_confidence: float, window: Window | None = None):
         """Starts without records.
@@ -85,7 +87,7 @@ class ClassStatistics:
         Raises:
             ValueError: the two differ in num_classes, min_confidence or window.
         """
-        if self.window is not other.window:
+        if not same(self.window, other.window):
             raise ValueError("statistics of different windows cannot be merged")
         mine, others = (
             (statistics.num_classes, statistics.min_confidence) for statistics in (self, other)

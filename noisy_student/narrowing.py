@@ -9,7 +9,9 @@ equal does it take one more, over bits of the id.
 Counts are mergeable: those of several machines are added, then each goes on with the same window.
 """
 
+import functools
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +22,7 @@ IN_MEMORY = 2**25  # records that a last pass may keep: 12 bytes each, 400 MB
 _TABLE = 2**22  # counts of a pass: 32 MiB
 
 Piece = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+Statistics = TypeVar("Statistics", "Counts", balance.ClassStatistics)
 
 
 class Counts:
@@ -27,12 +30,13 @@ class Counts:
 
     Attributes:
         window: that narrows nothing at first (`whole`).
+        min_confidence: records below it are not counted.
         table: int64 [C, 2^b].
     """
 
-    def __init__(self, window: Window):
+    def __init__(self, window: Window, min_confidence: float):
         """Starts without records."""
-        self.window = window
+        self.window, self.min_confidence = window, min_confidence
         num_classes = len(window.cut)
         free = window.fall_bits or window.id_bits
         self.bits = min(free, max(1, (_TABLE // num_classes).bit_length() - 1))
@@ -46,15 +50,20 @@ class Counts:
     def update(
         self, labels: np.ndarray, confidences: np.ndarray, ids: np.ndarray | None = None
     ) -> None:
-        """Adds records, all of which reach the confidence asked for.
+        """Adds records.
 
         Args:
             labels: int [N], 0 .. C - 1.
             confidences: float32 [N], 0..1.
             ids: uint64 [N]; None where `needs_ids` is not.
+
+        Raises:
+            ValueError: as `balance.ClassStatistics.update`.
         """
         window = self.window
-        inside = window.holds(labels, confidences, ids)
+        labels, confidences, ids = balance.checked(labels, confidences, ids, len(self.table))
+        inside = confidences >= np.float32(self.min_confidence)
+        inside &= window.holds(labels, confidences, ids)
         labels, confidences = labels[inside], confidences[inside]
         if self.needs_ids:
             places, free = ids[inside], window.id_bits
@@ -113,25 +122,44 @@ def decide(
     Raises:
         ValueError: as `balance.ClassStatistics.update` and `balance.decide`.
     """
-    counts = Counts(whole(num_classes, min_confidence))
-    _count(counts, read(False), min_confidence)
+    return decide_merged(
+        functools.partial(gather, read), num_classes, min_confidence, images_per_class, max_copies
+    )
+
+
+def decide_merged(
+    gather_all: Callable[[Callable[[], Statistics]], Statistics],
+    num_classes: int,
+    min_confidence: float,
+    images_per_class: int | str,
+    max_copies: int | None = None,
+) -> balance.Decision:
+    """`decide` where others read the records.
+
+    Args:
+        gather_all: takes a function that makes empty statistics, and returns such of all records,
+            merged if need be.
+        num_classes: as of `decide`, and so on.
+        min_confidence: likewise.
+        images_per_class: likewise.
+        max_copies: likewise.
+    """
+    window = whole(num_classes, min_confidence)
+    counts = gather_all(functools.partial(Counts, window, min_confidence))
     above = counts.table.sum(axis=1)
     target = balance.target_of(images_per_class, above)
     _, cut = balance.shares(above, target, max_copies)
     window = counts.narrowed(cut)
     while window.count.sum() > IN_MEMORY and window.id_bits:
-        counts = Counts(window)
-        _count(counts, read(counts.needs_ids), min_confidence)
+        counts = gather_all(functools.partial(Counts, window, min_confidence))
         window = counts.narrowed(cut)
-    statistics = balance.ClassStatistics(num_classes, min_confidence, window)
-    for labels, confidences, ids in read(True):
-        statistics.update(labels, confidences, ids)
-    return balance.decide(statistics, images_per_class, max_copies)
+    empty = functools.partial(balance.ClassStatistics, num_classes, min_confidence, window)
+    return balance.decide(gather_all(empty), images_per_class, max_copies)
 
 
-def _count(counts: Counts, pieces: Iterable[Piece], min_confidence: float) -> None:
-    """Adds all records that reach the confidence."""
-    for labels, confidences, ids in pieces:
-        labels, confidences, ids = balance.checked(labels, confidences, ids, len(counts.table))
-        kept = confidences >= np.float32(min_confidence)
-        counts.update(labels[kept], confidences[kept], None if ids is None else ids[kept])
+def gather(read: Callable[[bool], Iterable[Piece]], empty: Callable[[], Statistics]) -> Statistics:
+    """Statistics of all records that `read` gives, as of `decide`."""
+    statistics = empty()
+    for piece in read(statistics.needs_ids):
+        statistics.update(*piece)
+    return statistics

@@ -11,6 +11,7 @@ Beside them the decision itself (`chosen`), and `selection.json`, which says wha
 """
 
 import dataclasses
+import functools
 import re
 import time
 from pathlib import Path
@@ -110,7 +111,7 @@ def write_selected(
     class_names = _class_names(files, examples)
     num_classes = len(class_names)
     decision = narrowing.decide(
-        lambda with_ids: predictions.decision_columns(files, num_classes, with_ids),
+        functools.partial(predictions.decision_columns, files, num_classes),
         num_classes, min_confidence, images_per_class, max_copies,
     )  # fmt: skip
     if not decision.above.any():

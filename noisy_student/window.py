@@ -63,6 +63,14 @@ class Window:
         return extra - int(self.ahead[label])
 
 
+def same(first: Window | None, second: Window | None) -> bool:
+    """Whether two windows hold the same records, as copies of one on several machines do."""
+    if first is None or second is None:
+        return first is second
+    pairs = ((getattr(first, f.name), getattr(second, f.name)) for f in dataclasses.fields(Window))
+    return all(np.array_equal(*pair) for pair in pairs)
+
+
 def fall_of(confidences: np.ndarray) -> np.ndarray:
     """Numbers that rise by 1 as confidence falls to the next float32 below: uint32 [N].
 

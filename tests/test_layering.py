@@ -64,6 +64,7 @@ STAGES = {
     "pseudo_label",
     "report",
     "selection",
+    "selection_beam",
     "train",
 }
 FLOORS = (TOOLS, STAGES, {"iterate"}, {"ablate"})

@@ -121,7 +121,7 @@ def test_records_that_are_all_alike_are_told_apart_by_the_bits_of_their_ids(monk
 def test_counts_of_several_machines_are_added():
     labels, confidences, _ = case(skewed, 1, 4000)
     window = narrowing.whole(7, 0.0)
-    together, first, second = (narrowing.Counts(window) for _ in range(3))
+    together, first, second = (narrowing.Counts(window, 0.0) for _ in range(3))
     together.update(labels, confidences)
     first.update(labels[:1500], confidences[:1500])
     second.update(labels[1500:], confidences[1500:])
@@ -132,7 +132,7 @@ def test_counts_of_several_machines_are_added():
 
 def test_a_window_answers_for_its_own_target_only():
     columns = case(skewed, 1, 4000)
-    counts = narrowing.Counts(narrowing.whole(7, 0.0))
+    counts = narrowing.Counts(narrowing.whole(7, 0.0), 0.0)
     counts.update(columns[0], columns[1])
     above = counts.table.sum(axis=1)
     window = counts.narrowed(balance.shares(above, 100)[1])
@@ -162,7 +162,7 @@ def test_the_index_is_sorted_and_does_not_depend_on_the_order(tmp_path, monkeypa
     files = write_chosen(tmp_path / "a", columns, decision, 500, monkeypatch)
     order = np.random.default_rng(3).permutation(3000)
     again = write_chosen(tmp_path / "b", [c[order] for c in columns], decision, 500, monkeypatch)
-    assert len(files) == 4 and [f.name for f in files][-1] == "chosen-00003-of-00004.parquet"
+    assert len(files) == 4 and [f.name for f in files][-1] == "chosen-00003-of-00004.npy"
     assert [f.read_bytes() for f in files] == [f.read_bytes() for f in again]
     assert sorted(f.name for f in (tmp_path / "a").iterdir()) == [f.name for f in files]
     rows = chosen.read(files)
