@@ -22,6 +22,7 @@ from noisy_student import (
     labeling,
     manifest,
     predictions,
+    samples,
     settings,
     strategy,
     student_set,
@@ -143,22 +144,30 @@ def reassign(
         files[0].endswith(".parquet"), part_of=(examples, old.images),
     )  # fmt: skip
     report = manifest.read_json(Path(selected_dir) / "selection.json")
-    manifest.write_json(output_dir / "selection.json", _reassigned(report, labeled, old))
+    sheets = samples.Sheets(len(examples.class_names))
+    report = _reassigned(report, labeled, old, sheets)
+    sheets.write(output_dir / "samples.json", kept)
+    manifest.write_json(output_dir / "selection.json", report)
     seconds = time.perf_counter() - start
     manifest.finish(output_dir, request, seconds, records_hash=manifest.files_hash(written))
     return manifest.read_json(output_dir / "selection.json")
 
 
 def _reassigned(
-    report: dict[str, Any], labeled: list[Path], old: student_set.SelectedSet
+    report: dict[str, Any],
+    labeled: list[Path],
+    old: student_set.SelectedSet,
+    sheets: samples.Sheets,
 ) -> dict[str, Any]:
-    """The report of a selection with the new labels of its images."""
+    """The report of a selection with the new labels of its images, which `sheets` sees too."""
     class_names = report["per_class"]["names"]
     counts, changed = tally.Tally(len(class_names)), 0
-    for columns in predictions.read(labeled, ["index", "label", "confidence", "true_label"]):
-        index = columns.pop("index")
-        changed += int(np.count_nonzero(columns["label"] != old.labels[index]))
-        counts.add(*columns.values(), old.copies[index])
+    names = ["label", "confidence", "true_label", "index", "id_hash"]
+    for columns in predictions.read(labeled, names):
+        copies = old.copies[columns["index"]]
+        changed += int(np.count_nonzero(columns["label"] != old.labels[columns["index"]]))
+        counts.add(*(columns[name] for name in names[:3]), copies)
+        sheets.add(columns, copies)
     new = counts.report(
         class_names, min_confidence=report["min_confidence"], above=counts.counts[1],
         images_per_class=report["images_per_class"],

@@ -7,7 +7,8 @@ Reads the predictions until the decision is found (`narrowing`), once to apply i
 the distributions of what was taken (`student_set`). Writes, in an order that depends on the seed
 and the images alone, TFRecords as the published code does (plus id and copy) or, with --index_only,
 an index of the images, which training joins with them so that none is copied. Both train alike.
-Beside them the decision itself (`chosen`), and `selection.json`, which says what was taken.
+Beside them the decision itself (`chosen`), `selection.json`, which says what was taken, and
+`samples.json` with pictures of some of it.
 """
 
 import dataclasses
@@ -20,7 +21,16 @@ from typing import Any
 import numpy as np
 
 from data import sources
-from noisy_student import chosen, config, manifest, narrowing, predictions, student_set, tally
+from noisy_student import (
+    chosen,
+    config,
+    manifest,
+    narrowing,
+    predictions,
+    samples,
+    student_set,
+    tally,
+)
 from noisy_student.balance import ClassStatistics, Decision, copies_for, decide, select
 
 __all__ = ["ClassStatistics", "Decision", "copies_for", "decide", "run", "select", "write_selected"]
@@ -123,7 +133,7 @@ def write_selected(
         )
     output_dir, name = Path(output_dir), "index" if index_only else "records"
     _refuse_other_files(output_dir, name, num_shards)
-    copies, counts = _apply(files, decision, len(examples), output_dir)
+    copies, counts, sheets = _apply(files, decision, len(examples), output_dir)
     places = student_set.random_places(copies, seed)
     rows = student_set.arranged(
         files, examples, copies, places, output_dir, hard_labels=hard_labels
@@ -138,6 +148,7 @@ def write_selected(
     )  # fmt: skip
     rule = "auto: the largest class" if images_per_class == "auto" else "given"
     report |= {"images_per_class_rule": rule, "max_copies": max_copies, "index_only": index_only}
+    sheets.write(output_dir / "samples.json", examples)
     manifest.write_json(output_dir / "selection.json", report)
     return written
 
@@ -165,9 +176,9 @@ def _refuse_other_files(output_dir: Path, name: str, num_shards: int) -> None:
 
 def _apply(
     files: list[Path], decision: Decision, num_examples: int, output_dir: Path
-) -> tuple[np.ndarray, tally.Tally]:
-    """Writes the decision, and returns how often each example is taken, int32 [N], and counts."""
-    counts = tally.Tally(len(decision.above))
+) -> tuple[np.ndarray, tally.Tally, samples.Sheets]:
+    """Writes the decision; returns copies of each example, int32 [N], counts and sheets."""
+    counts, sheets = tally.Tally(len(decision.above)), samples.Sheets(len(decision.above))
     writer = chosen.Writer(output_dir, decision)
     copies = np.zeros(num_examples, np.int32)
     names = ["label", "confidence", "id_hash", "index", "true_label"]
@@ -177,8 +188,9 @@ def _apply(
         copies[columns["index"]] = taken
         writer.add(ids, labels, taken)
         counts.add(labels, confidences, columns["true_label"], taken)
+        sheets.add(columns, taken)
     writer.close()
-    return copies, counts
+    return copies, counts, sheets
 
 
 def _main(settings: config.Config) -> None:

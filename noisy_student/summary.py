@@ -31,6 +31,7 @@ class Inputs:
     trainings: dict[str, dict[str, Any]]
     evaluations: dict[str, dict[str, dict[str, Any]]]  # by benchmark first
     selections: dict[int, dict[str, Any]]
+    samples: dict[str, Any] | None  # of the last round that has them
     gallery: dict[str, Any] | None
     robust_gallery: dict[str, Any] | None
     noise: dict[str, Any] | None
@@ -53,9 +54,10 @@ def read(workdir: Path) -> Inputs:
         for benchmark in ("clean", *robustness_summary.BENCHMARKS)
     }
     selections = {
-        int(path.parts[-3].removeprefix("round")): _read(path)
-        for path in workdir.glob("round[0-9]*/selected/selection.json")
+        _round_of(path): _read(path) for path in workdir.glob("round[0-9]*/selected/selection.json")
     }
+    sheets = sorted(workdir.glob("round[0-9]*/selected/samples.json"), key=_round_of)
+    samples = _read(sheets[-1]) if sheets else None
     gallery, robust_gallery, noise = (
         _read(evaluation / name) for name in ("gallery.json", "robust_gallery.json", "noise.json")
     )
@@ -77,7 +79,7 @@ def read(workdir: Path) -> Inputs:
         wanted += [f"evaluation/{name}/{benchmark}.json" for benchmark in benchmarks]
     missing = [path for path in wanted if not (workdir / path).exists()]
     return Inputs(
-        settings, trainings, evaluations, selections, gallery, robust_gallery, noise,
+        settings, trainings, evaluations, selections, samples, gallery, robust_gallery, noise,
         _seconds(workdir), missing,
     )  # fmt: skip
 
@@ -269,12 +271,17 @@ def _seconds(workdir: Path) -> dict[str, float]:
         {"pseudo_labels": "label", "selected": "select"}.items()
     ):
         for path in workdir.glob(f"round[0-9]*/{folder}/done.json"):
-            number = path.parts[-3].removeprefix("round")
-            stages.append(((0, int(number), position), f"{verb} round{number}", path))
+            number = _round_of(path)
+            stages.append(((0, number, position), f"{verb} round{number}", path))
     for path in workdir.glob("evaluation/*/*.json"):
         stages.append(((2, 0, 0), f"evaluate {path.parent.name} {path.stem}", path))
     contents = ((name, _read(path)) for _, name, path in sorted(stages))
     return {name: content["seconds"] for name, content in contents if "seconds" in content}
+
+
+def _round_of(path: Path) -> int:
+    """The round of a file such as round2/selected/selection.json."""
+    return int(path.parts[-3].removeprefix("round"))
 
 
 def _model_name(folder: Path) -> str:

@@ -43,6 +43,7 @@ TOOLS = {
     "predictions",
     "robustness",
     "robustness_summary",
+    "samples",
     "schedule",
     "settings",
     "scoreboard",

@@ -86,7 +86,7 @@ def batches(directory, examples, spec, steps=9, noise="none", **arguments):
 
 
 def labels_in(directory, examples, spec, steps=9, start_step=0, shard=None):
-    """All of the batches but the images, which are in a form of their own before they are noised."""
+    """All of the batches but the images, whose form is not yet the same."""
     stream = selected.record_batches(
         student_set.files_of(directory), spec, num_classes=5, batch_size=12, seed=3,
         start_step=start_step, shard=shard or Shard(), examples=examples,
