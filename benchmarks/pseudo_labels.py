@@ -28,10 +28,8 @@ from noisy_student import inference, labeling, predictions, selection
 _IMAGES = flags.DEFINE_string(
     "images", "../shared/data/imagenet_sample", "A folder of JPEGs in class sub-folders."
 )
-_MODEL = flags.DEFINE_string("model", "efficientnet-b0", "Network to label with, at 32 pixels.")
-_BATCH = flags.DEFINE_integer("batch_size", 250, "Images per batch.", lower_bound=1)
-_BATCHES = flags.DEFINE_integer("batches", 8, "Batches in a turn.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Turns of each; 0: none.", lower_bound=0)
+_MODEL, _BATCH, _BATCHES = "efficientnet-b0", 250, 8  # at 32 pixels
 _CLASSES = 1000
 _COPIES = 5  # of each image in the records
 
@@ -43,7 +41,7 @@ def _seconds(work) -> float:
 
 
 def _labeling(folder: pathlib.Path) -> None:
-    count, size = _BATCHES.value * _BATCH.value, 32
+    count, size = _BATCHES * _BATCH, 32
     rng = np.random.default_rng(0)
     examples = Examples(
         ids=np.array([f"x/{i}" for i in range(count)], object),
@@ -51,9 +49,9 @@ def _labeling(folder: pathlib.Path) -> None:
         class_names=tuple(map(str, range(10))),
         images=rng.integers(0, 256, (count, size, size, 3), np.uint8),
     )
-    model = efficientnet.build_model(_MODEL.value, num_classes=10, small_image=True)
+    model = efficientnet.build_model(_MODEL, num_classes=10, small_image=True)
     predict = inference.predict_step(model)
-    batches = [tf.constant(part) for part in np.split(examples.images, _BATCHES.value)]
+    batches = [tf.constant(part) for part in np.split(examples.images, _BATCHES)]
     spec = PreprocessSpec(size, small_image=True)
 
     def bare() -> None:
@@ -63,7 +61,7 @@ def _labeling(folder: pathlib.Path) -> None:
     def ours() -> None:
         labeling.write_predictions(
             predict, examples, spec, tempfile.mkdtemp(dir=folder),
-            class_names=examples.class_names, batch_size=_BATCH.value,
+            class_names=examples.class_names, batch_size=_BATCH,
         )  # fmt: skip
 
     bare(), ours()

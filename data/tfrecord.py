@@ -40,7 +40,7 @@ def serialize(
         "image/encoded": _bytes(encoded),
         "label": _int64(label),
         "prob": _floats([prob]),
-        "probabilities": _floats(np.asarray(probabilities, np.float32)),
+        "probabilities": _floats(np.asarray(probabilities, np.float32).tolist()),
     }
     if example_id is not None:
         feature["image/id"] = _bytes(example_id.encode())
@@ -58,7 +58,7 @@ def _int64(value: int) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
 
-def _floats(values: Sequence[float] | np.ndarray) -> tf.train.Feature:
+def _floats(values: Sequence[float]) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
