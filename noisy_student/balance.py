@@ -14,6 +14,8 @@ does not grow with the number of records.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -151,6 +153,25 @@ class Decision:
     cut_confidence: np.ndarray
     cut_id: np.ndarray
     max_copies: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The decision as what JSON can hold; `from_dict` gives it back exactly."""
+        content = dataclasses.asdict(self)
+        return {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in content.items()
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Decision:
+        """The decision of `to_dict`."""
+        types = {"copies": np.int32, "cut_confidence": np.float64, "cut_id": np.uint64}
+        arrays = {
+            name: np.array(value, types.get(name, np.int64))
+            for name, value in content.items()
+            if isinstance(value, list)
+        }
+        return cls(**{**content, **arrays})
 
     @property
     def distinct(self) -> np.ndarray:

@@ -161,17 +161,14 @@ def _reassigned(
 ) -> dict[str, Any]:
     """The report of a selection with the new labels of its images, which `sheets` sees too."""
     class_names = report["per_class"]["names"]
-    counts, changed = tally.Tally(len(class_names)), 0
+    counts, changed = tally.Tally(len(class_names), report["min_confidence"]), 0
     names = ["label", "confidence", "true_label", "index", "id_hash"]
     for columns in predictions.read(labeled, names):
         copies = old.copies[columns["index"]]
         changed += int(np.count_nonzero(columns["label"] != old.labels[columns["index"]]))
         counts.add(*(columns[name] for name in names[:3]), copies)
         sheets.add(columns, copies)
-    new = counts.report(
-        class_names, min_confidence=report["min_confidence"], above=counts.counts[1],
-        images_per_class=report["images_per_class"],
-    )  # fmt: skip
+    new = counts.report(class_names, report["images_per_class"])
     return report | new | {"reassigned": {"images": len(old.images), "changed": changed}}
 
 

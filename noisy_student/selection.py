@@ -7,8 +7,8 @@ Reads the predictions until the decision is found (`narrowing`), once to apply i
 the distributions of what was taken (`student_set`). Writes, in an order that depends on the seed
 and the images alone, TFRecords as the published code does (plus id and copy) or, with --index_only,
 an index of the images, which training joins with them so that none is copied. Both train alike.
-Beside them the decision itself (`chosen`), `selection.json`, which says what was taken, and
-`samples.json` with pictures of some of it.
+Beside them the decision (`chosen`, `decision.json`), `selection.json`, which says what was taken,
+and `samples.json` with pictures of some of it.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ import numpy as np
 
 from data import sources
 from noisy_student import (
+    balance,
     chosen,
     config,
     manifest,
@@ -41,6 +42,7 @@ def run(
     output_dir: str | Path,
     examples: sources.Examples,
     settings: config.SelectionConfig,
+    decision_file: str | Path | None = None,
 ) -> dict[str, Any]:
     """Selects, or returns at once where `output_dir` is finished.
 
@@ -49,6 +51,8 @@ def run(
         output_dir: of this stage alone; receives records, `selection.json` and `done.json`.
         examples: the images.
         settings: filter, balance and files.
+        decision_file: `decision.json` of a selection from a larger set that these predictions are
+            a part of; it takes the place of the settings of filter and balance.
 
     Returns:
         The content of `selection.json`.
@@ -59,6 +63,10 @@ def run(
     """
     output_dir = Path(output_dir)
     inputs = {"predictions": manifest.read_done(predictions_dir)["predictions"]}
+    decided = None
+    if decision_file:
+        inputs["decision"] = manifest.file_hash(decision_file)
+        decided = balance.Decision.from_dict(manifest.read_json(decision_file))
     request = {"stage": "selection", "settings": dataclasses.asdict(settings), "inputs": inputs}
     if manifest.begin(output_dir, request):
         return manifest.read_json(output_dir / "selection.json")
@@ -74,6 +82,7 @@ def run(
         seed=settings.seed,
         max_copies=settings.max_copies,
         index_only=settings.index_only,
+        decided=decided,
     )
     seconds = time.perf_counter() - start
     manifest.finish(output_dir, request, seconds, records_hash=manifest.files_hash(files))
@@ -95,6 +104,7 @@ def write_selected(
     seed: int = 0,
     max_copies: int | None = None,
     index_only: bool = False,
+    decided: balance.Decision | None = None,
 ) -> list[Path]:
     """Writes student-ready records, or an index of images, and then `selection.json`.
 
@@ -109,6 +119,8 @@ def write_selected(
         seed: of the order.
         max_copies: how often an image is written at most; None: as often as need be.
         index_only: write an index (`data.selected_index`) in place of records.
+        decided: the decision on a larger set that these predictions are a part of; takes the place
+            of min_confidence, images_per_class and max_copies.
 
     Returns:
         The files of records or of the index.
@@ -120,17 +132,7 @@ def write_selected(
     files = predictions.shard_files(predictions_dir)
     class_names = _class_names(files, examples)
     num_classes = len(class_names)
-    decision = narrowing.decide(
-        functools.partial(predictions.decision_columns, files, num_classes),
-        num_classes, min_confidence, images_per_class, max_copies,
-    )  # fmt: skip
-    if not decision.above.any():
-        pieces = predictions.decision_columns(files, num_classes, with_ids=False)
-        largest = max(float(confidences.max(initial=0.0)) for _, confidences, _ in pieces)
-        raise ValueError(
-            f"min_confidence = {min_confidence} drops all {decision.before.sum()} pseudo labels; "
-            f"the largest confidence is {largest:.3f}"
-        )
+    decision = decided or _decide(files, num_classes, min_confidence, images_per_class, max_copies)
     output_dir, name = Path(output_dir), "index" if index_only else "records"
     _refuse_other_files(output_dir, name, num_shards)
     copies, counts, sheets = _apply(files, decision, len(examples), output_dir)
@@ -142,15 +144,33 @@ def write_selected(
     written = student_set.write(
         rows, examples, copies, num_classes, output_dir, num_shards, index_only
     )
-    report = counts.report(
-        class_names, min_confidence=min_confidence, images_per_class=decision.images_per_class,
-        above=decision.above,
-    )  # fmt: skip
+    report = counts.report(class_names, decision.images_per_class)
     rule = "auto: the largest class" if images_per_class == "auto" else "given"
-    report |= {"images_per_class_rule": rule, "max_copies": max_copies, "index_only": index_only}
+    report |= {"images_per_class_rule": "decision file" if decided else rule}
+    report |= {"max_copies": decision.max_copies, "index_only": index_only}
     sheets.write(output_dir / "samples.json", examples)
+    manifest.write_json(output_dir / "decision.json", decision.to_dict())
     manifest.write_json(output_dir / "selection.json", report)
     return written
+
+
+def _decide(
+    files: list[Path],
+    num_classes: int,
+    min_confidence: float,
+    images_per_class: int | str,
+    max_copies: int | None,
+) -> balance.Decision:
+    """The decision on the predictions in these files; ValueError where it drops all of them."""
+    read = functools.partial(predictions.decision_columns, files, num_classes)
+    decision = narrowing.decide(read, num_classes, min_confidence, images_per_class, max_copies)
+    if not decision.above.any():
+        largest = max(float(confidences.max(initial=0.0)) for _, confidences, _ in read(False))
+        raise ValueError(
+            f"min_confidence = {min_confidence} drops all {decision.before.sum()} pseudo labels; "
+            f"the largest confidence is {largest:.3f}"
+        )
+    return decision
 
 
 def _class_names(files: list[Path], examples: sources.Examples) -> list[str]:
@@ -178,7 +198,8 @@ def _apply(
     files: list[Path], decision: Decision, num_examples: int, output_dir: Path
 ) -> tuple[np.ndarray, tally.Tally, samples.Sheets]:
     """Writes the decision; returns copies of each example, int32 [N], counts and sheets."""
-    counts, sheets = tally.Tally(len(decision.above)), samples.Sheets(len(decision.above))
+    num_classes = len(decision.above)
+    counts, sheets = tally.Tally(num_classes, decision.min_confidence), samples.Sheets(num_classes)
     writer = chosen.Writer(output_dir, decision)
     copies = np.zeros(num_examples, np.int32)
     names = ["label", "confidence", "id_hash", "index", "true_label"]
@@ -205,7 +226,9 @@ def _main(settings: config.Config) -> None:
         )
         return
     output_dir = config.required("output_dir")
-    report = run(predictions_dir, output_dir, splits.unlabeled, settings.selection)
+    report = run(
+        predictions_dir, output_dir, splits.unlabeled, settings.selection, flags.decision_file
+    )
     print(
         f"{report['num_kept']} of {report['num_records']} images kept, "
         f"{report['num_written']} records written: {output_dir}"
@@ -215,7 +238,7 @@ def _main(settings: config.Config) -> None:
 if __name__ == "__main__":
     config.run(
         _main,
-        ["predictions_dir", "output_dir", "min_confidence", "images_per_class", "max_copies",
-         "hard_labels", "index_only", "num_shards", "splits_file", "dataset", "data_dir",
-         "labeled_dir", "unlabeled_dir", "num_labeled", "seed", "dry_run"],
+        ["predictions_dir", "output_dir", "decision_file", "min_confidence", "images_per_class",
+         "max_copies", "hard_labels", "index_only", "num_shards", "splits_file", "dataset",
+         "data_dir", "labeled_dir", "unlabeled_dir", "num_labeled", "seed", "dry_run"],
     )  # fmt: skip

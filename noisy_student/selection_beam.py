@@ -3,8 +3,10 @@ r"""The decision of `selection` as an Apache Beam pipeline, for predictions spre
     python -m noisy_student.selection_beam --predictions_dir=runs/labels --output_dir=runs/chosen \
         --min_confidence=0.3 --images_per_class=130000 --runner=DirectRunner
 
-What is not a flag of this command goes to Beam: runner, workers, temporary places. Writes the same
-bytes as `selection` under the names of `noisy_student.chosen`: which images are taken, how often.
+What is not a flag of this command goes to Beam: runner, workers, temporary places. The predictions
+may be in several directories, as of a pattern such as 'runs/labels/*'. Writes the same bytes as
+`selection` under the names of `noisy_student.chosen`, which images are taken and how often, and the
+`decision.json` by which `selection` makes a student's set of each of the directories.
 
 Each pass of `narrowing` is a pipeline: workers count the records of their shards, the counts are
 added, and the next pass looks at the part in which the cuts lie. Then every worker applies the
@@ -17,6 +19,7 @@ requirements.txt; TensorFlow is not needed.
 
 import argparse
 import functools
+import glob
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -65,7 +68,8 @@ def write_decision(
     """Decides and writes the index of `noisy_student.chosen`.
 
     Args:
-        predictions_dir: with all shards of predictions, where all workers see them.
+        predictions_dir: with all shards of predictions, where all workers see them; or a pattern
+            of several such directories, of one model.
         output_dir: of the index, likewise.
         min_confidence: pseudo labels below it are dropped.
         images_per_class: target per class, or "auto".
@@ -75,7 +79,10 @@ def write_decision(
     Raises:
         ValueError: as `narrowing.decide`; shards are missing.
     """
-    files = predictions.shard_files(predictions_dir)
+    folders = sorted(glob.glob(str(predictions_dir)))
+    if not folders:
+        raise ValueError(f"{predictions_dir} matches no directory")
+    files = [file for folder in folders for file in predictions.shard_files(folder)]
     num_classes = len(predictions.read_card(files[0])["class_names"])
     options = PipelineOptions(list(beam_args))
     passing = Path(output_dir) / ".merged"
@@ -100,6 +107,7 @@ def write_decision(
             | beam.GroupByKey()
             | "write" >> beam.Map(_write_range, output_dir, bits)
         )
+    manifest.write_json(Path(output_dir) / "decision.json", decision.to_dict())
     return decision
 
 

@@ -13,12 +13,14 @@ _HISTOGRAM_EDGES = np.linspace(0.0, 1.0, 21)
 class Tally:
     """Counts all predictions and those taken, piece by piece in any order."""
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, min_confidence: float):
         """Starts without predictions of C classes."""
+        self.min_confidence = min_confidence
         self.reliability = Reliability()
         self.all, self.kept = (np.zeros(len(_HISTOGRAM_EDGES) - 1, np.int64) for _ in range(2))
-        # By class: all predictions, those taken, and the records written of them.
-        self.counts = np.zeros((3, num_classes), np.int64)
+        # By class: all predictions, those that reach the confidence, those taken, and the records
+        # written of them.
+        self.counts = np.zeros((4, num_classes), np.int64)
         # Of the predictions taken whose truth is known, by class: images, and written records.
         self.known, self.right = np.zeros((2, num_classes)), np.zeros((2, num_classes))
 
@@ -38,41 +40,33 @@ class Tally:
         self.all += np.histogram(confidences, _HISTOGRAM_EDGES)[0]
         self.kept += np.histogram(confidences[taken], _HISTOGRAM_EDGES)[0]
         size = self.known.shape[1]
-        for row, weights in enumerate((np.ones_like(copies), taken, copies)):
+        above = confidences >= confidences.dtype.type(self.min_confidence)
+        for row, weights in enumerate((np.ones_like(copies), above, taken, copies)):
             self.counts[row] += np.bincount(labels, weights, size).astype(np.int64)
         for row, weights in enumerate((taken, copies)):
             self.known[row] += np.bincount(labels, weights * known, size)
             self.right[row] += np.bincount(labels, weights * (known & right), size)
 
-    def report(
-        self,
-        class_names: Sequence[str],
-        *,
-        min_confidence: float,
-        images_per_class: int,
-        above: np.ndarray,
-    ) -> dict[str, Any]:
+    def report(self, class_names: Sequence[str], images_per_class: int) -> dict[str, Any]:
         """The content of `selection.json`; accuracies are 0..1, None where no truth is known.
 
         Args:
             class_names: C names.
-            min_confidence: of the selection.
-            images_per_class: its target.
-            above: int64 [C], predictions that reach the confidence.
+            images_per_class: the target of the selection.
         """
-        before, distinct, after = self.counts.tolist()
+        before, above, distinct, after = self.counts.tolist()
         pairs = zip(self.right[0], self.known[0], strict=True)
         return {
             "num_records": sum(before),
             "num_kept": sum(distinct),
             "num_written": sum(after),
             "num_duplicates": sum(after) - sum(distinct),
-            "min_confidence": min_confidence,
+            "min_confidence": self.min_confidence,
             "images_per_class": images_per_class,
             "per_class": {
                 "names": list(class_names),
                 "before": before,
-                "above_threshold": above.tolist(),
+                "above_threshold": above,
                 "distinct": distinct,
                 "after": after,
                 "accuracy": [_share(right, known) for right, known in pairs],
@@ -85,7 +79,9 @@ class Tally:
             "accuracy_all": self.reliability.accuracy,
             "accuracy_kept": _share(self.right[0].sum(), self.known[0].sum()),
             "accuracy_written": _share(self.right[1].sum(), self.known[1].sum()),
-            "empty_classes": [class_names[label] for label in np.flatnonzero(above == 0)],
+            "empty_classes": [
+                name for name, count in zip(class_names, above, strict=True) if not count
+            ],
             "reliability": self.reliability.rows(),
         }
 

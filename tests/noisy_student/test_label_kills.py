@@ -31,7 +31,7 @@ else:
     for index in range(int(shard), {SHARDS}, 2):
         label(index)
 if task == "select":
-    config = settings.SelectionConfig(0.25, 4000, False, 4, 1)
+    config = settings.SelectionConfig(0.25, 1500, False, 4, 1)
     selection.run(folder + "/labels", folder + "/selected", examples, config)
 """
 

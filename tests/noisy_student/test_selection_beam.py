@@ -5,6 +5,7 @@ environment made from requirements-beam.txt; without either the tests are skippe
 """
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -66,5 +67,10 @@ def test_beam_writes_the_same_bytes(tmp_path, images_per_class, max_copies):
     expected = {file.name: file.read_bytes() for file in writer.close()}
     flags = ["--min_confidence=0.3", f"--images_per_class={images_per_class}"]
     flags += [f"--max_copies={max_copies}"] if max_copies else []
-    write_shards(tmp_path / "b", columns, 9, rng.permutation(6000), 5)
-    assert run_beam(tmp_path / "b", tmp_path / "beam", *flags) == expected
+    first, second = np.split(rng.permutation(6000), [1500])
+    write_shards(tmp_path / "b1", columns, 9, first, 2)
+    write_shards(tmp_path / "b2", columns, 9, second, 3)
+    found = run_beam(tmp_path / "b?", tmp_path / "beam", *flags)
+    stored = balance.Decision.from_dict(json.loads(found.pop("decision.json")))
+    assert found == expected
+    np.testing.assert_array_equal(stored.cut_id, decision.cut_id)

@@ -13,6 +13,7 @@ from data.order import Shard
 from data.preprocess import PreprocessSpec
 from noisy_student import (
     checkpoint,
+    chosen,
     labeling,
     manifest,
     predictions,
@@ -43,7 +44,7 @@ def save_model(path, seed):
     return path
 
 
-@pytest.fixture(params=["memory", "files", "records"])
+@pytest.fixture
 def source(request, tmp_path):
     """The same images in each of the places that examples may lie in."""
     in_memory = textured(COUNT)
@@ -95,8 +96,17 @@ def labels_in(directory, examples, spec, steps=9, start_step=0, shard=None):
     return [{name: batch[name].numpy() for name in names} for batch in stream.take(steps)]
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("spec", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("source", "spec", "streaming"),
+    [
+        ("memory", SMALL, False),
+        ("memory", LARGE, True),
+        ("files", LARGE, False),
+        ("records", SMALL, True),
+    ],
+    indirect=["source"],
+    ids=["memory", "memory-large-streamed", "files-large", "records-streamed"],
+)
 def test_records_and_index_train_alike(tmp_path, model_path, source, spec, streaming, monkeypatch):
     if streaming:
         monkeypatch.setattr(selected, "IN_MEMORY_BYTES", 0)
@@ -176,6 +186,7 @@ def test_what_is_stored_of_the_probabilities(tmp_path, model_path, dtype, atol, 
     np.testing.assert_array_equal(whole.argmax(axis=1), columns["label"])
 
 
+@pytest.mark.parametrize("source", ["memory", "files", "records"], indirect=True)
 def test_the_source_shard_is_named(tmp_path, model_path, source):
     label(model_path, source, tmp_path / "labels")
     files = predictions.shard_files(tmp_path / "labels")
@@ -187,6 +198,30 @@ def test_the_source_shard_is_named(tmp_path, model_path, source):
     for i in (0, 17):
         size = len(source.encoded(i)) if source.files is not None else 16 * 16 * 3
         assert size <= source.num_bytes(i) <= size + 200
+
+
+def test_parts_are_selected_by_the_decision_on_all(tmp_path, model_path):
+    examples = textured(COUNT)
+    label(model_path, examples, tmp_path / "labels")
+    config = settings.SelectionConfig(0.25, 5, False, 1, 1)
+    selection.run(tmp_path / "labels", tmp_path / "all", examples, config)
+    parts = []
+    for number, rows in enumerate((np.arange(15), np.arange(15, COUNT))):
+        part = examples.take(rows)
+        label(model_path, part, tmp_path / f"labels{number}")
+        selection.run(
+            tmp_path / f"labels{number}", tmp_path / f"part{number}", part, config,
+            tmp_path / "all/decision.json",
+        )  # fmt: skip
+        parts.append(tmp_path / f"part{number}")
+    together = np.sort(np.concatenate([chosen.read(p.glob("chosen-*")) for p in parts]))
+    expected = chosen.read((tmp_path / "all").glob("chosen-*"))
+    np.testing.assert_array_equal(together, np.sort(expected))
+    reports = [
+        manifest.read_json(folder / "selection.json") for folder in (*parts, tmp_path / "all")
+    ]
+    written = [report["num_written"] for report in reports]
+    assert written[0] + written[1] == written[2] and min(written) > 0
 
 
 def test_copies_are_capped(tmp_path, model_path):
@@ -203,7 +238,12 @@ def test_copies_are_capped(tmp_path, model_path):
     assert report[2]["max_copies"] == 2
 
 
-@pytest.mark.parametrize("index_only", [False, True], ids=["records", "index"])
+@pytest.mark.parametrize(
+    ("source", "index_only"),
+    [("memory", False), ("records", True)],
+    indirect=["source"],
+    ids=["records", "index"],
+)
 def test_a_better_teacher_labels_the_same_set_again(tmp_path, model_path, source, index_only):
     label(model_path, source, tmp_path / "labels")
     config = settings.SelectionConfig(0.25, 13, False, 3, 1, index_only=index_only)
