@@ -36,7 +36,7 @@ def main(_: list[str]) -> None:
     images = _images(*_SHAPES[size], _REPEATS.value)
     total = 0.0
     for name in perturbations.SEQUENCES[size]:
-        perturbations.sequence(images[0], name, 0, size)  # makes the noise tables
+        perturbations.sequence(images[0], name, 0, size)  # makes the tables
         times = []
         for seed, image in enumerate(images):
             start = time.thread_time()

@@ -3,7 +3,7 @@
 Source: the public code of Hendrycks and Dietterich, "Benchmarking neural network robustness to
 common corruptions and perturbations" (ICLR 2019). Its motion blur is ImageMagick's.
 
-Functions return gray levels as float32, 0..255; `truncate` makes pixels of them.
+Functions that return gray levels as float32 leave it to `truncate` to make pixels of them.
 """
 
 import functools
@@ -14,18 +14,21 @@ import numpy as np
 
 # Sums of float32 products may fall short of a whole gray level by this much.
 _ROUNDING_ERROR = 1e-3
+# ImageMagick rounds to words of 16 bits, of which 257 are a gray level; then bytes are cut off.
+_HALF_A_WORD = 0.5 / 257
 
 
-def truncate(values: np.ndarray) -> np.ndarray:
+def truncate(values: np.ndarray, shortfall: float = _ROUNDING_ERROR) -> np.ndarray:
     """Rounds gray levels down to pixels, as the published images are.
 
     Args:
-        values: float32, clipped to 0..255.
+        values: floats, clipped to 0..255.
+        shortfall: a value that is below a whole gray level by no more than this counts as it.
 
     Returns:
         uint8 of the same shape.
     """
-    values = values + np.float32(_ROUNDING_ERROR)
+    values = values + values.dtype.type(shortfall)
     return np.clip(values, 0, 255, out=values).astype(np.uint8)
 
 
@@ -137,28 +140,31 @@ def _origins(moves: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def motion_blur(
-    image: np.ndarray, rng: np.random.Generator, radius: int, sigma: float
+    image: np.ndarray, rng: np.random.Generator, radius: float, sigma: float
 ) -> np.ndarray:
     """`blur_along` a direction drawn from -45..45 degrees; takes and returns what that does."""
     return blur_along(image, radius, sigma, rng.uniform(-45, 45))
 
 
-def blur_along(image: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray:
+def blur_along(image: np.ndarray, radius: float, sigma: float, angle: float) -> np.ndarray:
     """Averages along a line that starts at the pixel, with the weights of half a Gaussian.
 
-    The edge pixels go on beyond the edge.
+    The pixels are those of ImageMagick. The edge pixels go on beyond the edge.
 
     Args:
-        image: uint8 or float32 [H, W] or [H, W, 3].
-        radius: half the length of the line, in pixels.
+        image: uint8 [H, W] or [H, W, 3].
+        radius: half the length of the line, in pixels, rounded up.
         sigma: of the Gaussian, in pixels.
         angle: where the line goes, in degrees; 0 is to the right, 90 is down.
 
     Returns:
-        float32 of the image's shape.
+        uint8 of the image's shape.
     """
-    steps = np.arange(2 * radius + 1)
+    steps = np.arange(2 * math.ceil(radius) + 1)
     weights = np.exp(-0.5 * (steps / sigma) ** 2)
+    # The last steps, which together have a millionth of the weight, are left out.
+    steps = steps[np.cumsum(weights[::-1])[::-1] > 1e-6 * weights.sum()]
+    weights = weights[steps]
     down = np.ceil(steps * math.sin(math.radians(angle)) - 0.5).astype(int)
     right = np.ceil(steps * math.cos(math.radians(angle)) - 0.5).astype(int)
     top, left = max(-down.min(), 0), max(-right.min(), 0)
@@ -170,7 +176,7 @@ def blur_along(image: np.ndarray, radius: int, sigma: float, angle: float) -> np
     # A running average; the last step's is the weighted average of all.
     for y, x, share in zip(top + down, left + right, weights / np.cumsum(weights), strict=True):
         cv2.accumulateWeighted(padded[y : y + height, x : x + width], average, share)
-    return average
+    return truncate(average, _HALF_A_WORD)
 
 
 def zoom_blur(image: np.ndarray, stop: float, step: float) -> np.ndarray:
@@ -192,25 +198,27 @@ def zoom_blur(image: np.ndarray, stop: float, step: float) -> np.ndarray:
         rows, columns = math.ceil(height / factor), math.ceil(width / factor)
         top, left = (height - rows) // 2, (width - columns) // 2
         center = image[top : top + rows, left : left + columns]
-        cv2.accumulate(enlarge(center, factor)[:height, :width], total)
+        cv2.accumulate(enlarge(center, factor, height, width), total)
     return total / np.float32(len(factors) + 1)
 
 
-def enlarge(image: np.ndarray, factor: float) -> np.ndarray:
-    """Enlarges an image bilinearly; its corner pixels are those of the result.
+def enlarge(image: np.ndarray, factor: float, height: int, width: int) -> np.ndarray:
+    """Enlarges an image bilinearly, corner pixels onto corner pixels, and trims it evenly.
 
     Args:
-        image: float32 [H, W] or [H, W, C].
+        image: float32 [rows, columns] or [rows, columns, C].
         factor: at least 1.
+        height: of the result, at most round(rows * factor), which is at least 2.
+        width: of the result; likewise.
 
     Returns:
-        float32 [round(H * factor), round(W * factor)] or as much with a trailing C.
+        float32 [height, width] or [height, width, C].
     """
     rows, columns = image.shape[:2]
-    height, width = round(rows * factor), round(columns * factor)
-    back = np.array(
-        [[(columns - 1) / (width - 1), 0, 0], [0, (rows - 1) / (height - 1), 0]], np.float64
-    )
+    full_height, full_width = round(rows * factor), round(columns * factor)
+    down, right = (rows - 1) / (full_height - 1), (columns - 1) / (full_width - 1)
+    top, left = (full_height - height) // 2, (full_width - width) // 2
+    back = np.array([[right, 0, right * left], [0, down, down * top]])
     return cv2.warpAffine(
         image,
         back,

@@ -19,7 +19,7 @@ def brightness(image: np.ndarray, amount: float) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3].
-        amount: 1 is the full range.
+        amount: 1 is the full range; may be negative. V stays within the range.
 
     Returns:
         uint8 [H, W, 3].
@@ -34,12 +34,12 @@ def brightness(image: np.ndarray, amount: float) -> np.ndarray:
 @functools.cache
 def _brighter(amount: float) -> np.ndarray:
     """What becomes of a value, by the pixel's largest value: uint8 [256 largest, 256 values]."""
-    largest = np.arange(256, dtype=np.float32)[:, np.newaxis]
+    largest = np.arange(256.0)[:, np.newaxis]
+    brighter = np.clip(largest + 255 * amount, 0, 255)
     # Hue and saturation stay as long as all three values are multiplied by the same number.
-    factor = np.minimum(largest + 255 * amount, 255) / np.maximum(largest, 1)
-    table = factor * np.arange(256, dtype=np.float32)
-    table[0] = 255 * amount  # black has no hue, and becomes gray
-    return truncate(table)
+    table = np.arange(256) * brighter / np.maximum(largest, 1)
+    table[0] = brighter[0]  # black has no hue, and becomes gray
+    return truncate(table, shortfall=1e-6)  # float64
 
 
 def saturate(image: np.ndarray, factor: float, summand: float) -> np.ndarray:

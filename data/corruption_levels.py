@@ -8,7 +8,8 @@ ImageNet-C, 224 is ImageNet-C and 299 is ImageNet-C for Inception. Lengths are i
 NATIVE_SIZES = (32, 64, 224, 299)
 SEVERITIES = (1, 2, 3, 4, 5)
 
-# The parameters of severities 1 to 5.
+# The parameters of severities 1 to 5, in the order of the benchmark's tables: fifteen corruptions
+# for testing, then four for validation.
 LEVELS = {
     # standard deviation, in units of the full range
     "gaussian_noise": {

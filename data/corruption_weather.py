@@ -4,7 +4,8 @@ Source: the public code of Hendrycks and Dietterich, "Benchmarking neural networ
 common corruptions and perturbations" (ICLR 2019). Its frost textures come with the package
 torch-uncertainty-assets, whose code is not used.
 
-Functions return gray levels as float32; the caller clips them.
+Images come out as float32 gray levels, which the caller clips. What falls or splashes has functions
+of its own, because in a perturbation sequence one snowfall makes many frames.
 """
 
 import functools
@@ -30,43 +31,91 @@ def snow(
     rng: np.random.Generator,
     mean: float,
     std: float,
-    zoom_factor: float,
+    zoom: float,
     threshold: float,
-    radius: int,
+    radius: float,
     sigma: float,
     weight: float,
 ) -> np.ndarray:
-    """Whitens the image and adds flakes: enlarged noise above a threshold, blurred as by falling.
+    """Whitens the image and adds flakes that fall in a direction drawn from -135..-45 degrees.
 
     Args:
         image: uint8 [H, W, 3].
         rng: the source of randomness.
-        mean: of the noise; 1 is white.
-        std: standard deviation of the noise.
-        zoom_factor: how many pixels wide a flake is.
-        threshold: noise below it is no flake.
+        mean: see `snow_flakes`.
+        std: see `snow_flakes`.
+        zoom: see `snow_flakes`.
+        threshold: see `snow_flakes`.
         radius: half the length of a flake's trace, in pixels; see `blur_along`.
         sigma: of the trace, in pixels.
-        weight: of the image, 0..1; the rest is its whitened version.
+        weight: see `whiten`.
 
     Returns:
         float32 [H, W, 3].
     """
-    height, width = image.shape[:2]
-    grid = math.ceil(height / zoom_factor), math.ceil(width / zoom_factor)
-    flakes = mean + np.float32(std) * rng.standard_normal(grid, dtype=np.float32)
-    flakes = enlarge(flakes, zoom_factor)
-    flakes[flakes < threshold] = 0
-    flakes = np.rint(np.clip(flakes, 0, 1) * 255).astype(np.uint8)
-    flakes = np.rint(blur_along(flakes, radius, sigma, rng.uniform(-135, -45)))
-    flakes = flakes[:height, :width]
-    flakes = flakes + flakes[::-1, ::-1]
+    flakes = snow_flakes(image.shape[:2], rng, mean, std, zoom, threshold)
+    fallen = blur_along(flakes, radius, sigma, rng.uniform(-135, -45))
+    return add_snow(whiten(image, weight), fallen)
 
+
+def snow_flakes(
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    mean: float,
+    std: float,
+    zoom: float,
+    threshold: float,
+) -> np.ndarray:
+    """Flakes before they fall: enlarged normal noise, black below a threshold.
+
+    Args:
+        shape: height and width.
+        rng: the source of randomness.
+        mean: of the noise; 1 is white.
+        std: standard deviation of the noise.
+        zoom: how many pixels wide a flake is.
+        threshold: noise below it is no flake.
+
+    Returns:
+        uint8 [H, W].
+    """
+    height, width = shape
+    grid = math.ceil(height / zoom), math.ceil(width / zoom)
+    noise = mean + np.float32(std) * rng.standard_normal(grid, dtype=np.float32)
+    flakes = enlarge(noise, zoom, height, width)
+    flakes[flakes < threshold] = 0
+    return (255 * np.clip(flakes, 0, 1)).astype(np.uint8)
+
+
+def whiten(image: np.ndarray, weight: float) -> np.ndarray:
+    """The pale light of a snowfall.
+
+    Args:
+        image: uint8 [H, W, 3].
+        weight: of the image, 0..1; the rest is the image or its brightened gray, whichever is
+            lighter.
+
+    Returns:
+        float32 [H, W, 3].
+    """
     image = image.astype(np.float32)
-    result = _gray_to_rgb(1.5 * cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) + 127.5)
-    cv2.max(image, result, dst=result)
-    cv2.addWeighted(image, weight, result, 1 - weight, 0, dst=result)
-    return cv2.add(result, _gray_to_rgb(flakes), dst=result)
+    pale = _gray_to_rgb(1.5 * cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) + 127.5)
+    cv2.max(image, pale, dst=pale)
+    return cv2.addWeighted(image, weight, pale, 1 - weight, 0, dst=pale)
+
+
+def add_snow(whitened: np.ndarray, flakes: np.ndarray) -> np.ndarray:
+    """Adds flakes, and the same turned by 180 degrees.
+
+    Args:
+        whitened: float32 [H, W, 3], see `whiten`.
+        flakes: uint8 [H, W].
+
+    Returns:
+        float32 [H, W, 3].
+    """
+    both = flakes.astype(np.float32) + flakes[::-1, ::-1]
+    return cv2.add(whitened, _gray_to_rgb(both))
 
 
 def frost(
@@ -191,37 +240,71 @@ def spatter(
     Args:
         image: uint8 [H, W, 3].
         rng: the source of randomness.
-        mean: of the noise.
-        std: standard deviation of the noise.
-        sigma: of the noise's blur, in pixels.
-        threshold: there are drops where the noise is above.
-        strength: factor of the water, or the sigma of the blur of the mud's outline, in pixels.
+        mean: see `splashes`.
+        std: see `splashes`.
+        sigma: see `splashes`.
+        threshold: see `splashes`.
+        strength: see `add_water`; of mud the sigma of the blur of its outline, in pixels.
         kind: 0 for water, 1 for mud.
 
     Returns:
         float32 [H, W, 3].
     """
-    noise = rng.standard_normal(image.shape[:2], dtype=np.float32)
-    liquid = gaussian_blur(mean + np.float32(std) * noise, sigma)
+    liquid = splashes(image.shape[:2], rng, mean, std, sigma, threshold)
     if kind == 0:
-        liquid[liquid < threshold] = 0
-        mask = _gray_to_rgb(_water_mask(liquid) * np.float32(255 * strength))
-        return image + mask * np.float32(_WATER)
-    mask = gaussian_blur((liquid > threshold).astype(np.float32), strength)
+        return add_water(image, liquid, strength)
+    mask = gaussian_blur((liquid > 0).astype(np.float32), strength)
     mask[mask < 0.8] = 0
     mask = _gray_to_rgb(mask)
     return image * (1 - mask) + mask * (np.float32(255) * np.float32(_MUD))
 
 
-def _water_mask(liquid: np.ndarray) -> np.ndarray:
-    """Gives drops an embossed rim: float32 [H, W], its largest value 1, if there are drops."""
-    liquid = (np.clip(liquid, 0, 1) * 255).astype(np.uint8)
-    distance = cv2.distanceTransform(255 - cv2.Canny(liquid, 50, 150), cv2.DIST_L2, 5)
+def splashes(
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    mean: float,
+    std: float,
+    sigma: float,
+    threshold: float,
+) -> np.ndarray:
+    """Liquid: blurred normal noise, 0 below a threshold.
+
+    Args:
+        shape: height and width.
+        rng: the source of randomness.
+        mean: of the noise.
+        std: standard deviation of the noise.
+        sigma: of the noise's blur, in pixels.
+        threshold: above 0; noise below it is no liquid.
+
+    Returns:
+        float32 [H, W].
+    """
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    liquid = gaussian_blur(mean + np.float32(std) * noise, sigma)
+    liquid[liquid < threshold] = 0
+    return liquid
+
+
+def add_water(image: np.ndarray, liquid: np.ndarray, strength: float) -> np.ndarray:
+    """Adds light where there is liquid, embossed by the distance to its nearest edge.
+
+    Args:
+        image: uint8 [H, W, 3].
+        liquid: float [H, W], clipped to 0..1; see `splashes`.
+        strength: of the brightest drop, 0..1.
+
+    Returns:
+        float32 [H, W, 3].
+    """
+    drops = (np.clip(liquid, 0, 1) * 255).astype(np.uint8)
+    distance = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
     distance = cv2.blur(np.minimum(distance, 20), (3, 3)).astype(np.uint8)
     emboss = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], np.float32)
     relief = cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, emboss)
-    mask = liquid * cv2.blur(relief, (3, 3)).astype(np.float32)
-    return mask / max(mask.max(), 1)
+    light = drops * cv2.blur(relief, (3, 3)).astype(np.float32)
+    light *= np.float32(255 * strength / max(light.max(), 1))
+    return image + _gray_to_rgb(light) * np.float32(_WATER)
 
 
 def _gray_to_rgb(gray: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from data import corruption_blurs as blurs
 from data import corruption_digital as digital
 from data import corruption_noise as noise
 from data import corruption_weather as weather
-from data.corruption_levels import NATIVE_SIZES, SEVERITIES, parameters
+from data.corruption_levels import LEVELS, NATIVE_SIZES, SEVERITIES, parameters
 
 MIN_SIDE = 32  # pixels
 
@@ -46,26 +46,8 @@ _FIXED = {
     "saturate": digital.saturate,
 }
 
-# In the order of the benchmark's tables.
-TEST_CORRUPTIONS = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
-VALIDATION_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-CORRUPTIONS = TEST_CORRUPTIONS + VALIDATION_CORRUPTIONS
+CORRUPTIONS = tuple(LEVELS)
+TEST_CORRUPTIONS, VALIDATION_CORRUPTIONS = CORRUPTIONS[:15], CORRUPTIONS[15:]
 
 
 def corrupt(

@@ -90,6 +90,12 @@ class Examples:
             return os.path.getsize(self.files[index])
         return self.images[index].nbytes
 
+    def record_files(self) -> list[str]:
+        """The TFRecord files that images lie in, sorted."""
+        if self.offsets is None:
+            return []
+        return sorted(set(self.files[self.offsets >= 0]))
+
     def fingerprint(self) -> str:
         """A hash (32 hex digits) of the ids and labels in their order."""
         digest = hashlib.blake2b(digest_size=16)

@@ -17,7 +17,11 @@ import numpy as np
 from absl import app, flags
 from PIL import Image, ImageDraw
 
-from data import filters, views
+from data import corruption_blurs as blurs
+from data import corruption_digital as digital
+from data import corruption_noise as noise
+from data import corruption_weather as weather
+from data import views
 from data.views import View
 
 _STEPS = np.arange(31)  # most sequences have 31 frames
@@ -127,22 +131,20 @@ def _view(image: np.ndarray, native_size: int) -> View:
 
 
 def _gaussian_noise(view: View, rng: np.random.Generator, sigma: float) -> list[np.ndarray]:
-    return _noisy(view.frame(), filters.gaussian_noise_table(sigma), rng)
+    clean = view.frame()
+    return [clean] + [noise.gaussian_noise(clean, rng, sigma) for _ in _STEPS[1:]]
 
 
 def _shot_noise(view: View, rng: np.random.Generator, photons: float) -> list[np.ndarray]:
-    return _noisy(view.frame(), filters.shot_noise_table(photons), rng)
-
-
-def _noisy(clean: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    return [clean] + [filters.draw_noise(clean, table, rng) for _ in _STEPS[1:]]
+    clean = view.frame()
+    return [clean] + [noise.shot_noise(clean, rng, photons) for _ in _STEPS[1:]]
 
 
 def _motion_blur(
     view: View, rng: np.random.Generator, radius: float, sigma: float, degrees: np.ndarray
 ) -> list[np.ndarray]:
     clean = view.frame()
-    return [filters.motion_blur(clean, radius, sigma, angle) for angle in degrees]
+    return [blurs.blur_along(clean, radius, sigma, angle) for angle in degrees]
 
 
 def _zoom_blur(view: View, rng: np.random.Generator, scales: np.ndarray) -> list[np.ndarray]:
@@ -160,12 +162,10 @@ def _snow(
 ) -> list[np.ndarray]:
     """One snowfall whose direction turns."""
     clean = view.frame()
-    flakes = filters.snow_flakes(clean.shape[:2], rng, mean=0.05, std=0.3, zoom=zoom, threshold=0.5)
-    whitened = filters.whiten(clean, 0.85)
-    return [
-        filters.add_snow(whitened, filters.motion_blur(flakes, radius, sigma, angle))
-        for angle in 4 * _STEPS - 150
-    ]
+    flakes = weather.snow_flakes(clean.shape[:2], rng, mean=0.05, std=0.3, zoom=zoom, threshold=0.5)
+    whitened = weather.whiten(clean, weight=0.85)
+    falls = (blurs.blur_along(flakes, radius, sigma, angle) for angle in 4 * _STEPS - 150)
+    return [blurs.truncate(weather.add_snow(whitened, fallen)) for fallen in falls]
 
 
 def _spatter(
@@ -173,10 +173,10 @@ def _spatter(
 ) -> list[np.ndarray]:
     """Drops that run down by most of a pixel from frame to frame."""
     clean = view.frame()
-    liquid = filters.splashes(clean.shape[:2], rng, **layer)
+    liquid = weather.splashes(clean.shape[:2], rng, **layer)
     frames = []
     for _ in _STEPS:
-        frames.append(filters.add_water(clean, liquid, strength))
+        frames.append(blurs.truncate(weather.add_water(clean, liquid, strength)))
         above = np.vstack([np.zeros_like(liquid[:1]), liquid[:-1]])
         liquid = 0.2 * liquid + 0.8 * above
     return frames
@@ -184,7 +184,7 @@ def _spatter(
 
 def _brightness(view: View, rng: np.random.Generator, amounts: np.ndarray) -> list[np.ndarray]:
     clean = view.frame()
-    return [filters.add_brightness(clean, amount) for amount in amounts]
+    return [digital.brightness(clean, amount) for amount in amounts]
 
 
 def _translate(view: View, rng: np.random.Generator, pixels: np.ndarray) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ Source: the format as TensorFlow documents it at `tf.data.TFRecordDataset` (tuto
 tf.train.Example"); RFC 3720, appendix B.4, for CRC-32C.
 """
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -68,6 +69,23 @@ def verify(files: Iterable[str | os.PathLike]) -> None:
         except tf.errors.DataLossError as error:
             offset = _first_damaged(path)
             raise ValueError(f"{path} is damaged: the record at byte {offset}.") from error
+
+
+@contextlib.contextmanager
+def damage_named(files: Iterable[str | os.PathLike]) -> Iterator[None]:
+    """Where a DataLossError arises within, the file and byte of the damage are named.
+
+    Args:
+        files: those that are being read.
+
+    Raises:
+        ValueError: see `verify`.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError:
+        verify(files)
+        raise
 
 
 def _first_damaged(path: str) -> int:

@@ -24,22 +24,13 @@ import av
 import numpy as np
 
 from data import folders
+from data.corruptions import CORRUPTIONS, SEVERITIES, TEST_CORRUPTIONS
 from data.examples import UNKNOWN_LABEL, Examples
 from data.named import with_classes
+from data.perturbations import SEQUENCES
 
-SEVERITIES = (1, 2, 3, 4, 5)
 GROUPS = ("noise", "blur", "weather", "digital", "extra", "validation")
-TEST_CORRUPTIONS = (
-    *("gaussian_noise", "shot_noise", "impulse_noise"),
-    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-    *("snow", "frost", "fog", "brightness"),
-    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-)
-VALIDATION_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-_COMMON = ("brightness", "translate", "rotate", "tilt", "scale")
-_NOISE_AND_BLUR = ("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur")
-IMAGENET_P = (*_NOISE_AND_BLUR, "snow", *_COMMON)
-CIFAR10_P = (*_NOISE_AND_BLUR, "spatter", *_COMMON)
+IMAGENET_P, CIFAR10_P = SEQUENCES[224], SEQUENCES[32]
 # More sequences come with the downloads, and are not part of the benchmark.
 VALIDATION_PERTURBATIONS = ("speckle_noise", "gaussian_blur", "snow", "spatter", "shear")
 CIFAR10_CLASSES = (
@@ -169,8 +160,7 @@ def imagenet_c(root: str) -> CorruptedImages:
     Raises:
         ValueError: the folder does not exist, holds no corruption, or holds one twice.
     """
-    known = TEST_CORRUPTIONS + VALIDATION_CORRUPTIONS
-    found, unknown = _grouped_folders(root, known)
+    found, unknown = _grouped_folders(root, CORRUPTIONS)
     paths = {}
     for corruption, folder in found.items():
         for entry in _visible(folder):
@@ -181,10 +171,14 @@ def imagenet_c(root: str) -> CorruptedImages:
                 unknown.append(str(entry))
     if not paths:
         raise ValueError(f"{root} has no images: expected are {root}/CORRUPTION/SEVERITY/WNID/.")
-    wanted = [(name, severity) for name in TEST_CORRUPTIONS for severity in SEVERITIES]
+    settings = [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
     return CorruptedImages(
-        settings=tuple(sorted(paths, key=lambda setting: (known.index(setting[0]), setting[1]))),
-        missing=tuple(setting for setting in wanted if setting not in paths),
+        settings=tuple(setting for setting in settings if setting in paths),
+        missing=tuple(
+            setting
+            for setting in settings
+            if setting[0] in TEST_CORRUPTIONS and setting not in paths
+        ),
         unknown=tuple(unknown),
         _read=lambda corruption, severity, class_names: folders.read_labeled(
             str(paths[corruption, severity]),
@@ -289,7 +283,7 @@ def cifar10_c(root: str) -> CorruptedImages:
         ValueError: the folder does not exist, has no array of a corruption or no labels.npy, or
             the labels are not those of the same images five times.
     """
-    found, unknown = _arrays(root, TEST_CORRUPTIONS + VALIDATION_CORRUPTIONS)
+    found, unknown = _arrays(root, CORRUPTIONS)
     file = _existing(root) / _LABELS
     if not file.is_file():
         raise ValueError(f"{file} is missing: it holds the classes of the images.")

@@ -98,11 +98,8 @@ class _Records:
 
     def read_all(self) -> Columns:
         """All records as tensors; small images decoded. A damaged file names itself."""
-        try:
+        with recordfile.damage_named(self._files):
             return self._read_all()
-        except tf.errors.DataLossError:
-            recordfile.verify(self._files)
-            raise
 
     def _read_all(self) -> Columns:
         def decode(record: Columns) -> Columns:

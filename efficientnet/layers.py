@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from efficientnet import cpu_ops, synced_norm
+from efficientnet import cpu_ops, fused_norm, synced_norm
 from efficientnet.noise import PACKAGE, StochasticDepth
 
 BATCH_NORM_EPSILON = 1e-3  # published code
@@ -22,7 +22,7 @@ def swish(inputs: tf.Tensor) -> tf.Tensor:
     return cpu_ops.swish(inputs) if _on_cpu() else tf.nn.silu(inputs)
 
 
-ACTIVATIONS = {"swish": swish, "relu6": keras.activations.relu6}
+ACTIVATIONS = {"linear": tf.identity, "swish": swish, "relu6": keras.activations.relu6}
 
 
 def conv(filters: int, kernel_size: int = 1, strides: int = 1, *, use_bias: bool = False, **kwargs):
@@ -97,7 +97,9 @@ class Normalize(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class BatchNorm(keras.layers.Layer):
-    """Batch normalization over [B, H, W] by TensorFlow's fused kernel, statistics in float32.
+    """Batch normalization over [B, H, W] by TensorFlow's fused kernel, and an activation.
+
+    Statistics are float32.
 
     The moving variance follows the population variance of the batch, as the published TPU batch
     norm does: the fused kernel's Bessel correction n / (n - 1) is undone. A frozen layer
@@ -108,13 +110,21 @@ class BatchNorm(keras.layers.Layer):
         momentum: of the moving statistics, `new = momentum * old + (1 - momentum) * batch`.
         replicas: whose examples the statistics in training are of: "none" (the replica's own),
             "all", or the number of replicas in a group.
+        activation: of the normalized values, a name in `ACTIVATIONS`.
     """
 
-    def __init__(self, momentum: float = 0.99, replicas: str = "none", **kwargs):
+    def __init__(
+        self,
+        momentum: float = 0.99,
+        replicas: str = "none",
+        activation: str = "linear",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         synced_norm.check_replicas(replicas)
         self.momentum = momentum
         self.replicas = replicas
+        self.activation = activation
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
@@ -124,38 +134,29 @@ class BatchNorm(keras.layers.Layer):
         self.moving_variance = _statistic("ones", shape, "moving_variance")
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        activate = ACTIVATIONS[self.activation]
+        gamma, beta = map(tf.convert_to_tensor, (self.gamma, self.beta))
         if not (training and self.trainable):
-            statistics = (self.moving_mean, self.moving_variance)
-            return self._fused(inputs, *map(tf.convert_to_tensor, statistics))[0]
+            moments = map(tf.convert_to_tensor, (self.moving_mean, self.moving_variance))
+            return activate(
+                fused_norm.by_moments(inputs, gamma, beta, *moments, BATCH_NORM_EPSILON)
+            )
         if self.replicas != "none" and (size := synced_norm.group_size(self.replicas)) > 1:
-            outputs, mean, variance = synced_norm.batch_norm(
-                inputs,
-                tf.convert_to_tensor(self.gamma),
-                tf.convert_to_tensor(self.beta),
-                tf.convert_to_tensor(self.moving_mean),
-                size=size,
-                epsilon=BATCH_NORM_EPSILON,
+            shift = tf.convert_to_tensor(self.moving_mean)
+            normalized, mean, variance = synced_norm.batch_norm(
+                inputs, gamma, beta, shift, size=size, epsilon=BATCH_NORM_EPSILON
+            )
+            outputs = activate(normalized)
+        elif self.activation == "swish" and _on_cpu():
+            outputs, mean, variance = cpu_ops.batch_norm_swish(
+                inputs, gamma, beta, BATCH_NORM_EPSILON
             )
         else:
-            outputs, mean, variance = self._fused(inputs)
-            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
-            variance *= (count - 1) / count
+            fused, variance = fused_norm.by_batch(inputs, gamma, beta, BATCH_NORM_EPSILON)
+            outputs, mean = activate(fused.y), fused.batch_mean
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
         return outputs
-
-    def _fused(self, inputs: tf.Tensor, *statistics: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Outputs, mean and variance: those given, or without any those of the batch."""
-        mean, variance = statistics or ([], [])
-        return tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=tf.convert_to_tensor(self.gamma),
-            offset=tf.convert_to_tensor(self.beta),
-            mean=mean,
-            variance=variance,
-            epsilon=BATCH_NORM_EPSILON,
-            is_training=not statistics,
-        )[:3]
 
     def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
         average.assign(average * self.momentum + value * (1 - self.momentum))
@@ -164,7 +165,8 @@ class BatchNorm(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "momentum": self.momentum, "replicas": self.replicas}
+        names = ("momentum", "replicas", "activation")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _statistic(initializer: str, shape: tuple[int], name: str) -> keras.Variable:
@@ -269,15 +271,15 @@ class MBConv(keras.layers.Layer):
         expanded = (*input_shape[:-1], inner)
         if self.expansion != 1:
             self.expand_conv = self._part(conv, input_shape, "expand_conv", inner)
-            self.expand_bn = self._batch_norm(inner, "expand_bn")
+            self.expand_bn = self._batch_norm(inner, "expand_bn", self.activation)
         self.depthwise_conv = self._part(
             DepthwiseConv, expanded, "depthwise_conv", self.kernel_size, self.stride
         )
-        self.depthwise_bn = self._batch_norm(inner, "depthwise_bn")
+        self.depthwise_bn = self._batch_norm(inner, "depthwise_bn", self.activation)
         if self.squeeze_filters:
             self.se = self._part(SqueezeExcite, expanded, "se", self.squeeze_filters)
         self.project_conv = self._part(conv, expanded, "project_conv", self.filters)
-        self.project_bn = self._batch_norm(self.filters, "project_bn")
+        self.project_bn = self._batch_norm(self.filters, "project_bn", "linear")
         if self.has_skip:  # the noise's masks depend on the layer's name
             self.drop = self._part(
                 StochasticDepth, input_shape, f"{self.name}_drop", self.drop_rate
@@ -288,16 +290,15 @@ class MBConv(keras.layers.Layer):
         part.build(input_shape)
         return part
 
-    def _batch_norm(self, filters: int, name: str) -> BatchNorm:
-        shape, momentum = (None, None, None, filters), self.batch_norm_momentum
-        return self._part(BatchNorm, shape, name, momentum, self.batch_norm_replicas)
+    def _batch_norm(self, filters: int, name: str, activation: str) -> BatchNorm:
+        options = (self.batch_norm_momentum, self.batch_norm_replicas, activation)
+        return self._part(BatchNorm, (None, None, None, filters), name, *options)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        activate = ACTIVATIONS[self.activation]
         x = inputs
         if self.expansion != 1:
-            x = activate(self.expand_bn(self.expand_conv(x), training=training))
-        x = activate(self.depthwise_bn(self.depthwise_conv(x), training=training))
+            x = self.expand_bn(self.expand_conv(x), training=training)
+        x = self.depthwise_bn(self.depthwise_conv(x), training=training)
         if self.squeeze_filters:
             x = self.se(x)
         x = self.project_bn(self.project_conv(x), training=training)

@@ -83,14 +83,12 @@ def build_model(
     )
     activation = "relu6" if config.lite else "swish"
 
-    def norm_act(x, part: str):
-        x = layers.BatchNorm(batch_norm_momentum, batch_norm_replicas, name=f"{part}_bn")(x)
-        return keras.layers.Activation(layers.ACTIVATIONS[activation], name=f"{part}_activation")(x)
+    norm = (batch_norm_momentum, batch_norm_replicas, activation)
 
     images = keras.Input((image_size, image_size, 3), name="images")
     x = layers.Normalize(mean, std, name="normalize")(images)
     x = layers.conv(architecture.stem_filters, 3, architecture.stem_stride, name="stem_conv")(x)
-    x = norm_act(x, "stem")
+    x = layers.BatchNorm(*norm, name="stem_bn")(x)
     for index, block in enumerate(architecture.blocks):
         x = layers.MBConv(
             block.output_filters,
@@ -104,7 +102,8 @@ def build_model(
             batch_norm_replicas=batch_norm_replicas,
             name=f"blocks_{index}",
         )(x)
-    x = norm_act(layers.conv(architecture.head_filters, name="head_conv")(x), "head")
+    x = layers.conv(architecture.head_filters, name="head_conv")(x)
+    x = layers.BatchNorm(*norm, name="head_bn")(x)
     x = keras.layers.GlobalAveragePooling2D(name="head_pool", dtype="float32")(x)
     x = noise.Dropout(dropout_rate, name="head_dropout", dtype="float32")(x)
     logits = keras.layers.Dense(

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from efficientnet import fused_norm
+
 REPLICAS = "none, all or a number of replicas above 0"
 
 
@@ -73,10 +75,7 @@ def batch_norm(
     @tf.custom_gradient
     def normalize(inputs, gamma, beta) -> tuple[tuple, Callable]:
         mean, variance = _moments(inputs, gamma, beta, shift, size, epsilon)
-        outputs = tf.raw_ops.FusedBatchNormV3(
-            x=inputs, scale=gamma, offset=beta, mean=mean, variance=variance,
-            epsilon=epsilon, is_training=False,
-        ).y  # fmt: skip
+        outputs = fused_norm.by_moments(inputs, gamma, beta, mean, variance, epsilon)
 
         def gradient(upstream: tf.Tensor, *_) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             frozen = tf.raw_ops.FusedBatchNormGradV3(
@@ -85,7 +84,7 @@ def batch_norm(
             )  # fmt: skip
             dgamma, dbeta = frozen.scale_backprop, frozen.offset_backprop
             group_dgamma, group_dbeta = tf.unstack(_group_sum(tf.stack([dgamma, dbeta]), size))
-            count = size * _values_per_channel(inputs)
+            count = size * fused_norm.values_per_channel(inputs)
             inverse = tf.math.rsqrt(variance + epsilon)
             slope = gamma * inverse * inverse * group_dgamma / count
             offset = gamma * inverse * group_dbeta / count - slope * mean
@@ -100,19 +99,11 @@ def batch_norm(
 
 def _moments(inputs, gamma, beta, shift, size: int, epsilon: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean and population variance of the group's inputs, from each replica's own."""
-    local = tf.raw_ops.FusedBatchNormV3(
-        x=inputs, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
-    )
-    count = _values_per_channel(inputs)
-    variance = local.batch_variance * ((count - 1) / count)  # the kernel's has Bessel's correction
+    local, variance = fused_norm.by_batch(inputs, gamma, beta, epsilon)
     distance = local.batch_mean - shift
     sums = _group_sum(tf.stack([distance, variance + distance**2]), size)
     distance, square = tf.unstack(sums / size)
     return shift + distance, tf.maximum(square - distance**2, 0.0)
-
-
-def _values_per_channel(inputs: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
 
 
 def _group_sum(value: tf.Tensor, size: int) -> tf.Tensor:

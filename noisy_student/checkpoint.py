@@ -65,7 +65,10 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def start_from(
-    model: keras.Model, path: str | os.PathLike[str], class_names: tuple[str, ...]
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    class_names: tuple[str, ...],
+    spec: PreprocessSpec,
 ) -> str:
     """Gives a model the weights of a saved one, and its normalization of pixels.
 
@@ -76,9 +79,10 @@ def start_from(
         model: a fresh model of the same layers.
         path: a saved or converted model.
         class_names: of `model`, in the order of its logits.
+        spec: how the images are made that it will be trained on.
 
     Returns:
-        What was loaded, in words.
+        What was loaded, and on what other images it was trained, in words.
 
     Raises:
         ValueError: the saved model has other layers; the message lists what does not fit.
@@ -111,7 +115,18 @@ def start_from(
     normalize = source.get_layer("normalize")
     weights.set_normalization(model, normalize.mean, normalize.std)
     head = "with its classifier" if known else "with a new classifier: its classes are others"
-    return f"starting from {path} {head}"
+    told = f"starting from {path} {head}"
+    if others := differences(card["preprocess"], spec):
+        told += f"; its images were made differently: {others}"
+    return told
+
+
+def differences(stored: PreprocessSpec, used: PreprocessSpec) -> str:
+    """What of a saved model's preprocessing is not what is used, in words; "" where all is."""
+    before, now = stored.to_dict(), used.to_dict()
+    return ", ".join(
+        f"{name} {before[name]} instead of {now[name]}" for name in now if now[name] != before[name]
+    )
 
 
 class TrainingState:

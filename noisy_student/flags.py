@@ -217,7 +217,7 @@ def _define_label_flags() -> None:
     flags.DEFINE_string(
         "reassign_dir",
         None,
-        "Of noisy_student.pseudo_label: a selected set that --model labels again, not anew selected.",
+        "Of noisy_student.pseudo_label: a selected set that --model labels again.",
     )
     flags.DEFINE_bool(
         "reassign",

@@ -141,7 +141,7 @@ def reassign(
     )
     written = student_set.write(
         rows, kept, old.copies, len(examples.class_names), output_dir, len(files),
-        files[0].endswith(".parquet"), part_of=(examples, old.images),
+        student_set.is_index(files), part_of=(examples, old.images),
     )  # fmt: skip
     report = manifest.read_json(Path(selected_dir) / "selection.json")
     sheets = samples.Sheets(len(examples.class_names))

@@ -89,7 +89,8 @@ class Session:
 
     def start_from(self, path: str | os.PathLike[str], class_names: tuple[str, ...]) -> str:
         """Takes the weights of a saved model (`checkpoint.start_from`), the averages too."""
-        told = checkpoint.start_from(self.model, path, class_names)
+        spec = preprocess_spec(self.settings.model)
+        told = checkpoint.start_from(self.model, path, class_names, spec)
         normalize = self.model.get_layer("normalize")
         weights.set_normalization(self.average_model, normalize.mean, normalize.std)
         self.average.reset()

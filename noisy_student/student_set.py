@@ -183,6 +183,11 @@ def files_of(directory: str | Path) -> list[str]:
     return [str(file) for file in found]
 
 
+def is_index(files: Sequence[str] | None) -> bool:
+    """Whether files of `files_of` are an index, and the images lie elsewhere."""
+    return bool(files) and files[0].endswith(".parquet")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class SelectedSet:
     """What is in a selected set, and where.
@@ -212,7 +217,7 @@ def read_set(files: Sequence[str], examples: Examples) -> SelectedSet:
     """
     if not files:
         raise ValueError("there are neither records nor an index of selected images")
-    if files[0].endswith(".parquet"):
+    if is_index(files):
         selected_index.check(files[0], examples)
         table = pq.read_table(files, columns=["index", "copy", "label"])
         index, copy, labels = (column.to_numpy() for column in table.columns)

@@ -127,9 +127,17 @@ def measured(inputs: Inputs) -> dict[str, Any]:
 
 
 def provenance(inputs: Inputs) -> dict[str, Any]:
-    """How the figures came about: command, flags, versions, device and seconds per stage."""
+    """How the figures came about: command, flags, versions, device and seconds per stage.
+
+    And how many images were excluded as near duplicates of test images, or None.
+    """
     keys = ("command", "flags", "versions", "device", "seed")
-    return {**{key: inputs.settings.get(key) for key in keys}, "seconds": inputs.seconds}
+    excluded = (inputs.settings.get("split_info") or {}).get("excluded")
+    return {
+        **{key: inputs.settings.get(key) for key in keys},
+        "excluded": excluded and excluded["count"],
+        "seconds": inputs.seconds,
+    }
 
 
 def headline(measured: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data import pipeline, sources
+from data import pipeline, recordfile, sources
 from data.preprocess import PreprocessSpec
 from noisy_student import (
     checkpoint,
@@ -66,7 +66,8 @@ def run(
 
     Raises:
         SystemExit: with `interruption.EXIT_CODE` where a SIGTERM stopped the training.
-        ValueError: for settings that do not fit the data, or a loss that is not finite.
+        ValueError: for settings that do not fit the data, records that turn out to be damaged, or
+            a loss that is not finite.
     """
     output_dir = Path(output_dir)
     request = _request(settings, splits, devices, selected_dir, init_model, teacher_model)
@@ -77,7 +78,11 @@ def run(
     session = Session(settings, devices, len(splits.class_names), len(splits.labeled), teacher)
     with devices.writable(output_dir) as directory:
         state = checkpoint.TrainingState(output_dir, directory, **session.trackables())
-        watching = _train(session, splits, directory, log, selected, init_model, state)
+        records = [*splits.labeled.record_files(), *splits.validation.record_files()]
+        indexed = student_set.is_index(selected)
+        records += splits.unlabeled.record_files() if indexed else selected or []
+        with recordfile.damage_named(records):
+            watching = _train(session, splits, directory, log, selected, init_model, state)
         summary = _summary(session, preprocess_spec(settings.model), watching)
         manifest.write_json(directory / "train.json", summary)
         watching.close()

@@ -61,6 +61,13 @@ def again(measured: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     facts = {"seed": provenance["seed"], "device": provenance["device"]}
     sizes = measured["split_sizes"] or {}
     facts |= {f"{part} images": size for part, size in sizes.items()}
+    if sizes:
+        excluded = provenance["excluded"]
+        facts["near duplicates of test images"] = (
+            "not searched for (python -m data.leakage)"
+            if excluded is None
+            else f"{excluded:,} excluded (--exclude)"
+        )
     facts |= provenance["versions"] or {}
     listed = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(_fact(value))}</dd></div>"

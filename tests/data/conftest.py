@@ -1,5 +1,6 @@
 import pytest
 import tensorflow as tf
+from absl import logging
 
 from data import augmentation, seeds, selected
 
@@ -28,3 +29,10 @@ def either(request):
     if request.param == "streamed":
         request.getfixturevalue("streaming")
     return request.param
+
+
+@pytest.fixture
+def warnings_logged(monkeypatch):
+    lines = []
+    monkeypatch.setattr(logging, "warning", lambda text, *args: lines.append(text % args))
+    return lines

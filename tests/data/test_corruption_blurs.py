@@ -4,27 +4,7 @@ from scipy import ndimage
 
 from data import corruption_blurs as blurs
 from data.corruption_levels import parameters
-
-
-def generator(seed=0):
-    return np.random.default_rng(seed)
-
-
-def picture(height=96, width=96, seed=0):
-    """Smooth colors with edges and fine texture, as photographs have them."""
-    rng = generator(seed)
-    smooth = ndimage.gaussian_filter(rng.normal(size=(height, width, 3)), (8, 8, 0))
-    image = 128 + 45 * smooth / smooth.std() + rng.normal(0, 6, (height, width, 3))
-    image[height // 4 : height // 2, width // 3 :] += 40
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def flat(value, height=96, width=96):
-    return np.full((height, width, 3), value, np.uint8)
-
-
-def largest_difference(image, other):
-    return np.abs(np.asarray(image, float) - np.asarray(other, float)).max()
+from tests.data.toy_images import flat, generator, largest_difference, picture
 
 
 @pytest.mark.parametrize("sigma", [0.4, 2, 6])
@@ -90,17 +70,37 @@ def test_motion_blur_by_hand():
     image = flat(0, 40, 40)
     image[20, 20] = 100
     weights = np.exp(-(np.arange(7) ** 2) / (2 * 2.0**2))
-    weights *= 100 / weights.sum()
+    weights *= 100 / weights.sum()  # 33.3, 29.4, 20.2, 10.8, 4.5, 1.5, 0.4
     right = blurs.blur_along(image, 3, 2.0, 0)[..., 0]
-    np.testing.assert_allclose(right[20, 14:21], weights[::-1], rtol=1e-4)
+    assert right[20, 14:21].tolist() == [0, 1, 4, 10, 20, 29, 33]
     down = blurs.blur_along(image, 3, 2.0, 90)[..., 0]
-    np.testing.assert_allclose(down[14:21, 20], weights[::-1], rtol=1e-4)
+    assert down[14:21, 20].tolist() == right[20, 14:21].tolist()
     diagonal = blurs.blur_along(image, 3, 2.0, 45)[..., 0]
-    np.testing.assert_allclose(diagonal[20, 20], weights[0], rtol=1e-4)
     # One and two steps at 45 degrees are 0.71 and 1.41 pixels, both of which round to 1.
-    np.testing.assert_allclose(diagonal[19, 19], weights[1] + weights[2], rtol=1e-4)
-    np.testing.assert_allclose(diagonal[18, 18], weights[3], rtol=1e-4)
-    np.testing.assert_allclose(blurs.blur_along(flat(90), 20, 15, -30), 90, rtol=1e-5)
+    assert np.diag(diagonal)[18:21].tolist() == [int(weights[3]), int(weights[1] + weights[2]), 33]
+    for level in (0, 1, 90, 255):
+        assert np.all(blurs.blur_along(flat(level, 9, 9), 20, 15, -30) == level)
+
+
+@pytest.mark.parametrize(
+    ("radius", "sigma", "angle"), [(10, 3, -120), (6, 1.8, -63), (3.5, 4, 10), (20, 15, 31)]
+)
+def test_motion_blur_is_the_plain_loop(radius, sigma, angle):
+    image = picture(33, 37)
+    steps = np.arange(2 * int(np.ceil(radius)) + 1)
+    weights = np.exp(-(steps**2) / (2 * sigma**2))
+    slow = np.zeros(image.shape)
+    for step, weight in zip(steps, weights / weights.sum(), strict=True):
+        down = int(np.ceil(step * np.sin(np.radians(angle)) - 0.5))
+        right = int(np.ceil(step * np.cos(np.radians(angle)) - 0.5))
+        rows = np.clip(np.arange(33) + down, 0, 32)
+        slow += weight * image[rows][:, np.clip(np.arange(37) + right, 0, 36)]
+    words = np.floor(257 * slow + 0.5)  # of 16 bits, then cut to bytes
+    blurred = blurs.blur_along(image, radius, sigma, angle)
+    assert largest_difference(blurred, words // 257) <= 1
+    assert np.mean(blurred == words // 257) > 0.999
+    gray = blurs.blur_along(image[..., 1].copy(), radius, sigma, angle)
+    np.testing.assert_array_equal(gray, blurred[..., 1])
 
 
 def test_motion_blur_draws_its_direction():
@@ -113,6 +113,18 @@ def test_motion_blur_draws_its_direction():
         angles.append(np.degrees(np.arctan2(32 - y.min() if (y < 32).any() else 32 - y.max(), 20)))
         assert x.max() == 32 and x.min() < 20
     assert min(angles) < -30 and max(angles) > 30
+
+
+@pytest.mark.parametrize(
+    ("factor", "height", "width"), [(3, 224, 200), (2, 33, 32), (1.75, 50, 61), (4.5, 50, 70)]
+)
+def test_enlarging_is_scipys_trimmed_evenly(factor, height, width):
+    core = generator().normal(size=[int(np.ceil(side / factor)) for side in (height, width)])
+    expected = ndimage.zoom(core, factor, order=1)
+    top, left = (expected.shape[0] - height) // 2, (expected.shape[1] - width) // 2
+    expected = expected[top : top + height, left : left + width]
+    enlarged = blurs.enlarge(core.astype(np.float32), factor, height, width)
+    np.testing.assert_allclose(enlarged, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("stop", "step", "zooms"), [(1.06, 0.01, 7), (1.31, 0.03, 11)])

@@ -9,27 +9,7 @@ from scipy import ndimage
 from data import corruption_digital as digital
 from data.corruption_levels import parameters
 from data.corruptions import corrupt
-
-
-def generator(seed=0):
-    return np.random.default_rng(seed)
-
-
-def picture(height=96, width=96, seed=0):
-    """Smooth colors with edges and fine texture, as photographs have them."""
-    rng = generator(seed)
-    smooth = ndimage.gaussian_filter(rng.normal(size=(height, width, 3)), (8, 8, 0))
-    image = 128 + 45 * smooth / smooth.std() + rng.normal(0, 6, (height, width, 3))
-    image[height // 4 : height // 2, width // 3 :] += 40
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def mean_difference(image, other):
-    return np.abs(image.astype(float) - other).mean()
-
-
-def largest_difference(image, other):
-    return np.abs(np.asarray(image, float) - np.asarray(other, float)).max()
+from tests.data.toy_images import generator, largest_difference, mean_difference, picture
 
 
 def color_samples():
@@ -46,12 +26,12 @@ def through_hsv(image, change):
     return np.array(pixels).reshape(image.shape) * 255
 
 
-@pytest.mark.parametrize("amount", [0.1, 0.5])
+@pytest.mark.parametrize("amount", [-0.3, -0.02, 0.0, 0.1, 0.13, 0.5, 1.0])
 def test_brightness_adds_to_v(amount):
     image = color_samples()
-    expected = through_hsv(image, lambda h, s, v: (h, s, min(v + amount, 1)))
+    expected = through_hsv(image, lambda h, s, v: (h, s, min(max(v + amount, 0), 1)))
     result = digital.brightness(image, amount)
-    np.testing.assert_array_equal(result, (expected + 1e-3).astype(np.uint8))
+    np.testing.assert_array_equal(result, (expected + 1e-6).astype(np.uint8))
 
 
 @pytest.mark.parametrize(("factor", "summand"), [(0.1, 0), (2, 0), (20, 0.2)])

@@ -1,26 +1,12 @@
 import numpy as np
 import pytest
-from scipy import ndimage, stats
+from scipy import stats
 
 from data import corruption_noise as noise
 from data.corruptions import corrupt
+from tests.data.toy_images import flat, generator, picture
 
-
-def generator(seed=0):
-    return np.random.default_rng(seed)
-
-
-def picture(height=96, width=96, seed=0):
-    """Smooth colors with edges and fine texture, as photographs have them."""
-    rng = generator(seed)
-    smooth = ndimage.gaussian_filter(rng.normal(size=(height, width, 3)), (8, 8, 0))
-    image = 128 + 45 * smooth / smooth.std() + rng.normal(0, 6, (height, width, 3))
-    image[height // 4 : height // 2, width // 3 :] += 40
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def flat(value, height=96, width=96):
-    return np.full((height, width, 3), value, np.uint8)
+GRAYS = (0, 1, 3, 20, 128, 250, 255)
 
 
 @pytest.mark.parametrize(("severity", "sigma"), [(1, 0.08), (5, 0.38)])
@@ -81,13 +67,46 @@ def test_speckle_noise_grows_with_the_value():
         assert result.std() == pytest.approx(0.15 * value, rel=0.015)
 
 
-def test_tables_of_quantiles_keep_mean_and_deviation():
-    grays = np.arange(256)
-    table = noise._gaussian_quantiles(0.08).astype(float)
-    for value in (20, 128, 250):
-        edges = np.append((grays[:-1] + 1 - value) / (255 * 0.08), np.inf)
-        probabilities = np.diff(stats.norm.cdf(edges), prepend=0)
-        mean = probabilities @ grays
-        assert table[value].mean() == pytest.approx(mean, abs=0.02)
-        deviation = np.sqrt(probabilities @ (grays - mean) ** 2)
-        assert table[value].std() == pytest.approx(deviation, rel=2e-3)
+# The weakest noise, that of CIFAR-10-P, among them.
+@pytest.mark.parametrize("sigma", [0.02, 0.08, 0.38])
+def test_gaussian_quantiles_are_the_clipped_normals(sigma):
+    edges = np.concatenate([[-np.inf], np.arange(1, 256), [np.inf]])
+    expected = [np.diff(stats.norm.cdf(edges, value, 255 * sigma)) for value in GRAYS]
+    assert_distributed(noise._gaussian_quantiles(sigma), expected)
+
+
+@pytest.mark.parametrize("photons", [3, 12.5, 300, 700])
+def test_shot_quantiles_are_poissons(photons):
+    counts = np.arange(20 * int(photons))
+    outcomes = np.trunc(np.minimum(counts / photons, 1) * 255).astype(int)
+    probabilities = [stats.poisson.pmf(counts, value / 255 * photons) for value in GRAYS]
+    expected = [np.bincount(outcomes, weights, minlength=256) for weights in probabilities]
+    assert_distributed(noise._shot_quantiles(photons), expected)
+
+
+def assert_distributed(table, expected):
+    """Compares a table of quantiles with the probabilities of 256 outcomes for each of GRAYS."""
+    for value, probabilities in zip(GRAYS, expected, strict=True):
+        shares = np.bincount(table[value], minlength=256) / table.shape[1]
+        assert np.abs(np.cumsum(shares - probabilities)).max() < 1.01 / 8192, value
+        mean = probabilities @ np.arange(256)
+        deviation = np.sqrt(probabilities @ (np.arange(256) - mean) ** 2)
+        assert table[value].mean() == pytest.approx(mean, abs=0.03)
+        assert table[value].std() == pytest.approx(deviation, abs=0.1)
+
+
+def test_quantiles_are_drawn_evenly_and_independently():
+    table = np.tile(np.arange(2**12) // 16, (256, 1)).astype(np.uint8)
+    table[0] = 7
+    image = np.tile(np.uint8([[[0, 128, 255]]]), (100, 200, 1))
+    drawn = noise._draw(image, generator(), table).astype(float)
+    assert np.all(drawn[..., 0] == 7)
+    drawn = drawn[..., 1:]
+    assert stats.chisquare(np.bincount(drawn.astype(int).ravel(), minlength=256)).pvalue > 0.001
+    assert abs(np.corrcoef(drawn[..., 0].ravel(), drawn[..., 1].ravel())[0, 1]) < 0.03
+    assert abs(np.corrcoef(drawn[:, 1:].ravel(), drawn[:, :-1].ravel())[0, 1]) < 0.03
+
+
+def test_tables_cannot_be_changed():
+    with pytest.raises(ValueError, match="read-only"):
+        noise._gaussian_quantiles(0.08)[0] = 0

@@ -11,27 +11,7 @@ from data import corruption_blurs as blurs
 from data import corruption_weather as weather
 from data.corruption_levels import parameters
 from data.corruptions import corrupt
-
-
-def generator(seed=0):
-    return np.random.default_rng(seed)
-
-
-def picture(height=96, width=96, seed=0):
-    """Smooth colors with edges and fine texture, as photographs have them."""
-    rng = generator(seed)
-    smooth = ndimage.gaussian_filter(rng.normal(size=(height, width, 3)), (8, 8, 0))
-    image = 128 + 45 * smooth / smooth.std() + rng.normal(0, 6, (height, width, 3))
-    image[height // 4 : height // 2, width // 3 :] += 40
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def flat(value, height=96, width=96):
-    return np.full((height, width, 3), value, np.uint8)
-
-
-def largest_difference(image, other):
-    return np.abs(np.asarray(image, float) - np.asarray(other, float)).max()
+from tests.data.toy_images import flat, generator, largest_difference, picture
 
 
 def test_snow_whitens_and_falls():
@@ -53,15 +33,28 @@ def test_snow_step_by_step():
     mean, std, factor, threshold, radius, sigma, weight = parameters("snow", 4, 224)
     rng = generator(2)
     layer = mean + std * rng.standard_normal((12, 16), dtype=np.float32)
-    layer = ndimage.zoom(layer.astype(float), factor, order=1)
+    layer = ndimage.zoom(layer.astype(float), factor, order=1)[2:52, 1:71]  # of 54 x 72
     layer = np.clip(np.where(layer < threshold, 0, layer), 0, 1)
-    layer = blurs.blur_along(layer.astype(np.float32), radius, sigma, rng.uniform(-135, -45))
-    layer = layer[:50, :70, np.newaxis]
+    layer = (255 * layer).astype(np.uint8)
+    assert 0.05 < np.mean(layer > 0) < 0.3
+    layer = blurs.blur_along(layer, radius, sigma, rng.uniform(-135, -45))[..., np.newaxis] / 255
     x = image / 255
     gray = (x @ [0.299, 0.587, 0.114])[..., np.newaxis]
     x = weight * x + (1 - weight) * np.maximum(x, 1.5 * gray + 0.5) + layer + layer[::-1, ::-1]
     result = weather.snow(image, generator(2), *parameters("snow", 4, 224))
-    assert largest_difference(result, 255 * x) < 2.5  # flakes are rounded to gray levels
+    assert largest_difference(result, 255 * x) < 0.01
+
+
+def test_snow_is_light_on_a_pale_image():
+    image = np.array([[[200, 100, 0], [10, 10, 10]]], np.uint8)
+    pale = weather.whiten(image, 0.85)
+    # 0.299 * 200 + 0.587 * 100 = 118.5, times 1.5 plus 127.5 = 305.25, lighter than every channel.
+    np.testing.assert_allclose(
+        pale[0, 0], 0.85 * np.array([200, 100, 0]) + 0.15 * 305.25, rtol=1e-5
+    )
+    np.testing.assert_allclose(pale[0, 1], 0.85 * 10 + 0.15 * 142.5, rtol=1e-5)
+    flakes = np.array([[200, 3]], np.uint8)  # and turned: 3, 200
+    np.testing.assert_allclose(weather.add_snow(pale, flakes), pale + 203, rtol=1e-6)
 
 
 def frost_textures():
@@ -148,6 +141,27 @@ def test_spatter_of_mud_covers():
     share = (200 - result[muddy].astype(float)) / (200 - np.array([63, 42, 20]))
     np.testing.assert_allclose(share, share.mean(axis=1, keepdims=True) * np.ones(3), atol=0.01)
     assert 0.79 < share.min() and share.max() <= 1.01
+
+
+def test_splashes_are_blurred_noise_above_a_threshold():
+    liquid = weather.splashes((40, 50), generator(), 0.6, 0.265, 1.75, 0.65)
+    noise = 0.6 + 0.265 * generator().standard_normal((40, 50), dtype=np.float32)
+    blurred = ndimage.gaussian_filter(noise.astype(float), 1.75, mode="nearest", truncate=4)
+    np.testing.assert_allclose(liquid, np.where(blurred < 0.65, 0, blurred), atol=1e-5)
+    assert 0 < np.mean(liquid > 0) < 0.5
+
+
+def test_water_is_where_liquid_is():
+    image = flat(40, 32, 32)
+    liquid = np.zeros((32, 32), np.float32)
+    liquid[8:20, 10:25] = 0.8
+    added = weather.add_water(image, liquid, 0.6) - 40
+    assert np.all(added[liquid == 0] == 0) and added.min() == 0
+    # The brightest drop has the strength times pale turquoise, and all have that color.
+    np.testing.assert_allclose(added.max(axis=(0, 1)), 0.6 * np.array([175, 238, 238]), atol=1e-3)
+    np.testing.assert_allclose(238 * added[..., 0], 175 * added[..., 1], atol=0.05)
+    np.testing.assert_array_equal(added[..., 1], added[..., 2])
+    np.testing.assert_array_equal(weather.add_water(image, np.zeros_like(liquid), 0.6), image)
 
 
 def test_no_spatter_above_the_threshold():

@@ -6,24 +6,7 @@ from PIL import Image
 
 from data.examples import Examples, concatenate
 from data.folders import read_labeled
-
-
-def write_image(path, value=0, side=8):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = np.full((side, side, 3), value % 256, np.uint8)
-    Image.fromarray(image).save(path)
-
-
-def write_classes(root, counts, side=8):
-    """Writes {class name: number of images}."""
-    for name, count in counts.items():
-        for i in range(count):
-            write_image(root / name / f"{i:03d}.png", i, side)
-    return str(root)
-
-
-def ids(examples):
-    return list(examples.ids)
+from tests.data.toy_folders import ids, write_classes
 
 
 def small_examples(n=10):

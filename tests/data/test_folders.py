@@ -1,50 +1,11 @@
-import collections
 import pathlib
 
 import numpy as np
 import pytest
-from absl import logging
 from PIL import Image
 
 from data import damage, folders, named, preprocess, sources
-
-
-def write_image(path, value=0, side=8):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = np.full((side, side, 3), value % 256, np.uint8)
-    Image.fromarray(image).save(path)
-
-
-def write_classes(root, counts, side=8):
-    """Writes {class name: number of images}."""
-    for name, count in counts.items():
-        for i in range(count):
-            write_image(root / name / f"{i:03d}.png", i, side)
-    return str(root)
-
-
-def ids(examples):
-    return list(examples.ids)
-
-
-def parts(splits):
-    return {
-        "labeled": splits.labeled,
-        "validation": splits.validation,
-        "unlabeled": splits.unlabeled,
-        "test": splits.test,
-    }
-
-
-def class_counts(examples):
-    return collections.Counter(examples.labels.tolist())
-
-
-@pytest.fixture
-def warnings_logged(monkeypatch):
-    lines = []
-    monkeypatch.setattr(logging, "warning", lambda text, *args: lines.append(text % args))
-    return lines
+from tests.data.toy_folders import class_counts, ids, parts, write_classes, write_image
 
 
 def test_folder_classes_are_sorted_by_name(tmp_path):

@@ -7,41 +7,11 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from data.randaugment import OPERATIONS, level_to_argument
+from tests.data.toy_operations import GEOMETRY, NAMES, synthetic_images
 
-NAMES = [
-    *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd"),
-    *("Color", "Contrast", "Brightness", "Sharpness"),
-    *("ShearX", "ShearY", "TranslateX", "TranslateY", "Cutout"),
-]
-GEOMETRY = ["Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"]
 WITHOUT_ARGUMENT = ["AutoContrast", "Equalize", "Invert"]
 SIZES = [(32, 32), (61, 47), (224, 224)]
 SAMPLES = pathlib.Path(__file__).parents[3] / "shared" / "data" / "imagenet_sample"
-
-
-@functools.cache
-def synthetic_images(height, width):
-    rng = np.random.default_rng(height)
-    vertical, horizontal = np.linspace(0, 255, height), np.linspace(0, 100, width)
-    gradient = np.stack(
-        [
-            np.broadcast_to(vertical[:, np.newaxis], (height, width)),
-            np.add.outer(vertical / 3, horizontal),
-            np.broadcast_to(250 - horizontal, (height, width)),
-        ],
-        axis=-1,
-    )
-    two_levels = np.where(rng.random((height, width, 3)) < 0.3, 10, 201)
-    few = rng.integers(0, 256, (height, width, 3))
-    few[height // 4 :] = 60  # fewer pixels than 255 above the lowest level at 32 x 32
-    images = {
-        "random": rng.integers(0, 256, (height, width, 3)),
-        "gradient": gradient,
-        "constant": np.full((height, width, 3), [0, 77, 255]),
-        "two levels": two_levels,
-        "mostly constant": few,
-    }
-    return {name: image.astype(np.uint8) for name, image in images.items()}
 
 
 @functools.cache

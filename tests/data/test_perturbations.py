@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import filters, perturbations, views
+from data import corruption_blurs as blurs
+from data import corruption_digital as digital
+from data import corruption_weather as weather
+from data import perturbations, views
 
 ROOT = Path(__file__).resolve().parents[2]
 RANDOM = ("gaussian_noise", "shot_noise", "snow", "spatter")
@@ -96,7 +99,7 @@ def test_noise_starts_with_the_clean_frame():
 def test_motion_blur(image, size, index, arguments):
     clean = clean_crop(image) if size == 224 else image
     frame = perturbations.sequence(image, "motion_blur", 0, size)[index]
-    assert np.array_equal(frame, filters.motion_blur(clean, *arguments))
+    assert np.array_equal(frame, blurs.blur_along(clean, *arguments))
 
 
 @pytest.mark.parametrize("image, size", [(LARGE, 224), (SMALL, 32)])
@@ -114,8 +117,8 @@ def test_brightness(image, size, step):
     clean = clean_crop(image) if size == 224 else image
     frames = perturbations.sequence(image, "brightness", 0, size)
     assert np.array_equal(frames[15], clean)
-    assert np.array_equal(frames[0], filters.add_brightness(clean, -15 * step))
-    assert np.array_equal(frames[30], filters.add_brightness(clean, 15 * step))
+    assert np.array_equal(frames[0], digital.brightness(clean, -15 * step))
+    assert np.array_equal(frames[30], digital.brightness(clean, 15 * step))
 
 
 def test_translate_shifts_whole_pixels():
@@ -171,9 +174,10 @@ def test_spatter_runs_down():
     assert all(np.all(frame >= 60) for frame in frames)
     # The layer is convolved with [0.2, 0.8] along its columns.
     rng = np.random.default_rng([zlib.crc32(b"spatter"), 3])
-    liquid = filters.splashes((32, 32), rng, mean=0.6, std=0.265, sigma=1.75, threshold=0.7)
+    liquid = weather.splashes((32, 32), rng, mean=0.6, std=0.265, sigma=1.75, threshold=0.7)
     for frame in frames[:6]:
-        assert np.array_equal(frame, filters.add_water(gray, liquid, 0.6))
+        wet = weather.add_water(gray, liquid, 0.6)
+        assert np.array_equal(frame, np.floor(wet + 1e-3))
         columns = [np.convolve(column, [0.2, 0.8], mode="same") for column in liquid.T]
         liquid = np.stack(columns, axis=1)
 
@@ -199,7 +203,7 @@ def test_299_is_cropped_and_resized():
     view = views.cropped_and_resized(image, 0.875, 299)
     assert np.array_equal(perturbations.sequence(image, "rotate", 0)[15], view.frame())
     frames = perturbations.sequence(image, "motion_blur", 0, 299)
-    assert np.array_equal(frames[30], filters.motion_blur(view.frame(), 13, 3, 0))
+    assert np.array_equal(frames[30], blurs.blur_along(view.frame(), 13, 3, 0))
 
 
 @pytest.mark.parametrize(

@@ -8,42 +8,11 @@ from PIL import Image
 
 from data import randaugment
 from data.randaugment import OPERATIONS, level_to_argument, rand_augment, rand_augment_batch
-
-NAMES = [
-    *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd"),
-    *("Color", "Contrast", "Brightness", "Sharpness"),
-    *("ShearX", "ShearY", "TranslateX", "TranslateY", "Cutout"),
-]
-GEOMETRY = ["Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"]
+from tests.data.toy_operations import GEOMETRY, NAMES, synthetic_images
 
 
 def seed_grid(count, salt=0):
     return np.stack([np.arange(count), np.full(count, salt)], axis=1).astype(np.int32)
-
-
-@functools.cache
-def synthetic_images(height, width):
-    rng = np.random.default_rng(height)
-    vertical, horizontal = np.linspace(0, 255, height), np.linspace(0, 100, width)
-    gradient = np.stack(
-        [
-            np.broadcast_to(vertical[:, np.newaxis], (height, width)),
-            np.add.outer(vertical / 3, horizontal),
-            np.broadcast_to(250 - horizontal, (height, width)),
-        ],
-        axis=-1,
-    )
-    two_levels = np.where(rng.random((height, width, 3)) < 0.3, 10, 201)
-    few = rng.integers(0, 256, (height, width, 3))
-    few[height // 4 :] = 60  # fewer pixels than 255 above the lowest level at 32 x 32
-    images = {
-        "random": rng.integers(0, 256, (height, width, 3)),
-        "gradient": gradient,
-        "constant": np.full((height, width, 3), [0, 77, 255]),
-        "two levels": two_levels,
-        "mostly constant": few,
-    }
-    return {name: image.astype(np.uint8) for name, image in images.items()}
 
 
 # Levels.

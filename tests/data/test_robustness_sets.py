@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from data import robustness_sets, sources
+from data.corruptions import VALIDATION_CORRUPTIONS
 
 WNIDS = ("n01440764", "n01443537", "n01484850")
 
@@ -42,7 +43,7 @@ def test_imagenet_c(imagenet_c):
     assert found.settings == (("gaussian_noise", 5), ("fog", 1), ("fog", 3), ("saturate", 2))
     assert len(found.missing) == 15 * 5 - 3
     assert ("fog", 2) in found.missing and ("fog", 1) not in found.missing
-    assert not {name for name, _ in found.missing} & set(robustness_sets.VALIDATION_CORRUPTIONS)
+    assert not {name for name, _ in found.missing} & set(VALIDATION_CORRUPTIONS)
     assert found.unknown == ()
     # Labels follow the names given, not the order of the folders.
     examples = found.examples("fog", 3, class_names=tuple(reversed(WNIDS)))

@@ -2,45 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from absl import logging
-from PIL import Image
 
 from data import sources
 from data.splits import stratified
-
-
-def write_image(path, value=0, side=8):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = np.full((side, side, 3), value % 256, np.uint8)
-    Image.fromarray(image).save(path)
-
-
-def write_classes(root, counts, side=8):
-    """Writes {class name: number of images}."""
-    for name, count in counts.items():
-        for i in range(count):
-            write_image(root / name / f"{i:03d}.png", i, side)
-    return str(root)
-
-
-def all_ids(splits):
-    return [name for split in parts(splits).values() for name in split.ids]
-
-
-def parts(splits):
-    return {
-        "labeled": splits.labeled,
-        "validation": splits.validation,
-        "unlabeled": splits.unlabeled,
-        "test": splits.test,
-    }
-
-
-@pytest.fixture
-def warnings_logged(monkeypatch):
-    lines = []
-    monkeypatch.setattr(logging, "warning", lambda text, *args: lines.append(text % args))
-    return lines
+from tests.data.toy_folders import all_ids, parts, write_classes, write_image
 
 
 def test_stratified_is_exact_and_sorted():

@@ -1,4 +1,3 @@
-import collections
 import io
 import itertools
 import pathlib
@@ -10,16 +9,9 @@ from PIL import Image
 
 from data import pipeline, sources, tfds_sets
 from data.preprocess import PreprocessSpec
+from tests.data.toy_folders import class_counts, ids
 
 CIFAR = pathlib.Path(__file__).parents[3] / "shared" / "data" / "tfds"
-
-
-def ids(examples):
-    return list(examples.ids)
-
-
-def class_counts(examples):
-    return collections.Counter(examples.labels.tolist())
 
 
 def test_unknown_and_missing_tfds_sets_are_refused(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 import efficientnet
 from efficientnet import archive, convert, weight_names
+from tests.efficientnet.toy_checkpoints import tf1_arrays, write_tf1
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -72,6 +73,24 @@ def test_converting_twice_gives_the_same_bytes(lite0, tmp_path):
             class_names=["a", "b", "c"],
         )  # fmt: skip
     assert (tmp_path / "one.keras").read_bytes() == (tmp_path / "two.keras").read_bytes()
+
+
+def test_a_tf1_folder_of_imagenet_is_converted(tmp_path):
+    model = randomized("efficientnet-lite0", 1000)
+    arrays = tf1_arrays(model, "efficientnet-lite0")
+    averages = {f"{name}/ExponentialMovingAverage": array for name, array in arrays.items()}
+    (tmp_path / "lite0").mkdir()
+    write_tf1(tmp_path / "lite0" / "model.ckpt", averages)
+    output = tmp_path / "lite0.keras"
+    convert.convert("efficientnet-lite0", str(tmp_path / "lite0"), "tf1", output)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    loaded = keras.saving.load_model(output)
+    np.testing.assert_array_equal(loaded(images), model(images))
+    card = archive.read_card(output)
+    assert (card["class_names"], card["class_titles"]) == convert.imagenet_classes()
+    assert card["preprocess"] == {
+        "image_size": 224, "small_image": False, "crop_padding": 32, "interpolation": "bicubic_tf1",
+    }  # fmt: skip
 
 
 def test_imagenet_classes_are_sorted_wordnet_ids():

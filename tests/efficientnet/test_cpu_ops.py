@@ -39,6 +39,23 @@ def test_swish(options):
 
 
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
+def test_batch_norm_swish(options):
+    def plain(inputs, gamma, beta):
+        mean, variance = tf.nn.moments(inputs, [0, 1, 2])
+        normalized = tf.nn.batch_normalization(inputs, mean, variance, beta, gamma, 1e-3)
+        return tf.nn.silu(normalized)
+
+    def ours(inputs, gamma, beta):
+        return cpu_ops.batch_norm_swish(inputs, gamma, beta, 1e-3)[0]
+
+    inputs = 3 + 2 * random(4, 5, 3, 8)
+    assert_same(ours, plain, [inputs, random(8), random(1, 8)[0]], **options)
+    got = cpu_ops.batch_norm_swish(inputs, random(8), random(8), 1e-3)[1:]
+    for ours, expected in zip(got, tf.nn.moments(inputs, [0, 1, 2]), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
 def test_squeeze_excite(options):
     weights = [random(1, 1, 8, 2), random(2), random(1, 1, 2, 8), random(8)]
 

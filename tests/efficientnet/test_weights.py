@@ -5,10 +5,10 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import efficientnet
 from efficientnet import weight_names, weights
+from tests.efficientnet.toy_checkpoints import tf1_arrays, write_tf1
 
 NAMES = [f"efficientnet-b{number}" for number in range(8)]
 
@@ -25,7 +25,7 @@ def randomize(model, seed=0):
             variable.assign(rng.normal(0, 0.1, shape))
         elif "kernel" in name:
             fan_in = np.prod(shape[:-1]) if shape[-1] > 1 else np.prod(shape[:2])
-            variable.assign(rng.normal(0, np.sqrt(2 / fan_in), shape))
+            variable.assign(rng.normal(0, np.sqrt(1 / fan_in), shape))
     return model
 
 
@@ -186,20 +186,6 @@ def test_tf1_names_by_hand():
         "efficientnet-b0/head/tpu_batch_normalization/moving_variance"
     )
     assert names["head_dense/kernel"] == "efficientnet-b0/head/dense/kernel"
-
-
-def tf1_arrays(model, scope="efficientnet-b0", **arguments):
-    names = weight_names.tf1(model, scope, **arguments)
-    return {names[v.path]: np.asarray(v) for v in model.variables}
-
-
-def write_tf1(prefix, arrays):
-    """A checkpoint in the format of TensorFlow 1's Saver."""
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        for name, array in arrays.items():
-            tf.compat.v1.get_variable(name, initializer=array)
-        session.run(tf.compat.v1.global_variables_initializer())
-        tf.compat.v1.train.Saver().save(session, str(prefix), write_meta_graph=False)
 
 
 def assert_same_weights(model, other):

@@ -91,7 +91,7 @@ def test_training_starts_from_a_saved_model_with_its_classes_in_other_order(tmp_
     source = tiny(3, 0, normalization="svhn")
     checkpoint.save_model(source, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
     model = tiny(2, 1)
-    told = checkpoint.start_from(model, tmp_path / "m.keras", ("c", "a"))
+    told = checkpoint.start_from(model, tmp_path / "m.keras", ("c", "a"), SPEC)
     assert "with its classifier" in told
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     expected = np.asarray(source(images))[:, [2, 0]]
@@ -103,7 +103,7 @@ def test_training_starts_with_a_new_classifier_for_other_classes(tmp_path):
     checkpoint.save_model(source, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
     model = tiny(2, 1)
     head = np.asarray(model.get_layer("head_dense").kernel)
-    assert "new classifier" in checkpoint.start_from(model, tmp_path / "m.keras", ("a", "z"))
+    assert "new classifier" in checkpoint.start_from(model, tmp_path / "m.keras", ("a", "z"), SPEC)
     np.testing.assert_array_equal(model.get_layer("head_dense").kernel, head)
     np.testing.assert_array_equal(
         model.get_layer("head_conv").kernel, source.get_layer("head_conv").kernel
@@ -113,4 +113,16 @@ def test_training_starts_with_a_new_classifier_for_other_classes(tmp_path):
 def test_training_refuses_to_start_from_other_layers(tmp_path):
     checkpoint.save_model(tiny(3, 0, width=0.5), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
     with pytest.raises(ValueError, match=r"other layers than .*stem_conv/kernel .* instead of"):
-        checkpoint.start_from(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"))
+        checkpoint.start_from(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+
+
+def test_differences_of_preprocessing_are_told(tmp_path):
+    checkpoint.save_model(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    told = [
+        checkpoint.start_from(tiny(3, 1), tmp_path / "m.keras", ("a", "b", "c"), spec)
+        for spec in (SPEC, PreprocessSpec(image_size=48))
+    ]
+    assert "differently" not in told[0]
+    assert told[1].endswith(
+        "made differently: image_size 32 instead of 48, small_image True instead of False"
+    )

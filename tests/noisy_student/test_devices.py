@@ -49,21 +49,25 @@ def start(strategy: str, replicas: int, output_dir: Path, selected: Path, change
     )  # fmt: skip
 
 
-def start_workers(count: int, output_dir: Path, selected: Path, changes: dict):
-    """Processes that train together."""
+def cluster(count: int) -> list[str]:
+    """The TF_CONFIG of every worker on this machine."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("localhost", 0))
     addresses = [f"localhost:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
         each.close()
-    configs = [
+    return [
         json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
         for index in range(count)
     ]
+
+
+def start_workers(count: int, output_dir: Path, selected: Path, changes: dict):
+    """Processes that train together."""
     return [
         start("multi_worker", count, output_dir, selected, changes, TF_CONFIG=tf_config)
-        for tf_config in configs
+        for tf_config in cluster(count)
     ]
 
 
@@ -152,3 +156,28 @@ def test_two_devices_and_two_processes_train_as_one_for_50_steps(selected, tmp_p
     assert len(losses(tmp_path / "one")) == 50
     assert_equal_trainings(tmp_path / "one", tmp_path / "mirrored")
     assert_equal_trainings(tmp_path / "one", tmp_path / "workers")
+
+
+@pytest.mark.slow
+def test_two_processes_run_the_whole_method(tmp_path):
+    """Teacher, pseudo labels, selection, student and report; only the chief writes."""
+    flags = (
+        "--flagfile=recipes/mnist5k.flags", "--strategy=multi_worker", "--rounds=1",
+        "--teacher_width=0.1", "--teacher_depth=0.1", "--student_width=0.1",
+        "--student_depth=0.1", "--teacher_steps=6", "--student_steps=6", "--batch_size=8",
+        "--warmup_steps=2", "--validate_every=6", "--min_confidence=0", "--benchmarks=clean",
+        f"--workdir={tmp_path}",
+    )  # fmt: skip
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "noisy_student.iterate", *flags], cwd=ROOT, text=True,
+            env=os.environ | {"TF_CONFIG": tf_config, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for tf_config in cluster(2)
+    ]  # fmt: skip
+    finish(*workers)
+    results = json.loads((tmp_path / "report" / "results.json").read_text())["figures"]
+    assert [model["name"] for model in results["models"]] == ["round0_teacher", "round1_student"]
+    seen = json.loads((tmp_path / "round1" / "student" / "train.json").read_text())["images_seen"]
+    assert seen == 6 * (8 + 32)

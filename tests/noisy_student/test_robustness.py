@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from data import corruptions, perturbations
 from noisy_student import robustness
 
 # Flip probabilities of ResNet-50 on ImageNet-P (Hendrycks and Dietterich 2019), in percent.
@@ -33,6 +34,13 @@ def resnet50_errors():
         name: spread * percent / 100 * robustness.ALEXNET_CORRUPTION_ERROR[name]
         for name, percent in RESNET50_CORRUPTION_ERRORS.items()
     }
+
+
+def test_the_baselines_are_of_what_is_made():
+    assert robustness.CORRUPTIONS == corruptions.TEST_CORRUPTIONS
+    assert robustness.SEVERITIES == len(corruptions.SEVERITIES)
+    assert robustness.PERTURBATIONS == perturbations.SEQUENCES[224]
+    assert robustness.SMALL_PERTURBATIONS == perturbations.SEQUENCES[32]
 
 
 # Corruptions.

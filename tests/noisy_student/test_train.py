@@ -5,8 +5,9 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from data import sources
+from data import recordfile, sources
 from noisy_student import config, session, strategy, train
 
 MODEL = config.ModelConfig(
@@ -76,6 +77,26 @@ def test_a_loss_that_is_not_finite_stops_the_training(splits, devices, tmp_path)
     with pytest.raises(ValueError, match=r"teacher: the loss became (nan|inf) in steps 1 to 2"):
         train.run(hot, splits, tmp_path, devices, LOG)
     assert not (tmp_path / "done.json").exists()
+
+
+def test_damage_that_training_meets_is_named(splits, devices, tmp_path):
+    path = str(tmp_path / "records")
+    with tf.io.TFRecordWriter(path) as writer:
+        for image in splits.labeled.images:
+            encoded = tf.io.encode_png(image).numpy()
+            feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
+            features = tf.train.Features(feature={"image/encoded": feature})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+    offsets = np.array([offset for offset, _ in recordfile.spans(path)])
+    files = np.full(len(offsets), path, object)
+    labeled = dataclasses.replace(splits.labeled, images=None, files=files, offsets=offsets)
+    data = bytearray((tmp_path / "records").read_bytes())
+    data[offsets[5] + 50] ^= 1
+    (tmp_path / "records").write_bytes(data)
+    with pytest.raises(ValueError, match=f"{path} is damaged: the record at byte {offsets[5]}"):
+        train.run(
+            TEACHER, dataclasses.replace(splits, labeled=labeled), tmp_path / "a", devices, LOG
+        )
 
 
 def test_students_need_selected_labels_and_only_they(splits, devices, tmp_path):
