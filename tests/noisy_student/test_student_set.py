@@ -124,6 +124,7 @@ def test_records_and_index_train_alike(tmp_path, model_path, source, spec, strea
     assert len({(i, c) for b in found for i, c in zip(b["id_hash"], b["copy"], strict=True)}) > 50
 
 
+@pytest.mark.slow
 def test_noise_too_is_the_same(tmp_path, model_path):
     examples = textured(COUNT)
     label(model_path, examples, tmp_path / "labels")
