@@ -14,7 +14,6 @@ decoded for pseudo labels.
 
 import json
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from benchmarks import memory
 from data import folders, pipeline, preprocess, records, seeds, selected, tfrecord
 from data.examples import Examples
 from data.order import LABELED, Shard, batch_order
@@ -143,13 +143,7 @@ def _read_once(kind: str, folder: str) -> None:
     for _ in batches.take(count // 100):
         pass
     total = sum(pathlib.Path(file).stat().st_size for file in files)
-    print(json.dumps({"records": count, "bytes": total, "peak_mib": _peak_mib()}))
-
-
-def _peak_mib() -> float:
-    """The peak of this program's memory; getrusage would count that of the one that started it."""
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
+    print(json.dumps({"records": count, "bytes": total, "peak_mib": memory.peak_mib()}))
 
 
 def _memory(examples: Examples) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -80,6 +81,14 @@ class Examples:
         buffer = io.BytesIO()
         PIL.Image.fromarray(self.images[index]).save(buffer, format="PNG")
         return buffer.getvalue()
+
+    def num_bytes(self, index: int) -> int:
+        """Size of the image at `index` where it is: of its file or record, or of its pixels."""
+        if self.offsets is not None and self.offsets[index] >= 0:
+            return recordfile.length_at(self.files[index], int(self.offsets[index]))
+        if self.files is not None:
+            return os.path.getsize(self.files[index])
+        return self.images[index].nbytes
 
     def record_files(self) -> list[str]:
         """The TFRecord files that images lie in, sorted."""

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from data import preprocess, recordfile, seeds
 from data.augmentation import Augmentation, batch_noise, single_noise
+from data.example_columns import example_columns
 from data.examples import UNKNOWN_LABEL, Examples
 from data.order import LABELED, Columns, Shard, batch_order, gather
 from data.preprocess import PreprocessSpec
@@ -44,6 +45,7 @@ def training_batches(
     seed: int,
     num_classes: int,
     selected_files: Sequence[str | os.PathLike] | None = None,
+    selected_examples: Examples | None = None,
     unlabeled_batch_size: int = 0,
     start_step: int = 0,
     unlabeled_augmentation: Augmentation | None = None,
@@ -65,7 +67,9 @@ def training_batches(
         batch_size: labeled images per batch (B).
         seed: decides order and noise.
         num_classes: length of the distributions (C).
-        selected_files: TFRecord files of pseudo-labeled images; None: labeled images only.
+        selected_files: TFRecord files of pseudo-labeled images, or those of an index
+            (`data.selected_index`); None: labeled images only.
+        selected_examples: the images that an index is of.
         unlabeled_batch_size: pseudo-labeled images per batch (U).
         start_step: number of the first batch; earlier ones cost no image work.
         unlabeled_augmentation: noise of the pseudo-labeled images; None: that of the labeled ones.
@@ -89,7 +93,7 @@ def training_batches(
     shard = Shard(num_shards, shard_index)
     rows = shard.rows(batch_size)
     order = batch_order(len(labeled), batch_size, seed, LABELED, start_step, rows)
-    columns = _example_columns(labeled, spec)
+    columns = example_columns(labeled, spec)
     batches = _noised(gather(order, columns), spec, augmentation, seed, len(rows))
     batches = batches.map(lambda batch: {name: batch[name] for name in ("images", "labels")})
     if selected_files is not None:
@@ -101,6 +105,7 @@ def training_batches(
             seed=seed,
             start_step=start_step,
             shard=shard,
+            examples=selected_examples,
         )
         noise = unlabeled_augmentation or augmentation
         rows = shard.rows(unlabeled_batch_size)
@@ -137,7 +142,7 @@ def evaluation_batches(
             "pass": np.zeros([steps, batch_size], np.int64),
         }
     )
-    batches = gather(order, _example_columns(examples, spec))
+    batches = gather(order, example_columns(examples, spec))
     batches = _noised(batches, spec, Augmentation("none"), 0, batch_size)
     return _finished(
         batches.map(
@@ -178,7 +183,7 @@ def noisy_views(
             "pass": tf.fill([len(shown)], view),
         }
     )
-    batches = gather(order, _example_columns(shown, spec))
+    batches = gather(order, example_columns(shown, spec))
     batches = _noised(batches, spec, augmentation, seed, len(shown))
     return np.stack([batch["images"].numpy() for batch in batches], axis=1)
 
@@ -194,7 +199,7 @@ def thumbnail_batches(examples: Examples, side: int, batch_size: int) -> tf.data
     Returns:
         float32 [b, s, s], 0..255.
     """
-    columns = _example_columns(examples, PreprocessSpec(side))
+    columns = example_columns(examples, PreprocessSpec(side))
 
     def thumbnail(index: tf.Tensor) -> tf.Tensor:
         image = _original({name: tf.gather(column, index) for name, column in columns.items()})
@@ -229,37 +234,6 @@ def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
     # The rewrites gain nothing here, and would copy the images held in memory into their graph.
     options.experimental_optimization.apply_default_optimizations = False
     return batches.with_options(options).prefetch(_PREFETCH)
-
-
-def _example_columns(examples: Examples, spec: PreprocessSpec) -> Columns:
-    """The examples as tensors: "images" in the model's size, "original" ones, or their places."""
-    with tf.device("CPU:0"):
-        columns = {
-            "labels": tf.constant(examples.labels),
-            "id_hash": tf.constant(seeds.hash_ids(examples.ids).view(np.int64)),
-            "copy": tf.zeros(len(examples), tf.int32),
-        }
-        if examples.files is not None:
-            columns["file"] = tf.constant(examples.files.tolist(), tf.string)
-            if examples.offsets is not None:
-                columns["offset"] = tf.constant(examples.offsets)
-        elif not spec.small_image:
-            columns["original"] = tf.constant(examples.images)
-        else:
-            columns["images"] = _fit_all(tf.constant(examples.images), size=spec.image_size)
-    return columns
-
-
-@tf.function
-def _fit_all(images: tf.Tensor, size: int) -> tf.Tensor:
-    """All images of a small-image set in the size of the model."""
-    if images.shape[1:3] == (size, size):
-        return images
-    return tf.map_fn(
-        lambda image: preprocess.fit_small(image, size),
-        images,
-        fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
-    )
 
 
 def _noised(

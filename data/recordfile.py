@@ -12,6 +12,7 @@ import contextlib
 import os
 import struct
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import tensorflow as tf
 
@@ -99,6 +100,25 @@ def _first_damaged(path: str) -> int:
     return offsets[sound]
 
 
+def length_at(path: str, offset: int) -> int:
+    """Length in bytes of the data of the record that begins at byte `offset` of a file.
+
+    Raises:
+        ValueError: naming file and offset, where no record begins there.
+    """
+    with open(path, "rb") as file:
+        return _length_at(file, offset)
+
+
+def _length_at(file: BinaryIO, offset: int) -> int:
+    """Reads the header of a record, and leaves the file where its data begin."""
+    file.seek(offset)
+    header = file.read(HEADER.size)
+    if len(header) < HEADER.size or _masked_checksum(header[:8]) != HEADER.unpack(header)[1]:
+        raise ValueError(f"{file.name} has no record at byte {offset}: was it written anew?")
+    return HEADER.unpack(header)[0]
+
+
 def encoded_at(path: str, offset: int) -> bytes:
     """The bytes of the encoded image in the record that begins at byte `offset` of a file.
 
@@ -106,11 +126,8 @@ def encoded_at(path: str, offset: int) -> bytes:
         ValueError: naming file and offset, where no record with an image begins there.
     """
     with open(path, "rb") as file:
-        file.seek(offset)
-        header = file.read(HEADER.size)
-        if len(header) < HEADER.size or _masked_checksum(header[:8]) != HEADER.unpack(header)[1]:
-            raise ValueError(f"{path} has no record at byte {offset}: was it written anew?")
-        features = tf.train.Example.FromString(file.read(HEADER.unpack(header)[0])).features.feature
+        length = _length_at(file, offset)
+        features = tf.train.Example.FromString(file.read(length)).features.feature
     for key in IMAGE_KEYS:
         if key in features:
             return features[key].bytes_list.value[0]

@@ -1,4 +1,7 @@
-"""Batches of pseudo-labeled records, from memory where they fit and streamed where not."""
+"""Batches of pseudo-labeled images, from memory where they fit and streamed where not.
+
+They lie in records, or an index says which images of a set they are; batch k is the same.
+"""
 
 import os
 from collections.abc import Sequence
@@ -6,8 +9,10 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from data import preprocess, recordfile, tfrecord
+from data.examples import Examples
 from data.order import BLOCK, SELECTED, SHARDS, Columns, Shard, batch_order, gather, permutation
 from data.preprocess import PreprocessSpec
+from data.selected_index import SelectedIndex
 
 IN_MEMORY_BYTES = 2 << 30  # files up to this size altogether are kept in memory
 _READ_RECORDS = 1024
@@ -24,6 +29,7 @@ def record_batches(
     seed: int,
     start_step: int,
     shard: Shard,
+    examples: Examples | None = None,
 ) -> tf.data.Dataset:
     """An endless stream of batches, in which every pass holds every record once.
 
@@ -32,86 +38,103 @@ def record_batches(
     its own rows alone.
 
     Args:
-        files: TFRecord files.
+        files: TFRecord files, or those of an index (.parquet).
         spec: small images in memory are brought to its size, so as to be decoded only once.
         num_classes: length of the distributions (C).
         batch_size: records per batch (U).
         seed: the run's seed.
         start_step: number of the first batch.
         shard: which rows of every batch are returned (u of them).
+        examples: the images that an index is of.
 
     Returns:
         Dictionaries of what `tfrecord.parse` returns and "pass" int64, with a leading u; instead of
-        "encoded" there may be "images" uint8 [u, S, S, 3].
+        "encoded" there may be "images" uint8 [u, S, S, 3], or what else tells `data.pipeline` where
+        an image is.
 
     Raises:
         ValueError: if there are no records, or they are of another number of classes; naming file
             and offset of a damaged record. One that is streamed is a DataLossError in the stream,
             which `recordfile.verify` explains.
     """
-    _check(files, num_classes, batch_size)
-    if sum(os.path.getsize(file) for file in files) > IN_MEMORY_BYTES:
-        return _streamed(files, num_classes, batch_size, seed, start_step, shard)
-    try:
-        columns = _read_all(files, spec, num_classes)
-    except tf.errors.DataLossError:
-        recordfile.verify(files)
-        raise
-    rows = shard.rows(batch_size)
-    order = batch_order(len(columns["copy"]), batch_size, seed, SELECTED, start_step, rows)
-    return gather(order, columns)
-
-
-def _check(files: Sequence[str], num_classes: int, batch_size: int) -> None:
-    """Refuses records that cannot be trained on, going by the first one."""
     if batch_size < 1:
         raise ValueError(f"unlabeled_batch_size must be at least 1, not {batch_size}.")
-    serialized = next(iter(tf.data.TFRecordDataset(files)), None) if files else None
-    if serialized is None:
-        raise ValueError(f"There are no records in the selected files {files}.")
-    record = tf.train.Example.FromString(serialized.numpy())
-    found = len(record.features.feature["probabilities"].float_list.value)
-    if found != num_classes:
+    if not files:
+        raise ValueError("There are no records: the list of selected files is empty.")
+    indexed = files[0].endswith(".parquet")
+    source = SelectedIndex(files, examples, spec) if indexed else _Records(files, spec)
+    if source.num_classes != num_classes:
         raise ValueError(
-            f"The records of {files[0]} have {found} probabilities, but there are {num_classes} "
-            "classes."
+            f"The records of {files[0]} have {source.num_classes} probabilities, but there are "
+            f"{num_classes} classes."
         )
+    rows = shard.rows(batch_size)
+    if source.num_bytes > IN_MEMORY_BYTES:
+        batches = _streamed(source, files, batch_size, seed, start_step, rows)
+    else:
+        columns = source.read_all()
+        order = batch_order(len(columns["copy"]), batch_size, seed, SELECTED, start_step, rows)
+        batches = gather(order, columns)
+    return source.join(batches)
 
 
-def _read_all(files: Sequence[str], spec: PreprocessSpec, num_classes: int) -> Columns:
-    """All records as tensors; small images decoded."""
+class _Records:
+    """Records with their images, of one number of classes, going by the first one."""
 
-    def decode(record: Columns) -> Columns:
-        image = preprocess.decode_image(record.pop("encoded"))
-        return record | {"images": preprocess.fit_small(image, spec.image_size)}
+    def __init__(self, files: Sequence[str], spec: PreprocessSpec):
+        self._files, self._spec = files, spec
+        self.num_bytes = sum(os.path.getsize(file) for file in files)
+        serialized = next(iter(tf.data.TFRecordDataset(files)), None)
+        if serialized is None:
+            raise ValueError(f"There are no records in the selected files {files}.")
+        record = tf.train.Example.FromString(serialized.numpy())
+        self.num_classes = len(record.features.feature["probabilities"].float_list.value)
 
-    with tf.device("CPU:0"):
-        records = tf.data.Dataset.from_tensor_slices(list(files)).flat_map(
-            lambda file: tfrecord.read_file(file, num_classes)
-        )
-        if spec.small_image:
-            records = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        parts = list(records.batch(_READ_RECORDS))
-        return {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
+    def count(self) -> int:
+        return tfrecord.count_records(self._files)
+
+    def read_file(self, file: tf.Tensor) -> tf.data.Dataset:
+        return tfrecord.read_file(file, self.num_classes)
+
+    def read_all(self) -> Columns:
+        """All records as tensors; small images decoded. A damaged file names itself."""
+        with recordfile.damage_named(self._files):
+            return self._read_all()
+
+    def _read_all(self) -> Columns:
+        def decode(record: Columns) -> Columns:
+            image = preprocess.decode_image(record.pop("encoded"))
+            return record | {"images": preprocess.fit_small(image, self._spec.image_size)}
+
+        with tf.device("CPU:0"):
+            records = tf.data.Dataset.from_tensor_slices(list(self._files)).flat_map(self.read_file)
+            if self._spec.small_image:
+                records = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+            parts = list(records.batch(_READ_RECORDS))
+            return {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
+
+    def join(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """The batches as they are: records have their images."""
+        return batches
 
 
 def _streamed(
+    source: _Records | SelectedIndex,
     files: Sequence[str],
-    num_classes: int,
     batch_size: int,
     seed: int,
     start_step: int,
-    shard: Shard,
+    rows: range,
 ) -> tf.data.Dataset:
     """Batches of records which do not fit in memory."""
     first_pass, offset = 0, 0
     if start_step:
-        first_pass, offset = divmod(start_step * batch_size, tfrecord.count_records(files))
+        first_pass, offset = divmod(start_step * batch_size, source.count())
 
     def one_pass(position: tf.Tensor) -> tf.data.Dataset:
         shards = tf.gather(files, permutation(len(files), seed, SHARDS, position))
         records = tf.data.Dataset.from_tensor_slices(shards).interleave(
-            lambda file: tfrecord.read_file(file, num_classes),
+            source.read_file,
             cycle_length=_OPEN_SHARDS,
             num_parallel_calls=tf.data.AUTOTUNE,
         )
@@ -124,7 +147,6 @@ def _streamed(
         return records.batch(_BLOCK_RECORDS).enumerate().map(shuffle).prefetch(1).unbatch()
 
     records = tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(offset)
-    rows = shard.rows(batch_size)
     if len(rows) < batch_size:
         numbered = records.enumerate().filter(
             lambda number, _: (

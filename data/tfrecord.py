@@ -40,13 +40,14 @@ def serialize(
         "image/encoded": _bytes(encoded),
         "label": _int64(label),
         "prob": _floats([prob]),
-        "probabilities": _floats(np.asarray(probabilities, np.float32)),
+        "probabilities": _floats(np.asarray(probabilities, np.float32).tolist()),
     }
     if example_id is not None:
         feature["image/id"] = _bytes(example_id.encode())
     if copy is not None:
         feature["image/copy"] = _int64(copy)
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    return example.SerializeToString(deterministic=True)  # otherwise another order each process
 
 
 def _bytes(value: bytes) -> tf.train.Feature:
@@ -57,7 +58,7 @@ def _int64(value: int) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
 
-def _floats(values: Sequence[float] | np.ndarray) -> tf.train.Feature:
+def _floats(values: Sequence[float]) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
@@ -91,9 +92,14 @@ def parse(
         "label": tf.cast(record["label"], tf.int32),
         "prob": record["prob"],
         "probabilities": record["probabilities"],
-        "id_hash": tf.strings.to_hash_bucket_fast(image_id, np.iinfo(np.int64).max),
+        "id_hash": hash_ids(image_id),
         "copy": tf.cast(record["image/copy"], tf.int32),
     }
+
+
+def hash_ids(ids: tf.Tensor) -> tf.Tensor:
+    """What noise tells images of records apart by: string [...] to int64 [...]."""
+    return tf.strings.to_hash_bucket_fast(ids, np.iinfo(np.int64).max)
 
 
 def read_file(file: tf.Tensor, num_classes: int) -> tf.data.Dataset:
@@ -108,6 +114,17 @@ def read_file(file: tf.Tensor, num_classes: int) -> tf.data.Dataset:
         return parse(serialized, num_classes, fallback_id)
 
     return tf.data.TFRecordDataset(file).enumerate().map(parse_numbered)
+
+
+def shard_lengths(num_records: int, num_shards: int) -> list[int]:
+    """How many records each shard gets: nearly equally many.
+
+    Raises:
+        ValueError: if `num_shards` is below 1.
+    """
+    if num_shards < 1:
+        raise ValueError(f"num_shards must be at least 1, not {num_shards}.")
+    return np.diff(np.linspace(0, num_records, num_shards + 1).astype(int)).tolist()
 
 
 def write_shards(
@@ -134,14 +151,11 @@ def write_shards(
     Raises:
         ValueError: if `num_shards` is below 1, or there are not exactly `num_records` records.
     """
-    if num_shards < 1:
-        raise ValueError(f"num_shards must be at least 1, not {num_shards}.")
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     stream = iter(records)
-    bounds = np.linspace(0, num_records, num_shards + 1).astype(int)
     paths = []
-    for shard, length in enumerate(np.diff(bounds)):
+    for shard, length in enumerate(shard_lengths(num_records, num_shards)):
         path = directory / f"{prefix}-{shard:05d}-of-{num_shards:05d}.tfrecord"
         partial = path.with_name(path.name + ".tmp")
         with tf.io.TFRecordWriter(os.fspath(partial)) as writer:

@@ -7,12 +7,19 @@ deviation, a class of n images is brought to exactly N by floor(N / n) copies of
 for the N mod n first by falling confidence, then rising id. With n > N that is the top N.
 
 The work is split as a distributed job needs it: statistics that are mergeable in any order, a
-small decision, and a function of single records.
+small decision, and a function of single records. `narrowing` finds the same decision in memory that
+does not grow with the number of records.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+
+from noisy_student.window import Window, same
 
 _SORTED_AT_ONCE = 2**20  # records; fewer, larger pieces make `decide` faster
 
@@ -20,18 +27,21 @@ _SORTED_AT_ONCE = 2**20  # records; fewer, larger pieces make `decide` faster
 class ClassStatistics:
     """What `decide` must know of the records, gathered piece by piece in any order.
 
-    Keeps confidence and id of every record that reaches `min_confidence`: 12 bytes a record with
-    float32 confidences, 3.4 GiB at 300 million. Classes far above their target could be cut back to
-    their best images_per_class records, if that number were known here.
+    Keeps confidence and id of every record that reaches `min_confidence`, 12 bytes with float32
+    confidences, so that any target may be asked for afterwards. With a `window` (of `narrowing`,
+    for one target) it keeps only the records among which the cuts lie.
 
     Attributes:
         num_classes: C.
         min_confidence: records below it are only counted.
+        window: outside of which records are only counted, or None.
         before: int64 [C], records of each class.
         above: int64 [C], those which reach min_confidence.
     """
 
-    def __init__(self, num_classes: int, min_confidence: float):
+    needs_ids = True
+
+    def __init__(self, num_classes: int, min_confidence: float, window: Window | None = None):
         """Starts without records.
 
         Raises:
@@ -43,6 +53,7 @@ class ClassStatistics:
             raise ValueError(f"min_confidence = {min_confidence}; it must be in 0..1")
         self.num_classes = num_classes
         self.min_confidence = min_confidence
+        self.window = window
         self.before = np.zeros(num_classes, np.int64)
         self.above = np.zeros(num_classes, np.int64)
         self._pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -61,21 +72,25 @@ class ClassStatistics:
         Raises:
             ValueError: a value out of range (NaN too), or columns that do not fit together.
         """
-        labels, confidences, ids = _checked(labels, confidences, ids, self.num_classes)
+        labels, confidences, ids = checked(labels, confidences, ids, self.num_classes)
         kept = _is_kept(confidences, self.min_confidence)
         self.before += np.bincount(labels, minlength=self.num_classes)
         self.above += np.bincount(labels[kept], minlength=self.num_classes)
+        if self.window is not None:
+            kept &= self.window.holds(labels, confidences, ids)
         self._pending.append((labels[kept], confidences[kept], ids[kept]))
         self._num_pending += np.count_nonzero(kept)
         if self._num_pending >= _SORTED_AT_ONCE:
             self._sort_pending()
 
-    def merge(self, other: "ClassStatistics") -> None:
+    def merge(self, other: ClassStatistics) -> None:
         """Adds the records of `other`, which stays as it is.
 
         Raises:
-            ValueError: the two differ in num_classes or min_confidence.
+            ValueError: the two differ in num_classes, min_confidence or window.
         """
+        if not same(self.window, other.window):
+            raise ValueError("statistics of different windows cannot be merged")
         mine, others = (
             (statistics.num_classes, statistics.min_confidence) for statistics in (self, other)
         )
@@ -123,9 +138,11 @@ class Decision:
         images_per_class: N, which every class with any record is brought to.
         before: int64 [C], records of each class.
         above: int64 [C], those which reach min_confidence: n.
-        copies: int32 [C], floor(N / n): how often each of these is taken; 0 for an empty class.
+        copies: int32 [C], floor(N / n), at most max_copies: how often each of these is taken; 0 for
+            an empty class.
         cut_confidence: float64 [C], of the last record taken once more; inf: none is.
         cut_id: uint64 [C], its id.
+        max_copies: how often an image may be taken at most; None: as often as need be.
     """
 
     min_confidence: float
@@ -135,6 +152,26 @@ class Decision:
     copies: np.ndarray
     cut_confidence: np.ndarray
     cut_id: np.ndarray
+    max_copies: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The decision as what JSON can hold; `from_dict` gives it back exactly."""
+        content = dataclasses.asdict(self)
+        return {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in content.items()
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Decision:
+        """The decision of `to_dict`."""
+        types = {"copies": np.int32, "cut_confidence": np.float64, "cut_id": np.uint64}
+        arrays = {
+            name: np.array(value, types.get(name, np.int64))
+            for name, value in content.items()
+            if isinstance(value, list)
+        }
+        return cls(**{**content, **arrays})
 
     @property
     def distinct(self) -> np.ndarray:
@@ -144,7 +181,8 @@ class Decision:
     @property
     def after(self) -> np.ndarray:
         """int64 [C]: images taken of each class, duplicates counted."""
-        return np.where(self.above > 0, self.images_per_class, 0)
+        most = self.above * (self.max_copies or self.images_per_class)
+        return np.minimum(most, self.images_per_class)
 
     @property
     def empty_classes(self) -> np.ndarray:
@@ -152,26 +190,30 @@ class Decision:
         return np.flatnonzero(self.above == 0)
 
 
-def decide(statistics: ClassStatistics, images_per_class: int | str) -> Decision:
-    """Brings every class that is not empty to `images_per_class` images.
+def decide(
+    statistics: ClassStatistics, images_per_class: int | str, max_copies: int | None = None
+) -> Decision:
+    """Brings every class that is not empty to `images_per_class` images, or as near as it may.
 
     Args:
         statistics: of all records.
         images_per_class: N (130 000 in the paper), or "auto": that of the largest class, so that
             nothing above min_confidence is lost.
+        max_copies: how often an image may be taken at most, at the price of balance; None: as
+            often as need be.
 
     Raises:
-        ValueError: images_per_class is neither, or two records share class, confidence and id just
-            where one of them would be taken and the other not.
+        ValueError: images_per_class or max_copies is not valid, or two records share class,
+            confidence and id just where one of them would be taken and the other not.
     """
-    target = _target(images_per_class, statistics)
-    copies = np.zeros(statistics.num_classes, np.int32)
+    target = target_of(images_per_class, statistics.above)
+    copies, extra = shares(statistics.above, target, max_copies)
     cut_confidence = np.full(statistics.num_classes, np.inf)
     cut_id = np.zeros(statistics.num_classes, np.uint64)
-    for label in np.flatnonzero(statistics.above):
-        copies[label], extra = divmod(target, int(statistics.above[label]))
-        if extra:
-            cut_confidence[label], cut_id[label] = _nth(*statistics.records(label), extra)
+    window = statistics.window
+    for label in np.flatnonzero(extra):
+        place = int(extra[label] if window is None else window.place(label, extra[label]))
+        cut_confidence[label], cut_id[label] = _nth(*statistics.records(label), place)
     return Decision(
         statistics.min_confidence,
         target,
@@ -180,6 +222,7 @@ def decide(statistics: ClassStatistics, images_per_class: int | str) -> Decision
         copies,
         cut_confidence,
         cut_id,
+        max_copies,
     )
 
 
@@ -200,7 +243,7 @@ def copies_for(
     Raises:
         ValueError: as `ClassStatistics.update`.
     """
-    labels, confidences, ids = _checked(labels, confidences, ids, len(decision.above))
+    labels, confidences, ids = checked(labels, confidences, ids, len(decision.above))
     cut = decision.cut_confidence[labels]
     once_more = (confidences > cut) | ((confidences == cut) & (ids <= decision.cut_id[labels]))
     copies = decision.copies[labels] + once_more.astype(np.int32)
@@ -226,15 +269,49 @@ def _is_kept(confidences: np.ndarray, min_confidence: float) -> np.ndarray:
     return confidences >= confidences.dtype.type(min_confidence)
 
 
-def _target(images_per_class: int | str, statistics: ClassStatistics) -> int:
+def target_of(images_per_class: int | str, above: np.ndarray) -> int:
+    """The number that every class is brought to.
+
+    Args:
+        images_per_class: that number, or "auto".
+        above: int64 [C], records of each class that reach the confidence.
+
+    Raises:
+        ValueError: images_per_class is neither.
+    """
     if images_per_class == "auto":
-        return max(1, int(statistics.above.max()))
+        return max(1, int(above.max()))
     is_integer = isinstance(images_per_class, int | np.integer)
     if not is_integer or not 1 <= images_per_class < 2**31:
         raise ValueError(
             f"images_per_class = {images_per_class!r}; it must be a whole number from 1, or 'auto'"
         )
     return int(images_per_class)
+
+
+def shares(
+    above: np.ndarray, target: int, max_copies: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What brings a class of n images to N: copies of each, and how many of the first once more.
+
+    Args:
+        above: int64 [C], n.
+        target: N.
+        max_copies: as of `decide`.
+
+    Returns:
+        int32 [C] and int64 [C].
+
+    Raises:
+        ValueError: max_copies is below 1.
+    """
+    if max_copies is not None and max_copies < 1:
+        raise ValueError(f"max_copies = {max_copies}; it must be 1 or more")
+    copies, extra = np.divmod(np.where(above > 0, target, 0), np.maximum(above, 1))
+    if max_copies is not None:
+        extra = np.where(copies >= max_copies, 0, extra)
+        copies = np.minimum(copies, max_copies)
+    return copies.astype(np.int32), extra
 
 
 def _nth(confidences: np.ndarray, ids: np.ndarray, count: int) -> tuple[float, int]:
@@ -248,30 +325,45 @@ def _nth(confidences: np.ndarray, ids: np.ndarray, count: int) -> tuple[float, i
     return confidence, tied[last]
 
 
-def _checked(
-    labels: np.ndarray, confidences: np.ndarray, ids: np.ndarray, num_classes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The columns as arrays of int32, floats and uint64, all in range."""
-    labels, confidences, ids = np.asarray(labels), np.asarray(confidences), np.asarray(ids)
-    shapes = {"labels": labels.shape, "confidences": confidences.shape, "ids": ids.shape}
-    if len(set(shapes.values())) != 1 or labels.ndim != 1:
+def checked(
+    labels: np.ndarray, confidences: np.ndarray, ids: np.ndarray | None, num_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The columns as arrays of integers, floats and uint64, all in range; ids may be left out.
+
+    Raises:
+        ValueError: a value out of range (NaN too), or columns that do not fit together.
+    """
+    columns = {"labels": np.asarray(labels), "confidences": np.asarray(confidences)}
+    if ids is not None:
+        columns["ids"] = np.asarray(ids)
+    shapes = {name: column.shape for name, column in columns.items()}
+    if len(set(shapes.values())) != 1 or columns["labels"].ndim != 1:
         raise ValueError(f"the columns must have one length, but their shapes are {shapes}")
-    wrong_type = {
-        "labels": labels.dtype.kind not in "iu",
-        "confidences": confidences.dtype.kind != "f",
-        "ids": ids.dtype.kind not in "iu",
-    }
-    if any(wrong_type.values()):
-        raise ValueError(
-            f"labels and ids must be integers, confidences floats, not {labels.dtype}, "
-            f"{ids.dtype} and {confidences.dtype}"
-        )
-    for name, values, fine, valid in (
-        ("label", labels, (labels >= 0) & (labels < num_classes), f"0 .. {num_classes - 1}"),
-        ("confidence", confidences, (confidences >= 0) & (confidences <= 1), "0..1"),
-        ("id", ids, ids >= 0, "0 .. 2^64 - 1"),
+    kinds = {name: column.dtype.kind for name, column in columns.items()}
+    if any(kind not in ("f" if name == "confidences" else "iu") for name, kind in kinds.items()):
+        types = ", ".join(f"{name} {column.dtype}" for name, column in columns.items())
+        raise ValueError(f"labels and ids must be integers, confidences floats, not {types}")
+    for name, low, high in (
+        ("labels", 0, num_classes - 1),
+        ("confidences", 0, 1),
+        ("ids", 0, None),
     ):
-        if not fine.all():
-            bad = np.argmin(fine)
-            raise ValueError(f"{name} {values[bad]} of id {ids[bad]}; it must be in {valid}")
-    return labels.astype(np.int32, copy=False), confidences, ids.astype(np.uint64, copy=False)
+        _check_range(name, columns, low, high)
+    if columns["labels"].dtype.itemsize > 4:
+        columns["labels"] = columns["labels"].astype(np.int32)
+    if ids is not None:
+        columns["ids"] = columns["ids"].astype(np.uint64, copy=False)
+    return columns["labels"], columns["confidences"], columns.get("ids")
+
+
+def _check_range(name: str, columns: dict[str, np.ndarray], low: float, high: float | None) -> None:
+    """Refuses a column, if it is there, with a value outside low..high, naming the first one."""
+    values = columns.get(name)
+    if values is None or not len(values):
+        return
+    if values.min() >= low and (high is None or values.max() <= high):
+        return
+    bad = np.argmin((values >= low) if high is None else (values >= low) & (values <= high))
+    where = f"of id {columns['ids'][bad]}" if "ids" in columns else f"in row {bad}"
+    valid = f"{low} .. {'2^64 - 1' if high is None else high}"
+    raise ValueError(f"{name.removesuffix('s')} {values[bad]} {where}; it must be in {valid}")

@@ -14,6 +14,7 @@ from noisy_student.settings import (
     DataConfig,
     DeviceConfig,
     EvaluationConfig,
+    LabelConfig,
     LogConfig,
     ModelConfig,
     NoiseConfig,
@@ -42,12 +43,15 @@ def from_flags() -> Config:
         teacher=_teacher(),
         students=students,
         tuned=tuple(map(fixres, students)) if FLAGS.fixres_image_size else (),
+        labels=LabelConfig(FLAGS.store_top_k, FLAGS.probabilities_dtype, FLAGS.calibrate),
         selection=SelectionConfig(
             min_confidence=FLAGS.min_confidence,
             images_per_class="auto" if per_class == "auto" else _integer(per_class),
             hard_labels=FLAGS.hard_labels,
             num_shards=FLAGS.num_shards,
             seed=FLAGS.seed,
+            max_copies=FLAGS.max_copies,
+            index_only=FLAGS.index_only,
         ),
         evaluation=_evaluation(),
         device=DeviceConfig(
@@ -65,6 +69,7 @@ def from_flags() -> Config:
         teacher_model=FLAGS.teacher_model,
         init_model=FLAGS.init_model,
         stop_when_worse=FLAGS.stop_when_worse,
+        reassign=FLAGS.reassign,
         seed=FLAGS.seed,
     )
 

@@ -202,10 +202,38 @@ def _define_label_flags() -> None:
         "runs on a clean copy of each image within the step.",
     )
     flags.DEFINE_bool("hard_labels", False, "Train on argmax labels.")
-    flags.DEFINE_float("temperature", 1.0, "Of soft pseudo labels.")
+    flags.DEFINE_float(
+        "temperature", 1.0, "Of soft pseudo labels in a student's loss: targets are p^(1/T)."
+    )
+    flags.DEFINE_bool(
+        "calibrate", False, "Divide the teacher's logits by the temperature that fits validation."
+    )
+    flags.DEFINE_integer(
+        "store_top_k", None, "Largest probabilities stored, the rest spread evenly; unset: all.", 1
+    )
+    flags.DEFINE_enum(
+        "probabilities_dtype", "float16", ["float16", "float32"], "Of stored probabilities."
+    )
+    flags.DEFINE_string(
+        "reassign_dir",
+        None,
+        "Of noisy_student.pseudo_label: a selected set that --model labels again.",
+    )
+    flags.DEFINE_bool(
+        "reassign",
+        False,
+        "Of iterate: from round 2 on the newest teacher labels the images that round 1 selected "
+        "again, in place of selecting anew.",
+    )
     flags.DEFINE_float("min_confidence", 0.3, "Drop pseudo labels below it.", 0.0, 1.0)
     flags.DEFINE_string(
         "images_per_class", "auto", "Target per class, or auto: that of the largest class."
+    )
+    flags.DEFINE_integer(
+        "max_copies", None, "Copies of an image that may fill up its class; unset: any number.", 1
+    )
+    flags.DEFINE_bool(
+        "index_only", False, "Select an index of images, joined with them in training; no records."
     )
     flags.DEFINE_integer(
         "num_shards", 1, "Files of predictions and of selected records.", lower_bound=1
@@ -272,6 +300,12 @@ def _define_run_flags() -> None:
     )
     flags.DEFINE_string("model", None, "A saved model (.keras).")
     flags.DEFINE_string("predictions_dir", None, "Output of noisy_student.pseudo_label.")
+    flags.DEFINE_string(
+        "decision_file",
+        None,
+        "Of noisy_student.selection: decision.json of a larger set, such as of selection_beam, "
+        "that the predictions are a part of.",
+    )
     flags.DEFINE_string("selected_dir", None, "Output of noisy_student.selection.")
     flags.DEFINE_integer("rounds", 2, "Students in a row.", lower_bound=0)
     flags.DEFINE_integer("round", 1, "Of noisy_student.train: which student.", lower_bound=1)

@@ -35,14 +35,30 @@ def for_classes(
     return restricted
 
 
-def predict_step(
+def logits_step(
     model: Callable[..., tf.Tensor], jit_compile: bool = False
 ) -> tf.types.experimental.GenericFunction:
-    """A compiled function: images uint8 [B, S, S, 3] -> probabilities float32 [B, C]."""
+    """A compiled function: images uint8 [B, S, S, 3] -> logits float32 [B, C]."""
 
     @tf.function(jit_compile=jit_compile, reduce_retracing=True)
     def step(images: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(tf.cast(model(images, training=False), tf.float32))
+        return tf.cast(model(images, training=False), tf.float32)
+
+    return step
+
+
+def predict_step(
+    model: Callable[..., tf.Tensor], jit_compile: bool = False, temperature: float = 1.0
+) -> tf.types.experimental.GenericFunction:
+    """A compiled function: images uint8 [B, S, S, 3] -> probabilities float32 [B, C].
+
+    Logits are divided by the temperature.
+    """
+
+    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    def step(images: tf.Tensor) -> tf.Tensor:
+        logits = tf.cast(model(images, training=False), tf.float32)
+        return tf.nn.softmax(logits if temperature == 1 else logits / temperature)
 
     return step
 

@@ -67,7 +67,7 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     for number, student in enumerate(settings.students, start=1):
         round_dir = workdir / f"round{number}"
         with devices.chief_first():
-            selected = _label_and_select(settings, splits, teacher_dir, round_dir, devices)
+            selected = _label_and_select(settings, splits, teacher_dir, workdir, number, devices)
         student_dir = round_dir / "student"
         previous = summary
         summary = train.run(
@@ -133,18 +133,32 @@ def _label_and_select(
     settings: config.Config,
     splits: sources.Splits,
     teacher_dir: Path,
-    round_dir: Path,
+    workdir: Path,
+    number: int,
     devices: strategy.Devices,
 ) -> Path:
-    """Pseudo labels of one round; returns the directory of the selected records."""
+    """Pseudo labels of one round; returns the directory of the student's set."""
+    round_dir = workdir / f"round{number}"
+    labels, selected = round_dir / "pseudo_labels", round_dir / "selected"
+    shared: dict[str, Any] = {
+        "batch_size": settings.log.eval_batch_size,
+        "stored": settings.labels,
+        "validation": splits.validation,
+    }
+    teacher = teacher_dir / "model.keras"
+    if settings.reassign and number > 1:
+        before = workdir / f"round{number - 1}" / "selected"
+        pseudo_label.reassign(
+            teacher, before, splits.unlabeled, selected, devices,
+            hard_labels=settings.selection.hard_labels, **shared,
+        )  # fmt: skip
+        return selected
     pseudo_label.run(
-        teacher_dir / "model.keras", splits.unlabeled, round_dir / "pseudo_labels", devices,
-        batch_size=settings.log.eval_batch_size, num_shards=settings.selection.num_shards,
+        teacher, splits.unlabeled, labels, devices,
+        num_shards=settings.selection.num_shards, **shared,
     )  # fmt: skip
-    selection.run(
-        round_dir / "pseudo_labels", round_dir / "selected", splits.unlabeled, settings.selection
-    )
-    return round_dir / "selected"
+    selection.run(labels, selected, splits.unlabeled, settings.selection)
+    return selected
 
 
 def _better(number: int, before: dict[str, Any], after: dict[str, Any]) -> bool:
@@ -244,6 +258,6 @@ if __name__ == "__main__":
          "num_labeled", "seed", "teacher_name", "teacher_model", "init_model", "student_name",
          "image_size", "small_image",
          "batch_size", "ratio", "epochs", "teacher_steps", "student_steps", "augment", "magnitude",
-         "min_confidence", "images_per_class", "hard_labels", "controls", "stop_when_worse",
-         "strategy", "max_steps", "dry_run"],
+         "min_confidence", "images_per_class", "hard_labels", "index_only", "calibrate",
+         "reassign", "controls", "stop_when_worse", "strategy", "max_steps", "dry_run"],
     )  # fmt: skip

@@ -4,23 +4,30 @@ r"""Lets a teacher label images: eval mode, averaged weights, clean images (pape
         --num_shards=8 --shard_index=0
 
 Shards that are there already are not computed again, and several processes may share the shards.
+With --calibrate the temperature that fits validation images best makes confidences honest first.
+With --reassign_dir a better teacher labels the images of an earlier selection again.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from tqdm import tqdm
 
-from data import pipeline, seeds, sources
-from data.preprocess import PreprocessSpec
-from noisy_student import checkpoint, config, inference, manifest, predictions, strategy
-
-_ROWS_PER_GROUP = 8192  # a Parquet row group: large enough to compress, small beside memory
+from data import sources
+from noisy_student import (
+    checkpoint,
+    config,
+    labeling,
+    manifest,
+    predictions,
+    samples,
+    settings,
+    strategy,
+    student_set,
+    tally,
+)
 
 
 def run(
@@ -32,6 +39,8 @@ def run(
     batch_size: int,
     num_shards: int = 1,
     shard_index: int | None = None,
+    stored: settings.LabelConfig | None = None,
+    validation: sources.Examples | None = None,
 ) -> dict[str, Any]:
     """Labels all examples, or one shard of them, or returns at once where all is done.
 
@@ -44,148 +53,145 @@ def run(
         batch_size: images at a time.
         num_shards: files to split the examples over.
         shard_index: the only shard to write, from 0; None: all that are not there.
+        stored: what of the probabilities is stored, and whether they are calibrated.
+        validation: labeled images that calibration fits.
 
     Returns:
         The content of `done.json`; {} as long as shards of other processes are missing.
 
     Raises:
-        ValueError: an output_dir made to another request, or a shard_index out of range.
+        ValueError: an output_dir made to another request, or a shard_index out of range; nothing
+            to calibrate with.
     """
-    inputs = {"model": manifest.file_hash(model_path), "examples": examples.fingerprint()}
+    stored = stored or settings.LabelConfig()
+    inputs = _inputs(model_path, examples, stored, validation)
     request = {"stage": "pseudo_label", "num_shards": num_shards, "inputs": inputs}
+    request["stored"] = dataclasses.asdict(stored)
     done = manifest.begin(output_dir, request)
     if done:
         return done
     start = time.perf_counter()
-    model, card = checkpoint.load_model(model_path)
-    model = inference.for_classes(model, card["class_names"], examples.class_names)
-    write_predictions(
-        inference.predict_step(model, devices.jit_compile),
-        examples,
-        card["preprocess"],
-        output_dir,
-        class_names=examples.class_names,
-        batch_size=batch_size,
-        num_shards=num_shards,
-        shard_index=shard_index,
-        model_hash=inputs["model"],
-    )
+    labeling.label_shards(
+        model_path, examples, output_dir, devices, batch_size=batch_size, num_shards=num_shards,
+        shard_index=shard_index, stored=stored, validation=validation,
+    )  # fmt: skip
     files = [predictions.shard_path(output_dir, shard, num_shards) for shard in range(num_shards)]
     if not all(file.exists() for file in files):
         return {}
-    hashes = {file.name: manifest.file_hash(file) for file in files}
+    result = {"predictions": {file.name: manifest.file_hash(file) for file in files}}
+    if stored.calibrate:
+        result["calibration"] = manifest.read_json(Path(output_dir) / labeling.CALIBRATION)
     seconds = time.perf_counter() - start
-    return manifest.finish(
-        output_dir, request, seconds, num_records=len(examples), predictions=hashes
-    )
+    return manifest.finish(output_dir, request, seconds, num_records=len(examples), **result)
 
 
-def write_predictions(
-    predict: Callable[[tf.Tensor], tf.Tensor],
+def reassign(
+    model_path: str | Path,
+    selected_dir: str | Path,
     examples: sources.Examples,
-    spec: PreprocessSpec,
     output_dir: str | Path,
+    devices: strategy.Devices,
     *,
-    class_names: tuple[str, ...],
     batch_size: int,
-    num_shards: int = 1,
-    shard_index: int | None = None,
-    model_hash: str = "",
-) -> list[Path]:
-    """Writes the shards that are missing or were made from something else.
+    hard_labels: bool = False,
+    stored: settings.LabelConfig | None = None,
+    validation: sources.Examples | None = None,
+) -> dict[str, Any]:
+    """Labels the images of a selected set again, without selecting anew (paper's public code).
+
+    The new set has the same images, copies, order, shards and form (records or index). Each image
+    is labeled once.
 
     Args:
-        predict: images uint8 [batch_size, S, S, 3] -> probabilities float32 [batch_size, C].
-        examples: images to label.
-        spec: preprocessing at evaluation.
-        output_dir: of the shards.
-        class_names: C names in the order of the probabilities.
-        batch_size: images at a time, in the last batch too.
-        num_shards: contiguous parts of the examples, equal but for one image.
-        shard_index: the only shard to write; None: all.
-        model_hash: names the weights.
+        model_path: the better teacher.
+        selected_dir: output of `selection`, or of this function.
+        examples: the images that were selected from.
+        output_dir: of this stage alone; receives what `selected_dir` has, with new labels.
+        devices: from `strategy.make`.
+        batch_size: images at a time.
+        hard_labels: store one-hot probabilities.
+        stored: as of `run`.
+        validation: likewise.
 
     Returns:
-        The files written.
+        The content of `selection.json`, with "reassigned": of how many images the label changed.
 
     Raises:
-        ValueError: shard_index out of range.
+        ValueError: as `run`; an unfinished selected_dir, or one of other images.
     """
-    if shard_index is not None and not 0 <= shard_index < num_shards:
-        raise ValueError(f"shard_index = {shard_index}; valid: 0 .. {num_shards - 1}")
-    card = {
-        "class_names": list(class_names),
-        "model": model_hash,
-        "preprocess": spec.to_dict(),
-        "examples": examples.fingerprint(),
-    }
-    parts = np.array_split(np.arange(len(examples)), num_shards)
-    written = []
-    for shard in range(num_shards) if shard_index is None else [shard_index]:
-        path = predictions.shard_path(output_dir, shard, num_shards)
-        if path.exists() and predictions.read_card(path) == card:
-            continue
-        batches = _label(predict, examples, parts[shard], spec, class_names, batch_size)
-        count = -(-len(parts[shard]) // batch_size)
-        shown = tqdm(batches, path.stem, count, unit="batch", leave=False, disable=None)
-        predictions.write(path, card, _grouped(shown))
-        written.append(path)
-    return written
+    stored, output_dir = stored or settings.LabelConfig(), Path(output_dir)
+    selected = manifest.read_done(selected_dir)
+    inputs = _inputs(model_path, examples, stored, validation)
+    inputs["selected"] = selected["records_hash"]
+    request = {"stage": "reassign", "inputs": inputs, "hard_labels": hard_labels}
+    request["stored"] = dataclasses.asdict(stored)
+    if manifest.begin(output_dir, request):
+        return manifest.read_json(output_dir / "selection.json")
+    start = time.perf_counter()
+    files = student_set.files_of(selected_dir)
+    old = student_set.read_set(files, examples)
+    kept = examples.take(old.images)
+    labeling.label_shards(
+        model_path, kept, output_dir, devices, batch_size=batch_size, num_shards=len(files),
+        stored=stored, validation=validation,
+    )  # fmt: skip
+    labeled = predictions.shard_files(output_dir)
+    rows = student_set.arranged(
+        labeled, kept, old.copies, old.places, output_dir, hard_labels=hard_labels
+    )
+    written = student_set.write(
+        rows, kept, old.copies, len(examples.class_names), output_dir, len(files),
+        student_set.is_index(files), part_of=(examples, old.images),
+    )  # fmt: skip
+    report = manifest.read_json(Path(selected_dir) / "selection.json")
+    sheets = samples.Sheets(len(examples.class_names))
+    report = _reassigned(report, labeled, old, sheets)
+    sheets.write(output_dir / "samples.json", kept)
+    manifest.write_json(output_dir / "selection.json", report)
+    seconds = time.perf_counter() - start
+    manifest.finish(output_dir, request, seconds, records_hash=manifest.files_hash(written))
+    return manifest.read_json(output_dir / "selection.json")
 
 
-def _label(
-    predict: Callable[[tf.Tensor], tf.Tensor],
+def _reassigned(
+    report: dict[str, Any],
+    labeled: list[Path],
+    old: student_set.SelectedSet,
+    sheets: samples.Sheets,
+) -> dict[str, Any]:
+    """The report of a selection with the new labels of its images, which `sheets` sees too."""
+    class_names = report["per_class"]["names"]
+    counts, changed = tally.Tally(len(class_names), report["min_confidence"]), 0
+    names = ["label", "confidence", "true_label", "index", "id_hash"]
+    for columns in predictions.read(labeled, names):
+        copies = old.copies[columns["index"]]
+        changed += int(np.count_nonzero(columns["label"] != old.labels[columns["index"]]))
+        counts.add(*(columns[name] for name in names[:3]), copies)
+        sheets.add(columns, copies)
+    new = counts.report(class_names, report["images_per_class"])
+    return report | new | {"reassigned": {"images": len(old.images), "changed": changed}}
+
+
+def _inputs(
+    model_path: str | Path,
     examples: sources.Examples,
-    indices: np.ndarray,
-    spec: PreprocessSpec,
-    class_names: tuple[str, ...],
-    batch_size: int,
-) -> Iterator[predictions.Columns]:
-    """Columns of the examples at `indices`, one batch at a time."""
-    truth = _true_labels(examples, class_names)
-    batches = pipeline.evaluation_batches(examples.take(indices), spec, batch_size=batch_size)
-    for positions, _, probabilities in inference.predictions(predict, batches):
-        index = indices[positions]
-        yield {
-            "id": examples.ids[index].astype(object),
-            "id_hash": seeds.hash_ids(examples.ids[index]),
-            "index": index.astype(np.int64),
-            "label": probabilities.argmax(axis=1).astype(np.int32),
-            "confidence": probabilities.max(axis=1).astype(np.float32),
-            "probabilities": probabilities.astype(np.float16),
-            "true_label": truth[index],
-        }
+    stored: settings.LabelConfig,
+    validation: sources.Examples | None,
+) -> dict[str, str]:
+    """Hashes of what labels are made from."""
+    inputs = {"model": manifest.file_hash(model_path), "examples": examples.fingerprint()}
+    if stored.calibrate:
+        if validation is None or not len(validation):
+            raise ValueError("--calibrate needs validation images, and there are none.")
+        inputs["validation"] = validation.fingerprint()
+    return inputs
 
 
-def _true_labels(examples: sources.Examples, class_names: tuple[str, ...]) -> np.ndarray:
-    """The examples' own labels in the model's classes, matched by name: int32 [N]; -1: unknown."""
-    position = {name: label for label, name in enumerate(class_names)}
-    table = [position.get(name, -1) for name in examples.class_names]
-    return np.array([*table, -1], np.int32)[examples.labels]  # label -1 takes the last entry
-
-
-def _grouped(batches: Iterator[predictions.Columns]) -> Iterator[predictions.Columns]:
-    """The same rows in pieces of `_ROWS_PER_GROUP` or a little more."""
-    waiting, count = [], 0
-    for columns in batches:
-        waiting.append(columns)
-        count += len(columns["index"])
-        if count >= _ROWS_PER_GROUP:
-            yield _joined(waiting)
-            waiting, count = [], 0
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(pieces: list[predictions.Columns]) -> predictions.Columns:
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-
-
-def _main(settings: config.Config) -> None:
+def _main(given: settings.Config) -> None:
     flags = config.FLAGS
-    devices = strategy.make(**dataclasses.asdict(settings.device))
-    splits = sources.load_splits(**dataclasses.asdict(settings.data), splits_file=flags.splits_file)
-    model, num_shards = config.required("model"), settings.selection.num_shards
+    devices = strategy.make(**dataclasses.asdict(given.device))
+    splits = sources.load_splits(**dataclasses.asdict(given.data), splits_file=flags.splits_file)
+    model, num_shards = config.required("model"), given.selection.num_shards
     if flags.dry_run:
         card = checkpoint.read_card(model)
         print(
@@ -194,15 +200,23 @@ def _main(settings: config.Config) -> None:
         )
         return
     output_dir = config.required("output_dir")
+    shared = {
+        "batch_size": given.log.eval_batch_size,
+        "stored": given.labels,
+        "validation": splits.validation,
+    }
+    if flags.reassign_dir:
+        report = reassign(
+            model, flags.reassign_dir, splits.unlabeled, output_dir, devices,
+            hard_labels=given.selection.hard_labels, **shared,
+        )  # fmt: skip
+        counts = report["reassigned"]
+        print(f"{counts['changed']} of {counts['images']} labels changed: {output_dir}")
+        return
     done = run(
-        model,
-        splits.unlabeled,
-        output_dir,
-        devices,
-        batch_size=settings.log.eval_batch_size,
-        num_shards=num_shards,
-        shard_index=flags.shard_index,
-    )
+        model, splits.unlabeled, output_dir, devices, num_shards=num_shards,
+        shard_index=flags.shard_index, **shared,
+    )  # fmt: skip
     state = f"{done['num_records']} images labeled" if done else "other shards are still missing"
     print(f"{state}: {output_dir}")
 
@@ -210,6 +224,7 @@ def _main(settings: config.Config) -> None:
 if __name__ == "__main__":
     config.run(
         _main,
-        ["model", "output_dir", "num_shards", "shard_index", "splits_file", "dataset", "data_dir",
-         "labeled_dir", "unlabeled_dir", "num_labeled", "seed", "eval_batch_size", "dry_run"],
+        ["model", "output_dir", "num_shards", "shard_index", "store_top_k", "probabilities_dtype",
+         "calibrate", "reassign_dir", "splits_file", "dataset", "data_dir", "labeled_dir",
+         "unlabeled_dir", "num_labeled", "seed", "eval_batch_size", "dry_run"],
     )  # fmt: skip

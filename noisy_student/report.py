@@ -31,7 +31,9 @@ def run(workdir: str | Path) -> dict[str, Any]:
     inputs = _inputs(workdir)
     results = _results(inputs)
     histories = {name: inputs.trainings[name].get("history", []) for name in inputs.trainings}
-    html = page.render(results, histories, inputs.gallery, inputs.robust_gallery, inputs.noise)
+    html = page.render(
+        results, histories, inputs.gallery, inputs.robust_gallery, inputs.noise, inputs.samples
+    )
     folder = Path(workdir) / "report"
     manifest.write_json(folder / "results.json", results)
     (folder / "results.md").write_text(plain_text.markdown(results), encoding="utf-8")

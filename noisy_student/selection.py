@@ -3,31 +3,38 @@ r"""Makes a student's training set of pseudo labels: filters, balances and shuff
     python -m noisy_student.selection --predictions_dir=runs/labels --output_dir=runs/selected \
         --dataset=... --min_confidence=0.3 --images_per_class=130000
 
-Reads the predictions twice: once for the statistics that the decision of `balance` needs, once to
-apply it. Writes TFRecords as the published code does (plus id and copy), in an order that depends
-on the seed and the images alone, and `selection.json`, which says what was taken.
-
-The chosen images' distributions are in memory while writing: 2 C bytes an image.
+Reads the predictions until the decision is found (`narrowing`), once to apply it and once more for
+the distributions of what was taken (`student_set`). Writes, in an order that depends on the seed
+and the images alone, TFRecords as the published code does (plus id and copy) or, with --index_only,
+an index of the images, which training joins with them so that none is copied. Both train alike.
+Beside them the decision (`chosen`, `decision.json`), `selection.json`, which says what was taken,
+and `samples.json` with pictures of some of it.
 """
 
 import dataclasses
-import hashlib
+import functools
+import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from data import sources, tfrecord
-from noisy_student import config, manifest, predictions
+from data import sources
+from noisy_student import (
+    balance,
+    chosen,
+    config,
+    manifest,
+    narrowing,
+    predictions,
+    samples,
+    student_set,
+    tally,
+)
 from noisy_student.balance import ClassStatistics, Decision, copies_for, decide, select
 
 __all__ = ["ClassStatistics", "Decision", "copies_for", "decide", "run", "select", "write_selected"]
-
-_HISTOGRAM_EDGES = np.linspace(0.0, 1.0, 21)
-_RELIABILITY_EDGES = np.linspace(0.0, 1.0, 11)
 
 
 def run(
@@ -35,6 +42,7 @@ def run(
     output_dir: str | Path,
     examples: sources.Examples,
     settings: config.SelectionConfig,
+    decision_file: str | Path | None = None,
 ) -> dict[str, Any]:
     """Selects, or returns at once where `output_dir` is finished.
 
@@ -43,6 +51,8 @@ def run(
         output_dir: of this stage alone; receives records, `selection.json` and `done.json`.
         examples: the images.
         settings: filter, balance and files.
+        decision_file: `decision.json` of a selection from a larger set that these predictions are
+            a part of; it takes the place of the settings of filter and balance.
 
     Returns:
         The content of `selection.json`.
@@ -52,10 +62,11 @@ def run(
             confidence; an output_dir made to another request.
     """
     output_dir = Path(output_dir)
-    labeled = Path(predictions_dir) / manifest.DONE
-    if not labeled.exists():
-        raise ValueError(f"{predictions_dir} has no {manifest.DONE}: not finished")
-    inputs = {"predictions": manifest.read_json(labeled)["predictions"]}
+    inputs = {"predictions": manifest.read_done(predictions_dir)["predictions"]}
+    decided = None
+    if decision_file:
+        inputs["decision"] = manifest.file_hash(decision_file)
+        decided = balance.Decision.from_dict(manifest.read_json(decision_file))
     request = {"stage": "selection", "settings": dataclasses.asdict(settings), "inputs": inputs}
     if manifest.begin(output_dir, request):
         return manifest.read_json(output_dir / "selection.json")
@@ -69,11 +80,16 @@ def run(
         hard_labels=settings.hard_labels,
         num_shards=settings.num_shards,
         seed=settings.seed,
+        max_copies=settings.max_copies,
+        index_only=settings.index_only,
+        decided=decided,
     )
-    hashes = "".join(manifest.file_hash(file) for file in files)
-    records_hash = hashlib.sha256(hashes.encode()).hexdigest()[:16]
-    manifest.finish(output_dir, request, time.perf_counter() - start, records_hash=records_hash)
-    return manifest.read_json(output_dir / "selection.json")
+    seconds = time.perf_counter() - start
+    manifest.finish(output_dir, request, seconds, records_hash=manifest.files_hash(files))
+    report = manifest.read_json(output_dir / "selection.json")
+    if empty := report["empty_classes"]:
+        print(f"selection: no pseudo label of {', '.join(empty)} reaches {settings.min_confidence}")
+    return report
 
 
 def write_selected(
@@ -86,92 +102,75 @@ def write_selected(
     hard_labels: bool = False,
     num_shards: int = 4,
     seed: int = 0,
+    max_copies: int | None = None,
+    index_only: bool = False,
+    decided: balance.Decision | None = None,
 ) -> list[Path]:
-    """Writes student-ready records and then `selection.json`.
+    """Writes student-ready records, or an index of images, and then `selection.json`.
 
     Args:
         predictions_dir: with all shards of predictions.
-        output_dir: of the records.
+        output_dir: of the files.
         examples: the images that the predictions are of.
         min_confidence: pseudo labels below it are dropped (paper: 0.3).
         images_per_class: target per class (paper: 130 000), or "auto": the largest class's count.
         hard_labels: store one-hot probabilities in place of the teacher's.
-        num_shards: record files.
+        num_shards: files of records.
         seed: of the order.
+        max_copies: how often an image is written at most; None: as often as need be.
+        index_only: write an index (`data.selected_index`) in place of records.
+        decided: the decision on a larger set that these predictions are a part of; takes the place
+            of min_confidence, images_per_class and max_copies.
 
     Returns:
-        The record files.
+        The files of records or of the index.
 
     Raises:
-        ValueError: predictions of other images; nothing reaches min_confidence; other record files
-            are in output_dir.
+        ValueError: predictions of other images; a label or confidence out of range; nothing reaches
+            min_confidence; other such files are in output_dir.
     """
     files = predictions.shard_files(predictions_dir)
     class_names = _class_names(files, examples)
-    statistics, tally = _gather(files, len(class_names), min_confidence)
-    if not statistics.above.any():
-        raise ValueError(
-            f"min_confidence = {min_confidence} drops all {statistics.before.sum()} pseudo labels; "
-            f"the largest confidence is {tally.largest:.3f}"
-        )
-    decision = decide(statistics, images_per_class)
-    chosen = _choose(files, decision)
-    _check_ids(chosen, examples)
-    _refuse_other_records(Path(output_dir), num_shards)
-    if hard_labels:
-        chosen["probabilities"] = np.eye(len(class_names), dtype=np.float16)[chosen["label"]]
-    num_written = int(chosen["copies"].sum())
-    records = tqdm(
-        _records(chosen, examples, seed),
-        "selected",
-        num_written,
-        unit="image",
-        leave=False,
-        disable=None,
+    num_classes = len(class_names)
+    decision = decided or _decide(files, num_classes, min_confidence, images_per_class, max_copies)
+    output_dir, name = Path(output_dir), "index" if index_only else "records"
+    _refuse_other_files(output_dir, name, num_shards)
+    copies, counts, sheets = _apply(files, decision, len(examples), output_dir)
+    places = student_set.random_places(copies, seed)
+    rows = student_set.arranged(
+        files, examples, copies, places, output_dir, hard_labels=hard_labels
     )
-    written = tfrecord.write_shards(records, output_dir, num_written, num_shards)
-    report = _report(class_names, decision, chosen, tally)
-    manifest.write_json(Path(output_dir) / "selection.json", report)
+    del places
+    written = student_set.write(
+        rows, examples, copies, num_classes, output_dir, num_shards, index_only
+    )
+    report = counts.report(class_names, decision.images_per_class)
+    rule = "auto: the largest class" if images_per_class == "auto" else "given"
+    report |= {"images_per_class_rule": "decision file" if decided else rule}
+    report |= {"max_copies": decision.max_copies, "index_only": index_only}
+    sheets.write(output_dir / "samples.json", examples)
+    manifest.write_json(output_dir / "decision.json", decision.to_dict())
+    manifest.write_json(output_dir / "selection.json", report)
     return written
 
 
-class Tally:
-    """Confidences of all predictions, and how often they are right where the truth is known."""
-
-    def __init__(self):
-        """Starts without predictions."""
-        bins = len(_RELIABILITY_EDGES) - 1
-        self.histogram = np.zeros(len(_HISTOGRAM_EDGES) - 1, np.int64)
-        self.known = np.zeros(bins, np.int64)
-        self.right = np.zeros(bins, np.int64)
-        self.confidence = np.zeros(bins)
-        self.largest = 0.0
-
-    def add(self, columns: predictions.Columns) -> None:
-        """Counts columns label, confidence and true_label."""
-        confidences = columns["confidence"]
-        self.histogram += _histogram(confidences)
-        self.largest = max(self.largest, float(confidences.max(initial=0.0)))
-        known = columns["true_label"] >= 0
-        right = columns["label"] == columns["true_label"]
-        bins = np.digitize(confidences, _RELIABILITY_EDGES[1:-1])[known]
-        count = len(self.known)
-        self.known += np.bincount(bins, minlength=count)
-        self.right += np.bincount(bins[right[known]], minlength=count)
-        self.confidence += np.bincount(bins, confidences[known], minlength=count)
-
-    def reliability(self) -> list[dict[str, float]]:
-        """Mean confidence beside accuracy, both 0..1, for each tenth that has known labels."""
-        return [
-            {
-                "low": round(float(_RELIABILITY_EDGES[i]), 6),
-                "high": round(float(_RELIABILITY_EDGES[i + 1]), 6),
-                "count": int(self.known[i]),
-                "accuracy": float(self.right[i] / self.known[i]),
-                "confidence": float(self.confidence[i] / self.known[i]),
-            }
-            for i in np.flatnonzero(self.known)
-        ]
+def _decide(
+    files: list[Path],
+    num_classes: int,
+    min_confidence: float,
+    images_per_class: int | str,
+    max_copies: int | None,
+) -> balance.Decision:
+    """The decision on the predictions in these files; ValueError where it drops all of them."""
+    read = functools.partial(predictions.decision_columns, files, num_classes)
+    decision = narrowing.decide(read, num_classes, min_confidence, images_per_class, max_copies)
+    if not decision.above.any():
+        largest = max(float(confidences.max(initial=0.0)) for _, confidences, _ in read(False))
+        raise ValueError(
+            f"min_confidence = {min_confidence} drops all {decision.before.sum()} pseudo labels; "
+            f"the largest confidence is {largest:.3f}"
+        )
+    return decision
 
 
 def _class_names(files: list[Path], examples: sources.Examples) -> list[str]:
@@ -186,116 +185,33 @@ def _class_names(files: list[Path], examples: sources.Examples) -> list[str]:
     return card["class_names"]
 
 
-def _gather(
-    files: list[Path], num_classes: int, min_confidence: float
-) -> tuple[ClassStatistics, Tally]:
-    """The first pass over the predictions."""
-    statistics, tally = ClassStatistics(num_classes, min_confidence), Tally()
-    for columns in predictions.read(files, ["label", "confidence", "id_hash", "true_label"]):
-        statistics.update(columns["label"], columns["confidence"], columns["id_hash"])
-        tally.add(columns)
-    return statistics, tally
-
-
-def _choose(files: list[Path], decision: Decision) -> predictions.Columns:
-    """The second pass: rows taken at least once and their `copies`, in the examples' order."""
-    names = ["id", "id_hash", "index", "label", "confidence", "probabilities", "true_label"]
-    pieces = []
-    for columns in predictions.read(files, names):
-        copies = copies_for(columns["label"], columns["confidence"], columns["id_hash"], decision)
-        taken = copies > 0
-        pieces.append({name: columns[name][taken] for name in names} | {"copies": copies[taken]})
-    chosen = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    order = np.argsort(chosen["index"])
-    return {name: column[order] for name, column in chosen.items()}
-
-
-def _check_ids(chosen: predictions.Columns, examples: sources.Examples) -> None:
-    wrong = np.flatnonzero(examples.ids[chosen["index"]] != chosen["id"])
-    if len(wrong):
-        index = chosen["index"][wrong[0]]
-        raise ValueError(
-            f"the prediction of image {index} is of {chosen['id'][wrong[0]]!r}, "
-            f"but that image is {examples.ids[index]!r}"
-        )
-
-
-def _refuse_other_records(output_dir: Path, num_shards: int) -> None:
-    """Files of an earlier selection with another number of shards would be trained on too."""
-    files = output_dir.glob("*.tfrecord")
-    others = sorted(f.name for f in files if not f.stem.endswith(f"-of-{num_shards:05d}"))
+def _refuse_other_files(output_dir: Path, name: str, num_shards: int) -> None:
+    """Files of an earlier selection of another kind or number would be trained on too."""
+    files = [*output_dir.glob("records-*"), *output_dir.glob("index-*")]
+    ours = re.compile(rf"{name}-\d+-of-{num_shards:05d}\..*")
+    others = sorted(file.name for file in files if not ours.fullmatch(file.name))
     if others:
         raise ValueError(f"{output_dir} has other records ({others[0]}, ...); remove them first")
 
 
-def _records(chosen: predictions.Columns, examples: sources.Examples, seed: int) -> Iterator[bytes]:
-    """Every copy of every chosen image as its own record, in random order."""
-    copies = chosen["copies"]
-    rows = np.repeat(np.arange(len(copies)), copies)
-    copy = np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies)
-    for position in np.random.default_rng(seed).permutation(len(rows)):
-        row = rows[position]
-        probabilities = chosen["probabilities"][row].astype(np.float32)
-        yield tfrecord.serialize(
-            examples.encoded(int(chosen["index"][row])),
-            int(chosen["label"][row]),
-            float(chosen["confidence"][row]),
-            probabilities / probabilities.sum(),  # float16 sums to 1 only roughly
-            chosen["id"][row],
-            int(copy[position]),
-        )
-
-
-def _report(
-    class_names: list[str], decision: Decision, chosen: predictions.Columns, tally: Tally
-) -> dict[str, Any]:
-    """The content of `selection.json`; accuracies are 0..1, None where no truth is known."""
-    known = chosen["true_label"] >= 0
-    right = chosen["label"] == chosen["true_label"]
-    num_kept, num_written = int(decision.distinct.sum()), int(decision.after.sum())
-    return {
-        "num_records": int(decision.before.sum()),
-        "num_kept": num_kept,
-        "num_written": num_written,
-        "num_duplicates": num_written - num_kept,
-        "min_confidence": decision.min_confidence,
-        "images_per_class": decision.images_per_class,
-        "per_class": {
-            "names": class_names,
-            "before": decision.before.tolist(),
-            "above_threshold": decision.above.tolist(),
-            "distinct": decision.distinct.tolist(),
-            "after": decision.after.tolist(),
-            "accuracy": _accuracies(chosen["label"], right, known, len(class_names)),
-        },
-        "confidence_histogram": {
-            "edges": _HISTOGRAM_EDGES.round(6).tolist(),
-            "all": tally.histogram.tolist(),
-            "kept": _histogram(chosen["confidence"]).tolist(),
-        },
-        "accuracy_all": float(tally.right.sum() / tally.known.sum()) if tally.known.any() else None,
-        "accuracy_kept": _share(right, known),
-        "accuracy_written": _share(right, known * chosen["copies"]),
-        "empty_classes": [class_names[label] for label in decision.empty_classes],
-        "reliability": tally.reliability(),
-    }
-
-
-def _accuracies(
-    labels: np.ndarray, right: np.ndarray, known: np.ndarray, num_classes: int
-) -> list[float | None]:
-    """Accuracy of the pseudo labels of each class."""
-    counts = np.bincount(labels[known], minlength=num_classes)
-    rights = np.bincount(labels[right], minlength=num_classes)
-    return [float(r / n) if n else None for r, n in zip(rights, counts, strict=True)]
-
-
-def _share(right: np.ndarray, weights: np.ndarray) -> float | None:
-    return float(np.average(right, weights=weights)) if weights.any() else None
-
-
-def _histogram(confidences: np.ndarray) -> np.ndarray:
-    return np.histogram(confidences, _HISTOGRAM_EDGES)[0]
+def _apply(
+    files: list[Path], decision: Decision, num_examples: int, output_dir: Path
+) -> tuple[np.ndarray, tally.Tally, samples.Sheets]:
+    """Writes the decision; returns copies of each example, int32 [N], counts and sheets."""
+    num_classes = len(decision.above)
+    counts, sheets = tally.Tally(num_classes, decision.min_confidence), samples.Sheets(num_classes)
+    writer = chosen.Writer(output_dir, decision)
+    copies = np.zeros(num_examples, np.int32)
+    names = ["label", "confidence", "id_hash", "index", "true_label"]
+    for columns in predictions.read(files, names):
+        labels, confidences, ids = (columns[name] for name in names[:3])
+        taken = copies_for(labels, confidences, ids, decision)
+        copies[columns["index"]] = taken
+        writer.add(ids, labels, taken)
+        counts.add(labels, confidences, columns["true_label"], taken)
+        sheets.add(columns, taken)
+    writer.close()
+    return copies, counts, sheets
 
 
 def _main(settings: config.Config) -> None:
@@ -310,7 +226,9 @@ def _main(settings: config.Config) -> None:
         )
         return
     output_dir = config.required("output_dir")
-    report = run(predictions_dir, output_dir, splits.unlabeled, settings.selection)
+    report = run(
+        predictions_dir, output_dir, splits.unlabeled, settings.selection, flags.decision_file
+    )
     print(
         f"{report['num_kept']} of {report['num_records']} images kept, "
         f"{report['num_written']} records written: {output_dir}"
@@ -320,7 +238,7 @@ def _main(settings: config.Config) -> None:
 if __name__ == "__main__":
     config.run(
         _main,
-        ["predictions_dir", "output_dir", "min_confidence", "images_per_class", "hard_labels",
-         "num_shards", "splits_file", "dataset", "data_dir", "labeled_dir", "unlabeled_dir",
-         "num_labeled", "seed", "dry_run"],
+        ["predictions_dir", "output_dir", "decision_file", "min_confidence", "images_per_class",
+         "max_copies", "hard_labels", "index_only", "num_shards", "splits_file", "dataset",
+         "data_dir", "labeled_dir", "unlabeled_dir", "num_labeled", "seed", "dry_run"],
     )  # fmt: skip

@@ -110,8 +110,11 @@ class Session:
         spec: PreprocessSpec,
         selected_files: list[str] | None,
         start_step: int,
+        unlabeled: sources.Examples | None = None,
     ) -> Iterator[Batch]:
         """Endless batches for ``run`` from step ``start_step`` on, for the replicas of this host.
+
+        Selected files that are an index need the ``unlabeled`` images.
 
         With accumulated steps one of these batches is a part of a step's: the images of a step are
         the same.
@@ -129,6 +132,7 @@ class Session:
                 seed=self.settings.seed,
                 num_classes=self.num_classes,
                 selected_files=selected_files,
+                selected_examples=unlabeled,
                 unlabeled_batch_size=layout.micro_unlabeled,
                 start_step=start_step * layout.micro_batches,
                 clean_spec=self._teacher_spec,

@@ -129,6 +129,17 @@ class SelectionConfig:
     hard_labels: bool
     num_shards: int
     seed: int
+    max_copies: int | None = None
+    index_only: bool = False
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """What pseudo labels are made of, and what of them is stored."""
+
+    store_top_k: int | None = None
+    probabilities_dtype: str = "float16"
+    calibrate: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +201,7 @@ class Config:
     teacher: TrainConfig
     students: tuple[TrainConfig, ...]
     tuned: tuple[TrainConfig, ...]
+    labels: LabelConfig
     selection: SelectionConfig
     evaluation: EvaluationConfig
     device: DeviceConfig
@@ -198,6 +210,7 @@ class Config:
     teacher_model: str | None
     init_model: str | None
     stop_when_worse: bool
+    reassign: bool
     seed: int
 
     def control(self, images_seen: int) -> TrainConfig:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisy_student import manifest, robustness_summary, uncertainty
+from noisy_student import calibration, manifest, robustness_summary, uncertainty
 
 _CONTROL_LABELS = {
     "control_student": "Control, equal images",
@@ -31,6 +31,7 @@ class Inputs:
     trainings: dict[str, dict[str, Any]]
     evaluations: dict[str, dict[str, dict[str, Any]]]  # by benchmark first
     selections: dict[int, dict[str, Any]]
+    samples: dict[str, Any] | None  # of the last round that has them
     gallery: dict[str, Any] | None
     robust_gallery: dict[str, Any] | None
     noise: dict[str, Any] | None
@@ -53,9 +54,10 @@ def read(workdir: Path) -> Inputs:
         for benchmark in ("clean", *robustness_summary.BENCHMARKS)
     }
     selections = {
-        int(path.parts[-3].removeprefix("round")): _read(path)
-        for path in workdir.glob("round[0-9]*/selected/selection.json")
+        _round_of(path): _read(path) for path in workdir.glob("round[0-9]*/selected/selection.json")
     }
+    sheets = sorted(workdir.glob("round[0-9]*/selected/samples.json"), key=_round_of)
+    samples = _read(sheets[-1]) if sheets else None
     gallery, robust_gallery, noise = (
         _read(evaluation / name) for name in ("gallery.json", "robust_gallery.json", "noise.json")
     )
@@ -77,7 +79,7 @@ def read(workdir: Path) -> Inputs:
         wanted += [f"evaluation/{name}/{benchmark}.json" for benchmark in benchmarks]
     missing = [path for path in wanted if not (workdir / path).exists()]
     return Inputs(
-        settings, trainings, evaluations, selections, gallery, robust_gallery, noise,
+        settings, trainings, evaluations, selections, samples, gallery, robust_gallery, noise,
         _seconds(workdir), missing,
     )  # fmt: skip
 
@@ -109,7 +111,11 @@ def measured(inputs: Inputs) -> dict[str, Any]:
         ],
         "changes": changes,
         "pseudo_labels": [
-            {"round": number, "calibration_error": _calibration_error(selection), **selection}
+            {
+                "round": number,
+                "calibration_error": calibration.error(selection["reliability"]),
+                **selection,
+            }
             for number, selection in sorted(inputs.selections.items())
         ],
         **robust,
@@ -261,16 +267,6 @@ def _robustness(
     }  # fmt: skip
 
 
-def _calibration_error(selection: Mapping[str, Any]) -> float | None:
-    """Mean distance of accuracy and confidence over the images, binned (Guo et al. 2017)."""
-    bins = [b for b in selection["reliability"] if b["count"]]
-    if not bins or any(b["accuracy"] is None for b in bins):
-        return None
-    total = sum(b["count"] for b in bins)
-    distance = sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins)
-    return round(distance / total, 4)
-
-
 def _seconds(workdir: Path) -> dict[str, float]:
     """Seconds of every finished stage, in the order of the method."""
     trainings = {path.parent: path for path in workdir.glob("round*/*/train.json")}
@@ -283,12 +279,17 @@ def _seconds(workdir: Path) -> dict[str, float]:
         {"pseudo_labels": "label", "selected": "select"}.items()
     ):
         for path in workdir.glob(f"round[0-9]*/{folder}/done.json"):
-            number = path.parts[-3].removeprefix("round")
-            stages.append(((0, int(number), position), f"{verb} round{number}", path))
+            number = _round_of(path)
+            stages.append(((0, number, position), f"{verb} round{number}", path))
     for path in workdir.glob("evaluation/*/*.json"):
         stages.append(((2, 0, 0), f"evaluate {path.parent.name} {path.stem}", path))
     contents = ((name, _read(path)) for _, name, path in sorted(stages))
     return {name: content["seconds"] for name, content in contents if "seconds" in content}
+
+
+def _round_of(path: Path) -> int:
+    """The round of a file such as round2/selected/selection.json."""
+    return int(path.parts[-3].removeprefix("round"))
 
 
 def _model_name(folder: Path) -> str:

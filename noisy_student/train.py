@@ -27,6 +27,7 @@ from noisy_student import (
     interruption,
     manifest,
     strategy,
+    student_set,
     watch,
 )
 from noisy_student.session import (
@@ -72,13 +73,15 @@ def run(
     request = _request(settings, splits, devices, selected_dir, init_model, teacher_model)
     if manifest.begin(output_dir, request, write=devices.is_chief):
         return manifest.read_json(output_dir / "train.json")
-    selected = sorted(map(str, Path(selected_dir).glob("*.tfrecord"))) if selected_dir else None
+    selected = student_set.files_of(selected_dir) if selected_dir else None
     teacher = teacher_model if settings.teacher_mode == "online" else None
     session = Session(settings, devices, len(splits.class_names), len(splits.labeled), teacher)
     with devices.writable(output_dir) as directory:
         state = checkpoint.TrainingState(output_dir, directory, **session.trackables())
         records = [*splits.labeled.record_files(), *splits.validation.record_files()]
-        with recordfile.damage_named([*records, *(selected or [])]):
+        indexed = student_set.is_index(selected)
+        records += splits.unlabeled.record_files() if indexed else selected or []
+        with recordfile.damage_named(records):
             watching = _train(session, splits, directory, log, selected, init_model, state)
         summary = _summary(session, preprocess_spec(settings.model), watching)
         manifest.write_json(directory / "train.json", summary)
@@ -129,7 +132,7 @@ def _train(
             seed=settings.seed, **facts,
         )  # fmt: skip
 
-    batches = session.batches(splits.labeled, spec, selected, start_step=step)
+    batches = session.batches(splits.labeled, spec, selected, step, splits.unlabeled)
     with interruption.Listener() as signals:
         while step < last_step:
             watching.before(step)
@@ -261,10 +264,7 @@ def _request(
         "validation": splits.validation.fingerprint(),
     }
     if selected_dir:
-        done = Path(selected_dir) / manifest.DONE
-        if not done.exists():
-            raise ValueError(f"--selected_dir={selected_dir} has no {manifest.DONE}: not finished.")
-        inputs["selected"] = manifest.read_json(done)["records_hash"]
+        inputs["selected"] = manifest.read_done(selected_dir)["records_hash"]
     if settings.role == "fixres" and not init_model:
         raise ValueError("--role=fixres needs --init_model, the model to fine-tune.")
     if settings.teacher_mode == "online" and not teacher_model:

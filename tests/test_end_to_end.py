@@ -192,3 +192,23 @@ def test_bad_flags_are_one_clear_line(tmp_path, flag, named):
     assert "Traceback" not in output
     line = next(line for line in output.splitlines() if line.startswith("error: "))
     assert named in line
+
+
+@pytest.mark.slow
+def test_an_index_in_place_of_records_trains_the_same_student(workdir, tmp_path):
+    iterate(tmp_path, "--index_only", "--rounds=1", "--benchmarks=clean")
+    models = [folder / "round1/student/model.keras" for folder in (workdir, tmp_path)]
+    assert models[0].read_bytes() == models[1].read_bytes()
+    assert not list(tmp_path.rglob("*.tfrecord"))
+
+
+@pytest.mark.slow
+def test_the_second_teacher_labels_the_firsts_images_again(tmp_path):
+    iterate(tmp_path, "--reassign", "--calibrate", "--max_copies=2", "--benchmarks=clean")
+    first, second = figures(tmp_path)["pseudo_labels"]
+    assert not (tmp_path / "round2/pseudo_labels").exists()
+    assert "reassigned" not in first
+    assert second["reassigned"]["images"] == first["num_kept"] == second["num_kept"]
+    assert 0 < second["reassigned"]["changed"] and second["num_written"] == first["num_written"]
+    done = json.loads((tmp_path / "round1/pseudo_labels/done.json").read_text())
+    assert done["calibration"]["after"]["loss"] <= done["calibration"]["before"]["loss"]

@@ -20,6 +20,7 @@ def render(
     gallery: Mapping[str, Any] | None,
     robust_gallery: Mapping[str, Any] | None,
     noise: Mapping[str, Any] | None,
+    samples: Mapping[str, Any] | None,
 ) -> str:
     """The whole page.
 
@@ -29,6 +30,7 @@ def render(
         gallery: images whose prediction changed, or None.
         robust_gallery: images of robustness benchmarks whose prediction changed, or None.
         noise: images as they are and as the student sees them, or None.
+        samples: images that were kept and dropped, or None.
     """
     measured, provenance = results["figures"], results["provenance"]
     sections = (
@@ -36,6 +38,7 @@ def render(
         training.accuracy(measured, provenance["seconds"]),
         training.progress(measured["models"], histories),
         labels.section(measured["pseudo_labels"]),
+        pictures.samples(samples),
         robust.section(measured),
         pictures.robust(robust_gallery, measured),
         pictures.changes(gallery),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from html import escape
+from itertools import groupby
 from typing import Any
 
 from noisy_student import figures, markup, robustness_summary
@@ -46,6 +47,38 @@ def _tile(image: Mapping[str, Any]) -> str:
     picture = markup.picture(image["png_base64"], identity)
     caption = f"<figcaption>{''.join(lines)}</figcaption>"
     return f'<figure title="{escape(identity)}">{picture}{caption}</figure>'
+
+
+def samples(sheets: Mapping[str, Any] | None) -> str:
+    """Images that the selection kept and dropped, a row for each class; empty without any."""
+    if not sheets or not sheets["sheets"]:
+        return ""
+    parts = [
+        "<p>Of each class some images that its teacher is surest of, some that were just kept, and"
+        " some that were just dropped, in the last round. Under each image the confidence, how"
+        " often it was written if more than once, and, where known and another,"
+        ' <b class="wrong">the true class</b>.</p>'
+    ]
+    for name, group in groupby(sheets["sheets"], key=lambda sheet: sheet["class"]):
+        parts.append(f"<h3>{escape(str(name))}</h3>")
+        for sheet in group:
+            images = sheet["images"]
+            style = "tiles" if markup.is_small(images[0]["png_base64"]) else "tiles photos"
+            tiles = "".join(_sample(image, str(name)) for image in images)
+            parts.append(f"<p><small>{escape(sheet['kind'])}</small></p>")
+            parts.append(f'<div class="{style}">{tiles}</div>')
+    return markup.section("What was kept and dropped", *parts)
+
+
+def _sample(image: Mapping[str, Any], name: str) -> str:
+    """One image with its confidence."""
+    lines = f"<span>{image['confidence']:.0%}"
+    lines += f" <small>{image['copies']} times</small></span>" if image["copies"] > 1 else "</span>"
+    if image["true"] not in (None, name):
+        lines += f'<span class="wrong">{escape(str(image["true"]))}</span>'
+    picture = markup.picture(image["png_base64"], str(image["id"]))
+    title = escape(str(image["id"]))
+    return f'<figure title="{title}">{picture}<figcaption>{lines}</figcaption></figure>'
 
 
 def robust(gallery: Mapping[str, Any] | None, measured: Mapping[str, Any]) -> str:

@@ -122,6 +122,13 @@ def make_workdir(folder: Path, names: list[str] = DIGITS, png=digit_png) -> Path
         for stage in ("pseudo_labels", "selected"):
             write(folder / f"round{number}/{stage}/done.json", {"seconds": 2.0})
         write(folder / f"round{number}/selected/selection.json", selection(names, right))
+    sheets = [
+        {"class": name, "kind": kind,
+         "images": [{"id": f"u/{i}", "confidence": 0.9, "copies": 2, "true": names[i],
+                     "png_base64": png(900 + i)} for i in range(4)]}
+        for name in names[:2] for kind in ("surest kept", "surest dropped")
+    ]  # fmt: skip
+    write(folder / "round2/selected/samples.json", {"num_classes": len(names), "sheets": sheets})
     changes = [
         {"id": f"mnist5k/{i:05d}", "kind": "broken" if i >= 12 else "fixed", "true": names[i % 10],
          "before": names[(i + 1) % 10 if i < 12 else i % 10], "before_confidence": 0.5,

@@ -51,7 +51,7 @@ def test_page_is_well_formed_and_loads_nothing(finished):
     assert not re.search(r"https?:|@import|<script|<link|<iframe", html)
     assert not [url for url in re.findall(r"url\(([^)]*)", html) if not url.startswith("#")]
     assert html.count("<svg") == 1 + 4 + 2 * 3 + 1
-    assert html.count("<img") == 16 + 6 * 6
+    assert html.count("<img") == 16 + 16 + 6 * 6
 
 
 def test_references_inside_the_page_lead_somewhere(finished):
@@ -83,6 +83,14 @@ def test_many_classes_and_large_pictures(tmp_path):
     html = page_of(tmp_path)
     assert "the 1000 classes" in html
     assert 'class="tiles photos"' in html and 'class="tiles"' not in html
+
+
+def test_sample_sheets_are_those_of_the_last_round(workdir):
+    report.run(workdir)
+    section = page_of(workdir).split("What was kept and dropped")[1].split("<section>")[0]
+    assert section.count("<figure") == 16 and section.count("2 times") == 16
+    assert section.count("surest dropped") == 2
+    assert section.count('<span class="wrong">') == 12  # of four images one is of its class
 
 
 def test_empty_classes_are_named(workdir):

@@ -17,6 +17,7 @@ def columns(start, stop):
         "id": np.array([f"set/{i}" for i in range(start, stop)], object),
         "id_hash": rng.integers(0, 2**64, count, np.uint64),
         "index": np.arange(start, stop),
+        "source_shard": np.full(count, "records-7", object),
         "label": rng.integers(0, 3, count).astype(np.int32),
         "confidence": rng.random(count, np.float32),
         "probabilities": rng.dirichlet(np.ones(3), count).astype(np.float16),

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from data import seeds, sources
 from data.preprocess import PreprocessSpec
-from noisy_student import checkpoint, inference, predictions, pseudo_label, strategy
+from noisy_student import checkpoint, inference, labeling, predictions, pseudo_label, strategy
 
 NAMES = ("ant", "bee", "cat")
 SIZE, BATCH = 23, 4
@@ -40,7 +40,7 @@ def examples():
 
 def label_into(directory, model, examples, **arguments):
     defaults = {"class_names": NAMES, "batch_size": BATCH, "num_shards": 3, "model_hash": "m"}
-    return pseudo_label.write_predictions(
+    return labeling.write_predictions(
         inference.predict_step(model), examples, SPEC, directory, **defaults | arguments
     )
 
@@ -104,7 +104,7 @@ def test_finished_shards_are_kept_unless_made_from_something_else(tmp_path, mode
 
 
 def test_rows_are_grouped_for_parquet(tmp_path, model, examples, monkeypatch):
-    monkeypatch.setattr(pseudo_label, "_ROWS_PER_GROUP", 8)
+    monkeypatch.setattr(labeling, "_ROWS_PER_GROUP", 8)
     (path,) = label_into(tmp_path, model, examples, num_shards=1)
     with predictions.pq.ParquetFile(path) as file:
         rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
@@ -121,7 +121,7 @@ def test_true_labels_are_matched_by_class_name(tmp_path, model, examples):
 def test_the_model_runs_in_eval_mode_and_is_traced_once(tmp_path, model, examples):
     predict = inference.predict_step(model)
     for name in ("first", "second"):
-        pseudo_label.write_predictions(
+        labeling.write_predictions(
             predict, examples, SPEC, tmp_path / name, class_names=NAMES, batch_size=BATCH
         )
     first, second = read(tmp_path / "first"), read(tmp_path / "second")

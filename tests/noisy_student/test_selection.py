@@ -38,6 +38,7 @@ def columns(examples):
         "id": examples.ids,
         "id_hash": seeds.hash_ids(examples.ids),
         "index": np.arange(SIZE),
+        "source_shard": np.full(SIZE, "", object),
         "label": probabilities.argmax(1).astype(np.int32),
         "confidence": confidence,
         "probabilities": probabilities.astype(np.float16),

@@ -1,0 +1,108 @@
+"""Speed of labeling a shard beside the bare model, and of writing a student's records.
+
+Labeling: images per second from examples in memory to a finished Parquet shard, divided by those of
+the model alone on batches that are there already. The two take turns; what counts is the median of
+the ratios within a turn.
+
+Records: bytes of finished records per second of processor time, from predictions of 1000 classes
+and real JPEGs to shuffled TFRecords, everything included.
+
+    python -m benchmarks.pseudo_labels --images=../shared/data/imagenet_sample
+"""
+
+import pathlib
+import statistics
+import tempfile
+import time
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+import efficientnet
+from data import folders, seeds
+from data.examples import Examples
+from data.preprocess import PreprocessSpec
+from noisy_student import inference, labeling, predictions, selection
+
+_IMAGES = flags.DEFINE_string(
+    "images", "../shared/data/imagenet_sample", "A folder of JPEGs in class sub-folders."
+)
+_REPEATS = flags.DEFINE_integer("repeats", 7, "Turns of each; 0: none.", lower_bound=0)
+_MODEL, _BATCH, _BATCHES = "efficientnet-b0", 250, 8  # at 32 pixels
+_CLASSES = 1000
+_COPIES = 5  # of each image in the records
+
+
+def _seconds(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _labeling(folder: pathlib.Path) -> None:
+    count, size = _BATCHES * _BATCH, 32
+    rng = np.random.default_rng(0)
+    examples = Examples(
+        ids=np.array([f"x/{i}" for i in range(count)], object),
+        labels=np.full(count, -1, np.int32),
+        class_names=tuple(map(str, range(10))),
+        images=rng.integers(0, 256, (count, size, size, 3), np.uint8),
+    )
+    model = efficientnet.build_model(_MODEL, num_classes=10, small_image=True)
+    predict = inference.predict_step(model)
+    batches = [tf.constant(part) for part in np.split(examples.images, _BATCHES)]
+    spec = PreprocessSpec(size, small_image=True)
+
+    def bare() -> None:
+        for batch in batches:
+            predict(batch).numpy()
+
+    def ours() -> None:
+        labeling.write_predictions(
+            predict, examples, spec, tempfile.mkdtemp(dir=folder),
+            class_names=examples.class_names, batch_size=_BATCH,
+        )  # fmt: skip
+
+    bare(), ours()
+    turns = [(_seconds(bare), _seconds(ours)) for _ in range(_REPEATS.value)]
+    rate = count / statistics.median(first for first, _ in turns)
+    ratio = statistics.median(first / second for first, second in turns)
+    print(f"labeling: {rate:,.0f} images/s bare, {ratio:.3f} of it with files and all", flush=True)
+
+
+def _records(folder: pathlib.Path) -> None:
+    examples = folders.read_labeled(_IMAGES.value)
+    count, rng = len(examples), np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(_CLASSES), count).astype(np.float32)
+    columns = {
+        "id": examples.ids, "id_hash": seeds.hash_ids(examples.ids), "index": np.arange(count),
+        "source_shard": np.full(count, "", object), "label": probabilities.argmax(axis=1),
+        "confidence": probabilities.max(axis=1), "probabilities": probabilities,
+        "true_label": examples.labels,
+    }  # fmt: skip
+    card = {"class_names": list(map(str, range(_CLASSES))), "examples": examples.fingerprint()}
+    predictions.write(predictions.shard_path(folder, 0, 1), card, [columns])
+    per_class = _COPIES * count // len(np.unique(columns["label"]))
+    wall, processor = time.perf_counter(), time.process_time()
+    files = selection.write_selected(
+        folder, folder / "selected", examples, min_confidence=0, images_per_class=per_class
+    )
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    megabytes = sum(file.stat().st_size for file in files) / 1e6
+    print(
+        f"records: {megabytes:,.0f} MB, {megabytes / processor:,.0f} MB/s per core, "
+        f"{megabytes / wall:,.0f} MB/s in all"
+    )
+
+
+def main(_: list[str]) -> None:
+    """Prints both."""
+    with tempfile.TemporaryDirectory() as folder:
+        if _REPEATS.value:
+            _labeling(pathlib.Path(folder))
+        _records(pathlib.Path(folder))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,41 @@
+"""Distributions over classes as they are stored: whole, or the most likely classes alone."""
+
+import numpy as np
+
+
+def keep_top(probabilities: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest probabilities, the largest first; of equal ones the lower class.
+
+    Args:
+        probabilities: float [N, C].
+        count: how many to keep (k), 1..C.
+
+    Returns:
+        The probabilities, as given [N, k], and their classes, int32 [N, k].
+    """
+    classes = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(probabilities, classes, axis=1), classes.astype(np.int32)
+
+
+def dense(values: np.ndarray, classes: np.ndarray | None, num_classes: int) -> np.ndarray:
+    """Whole distributions that sum to 1, of what was stored of them.
+
+    What the stored probabilities lack of 1 is spread evenly over the other classes; then all are
+    divided by their sum, because float16 sums to 1 only roughly.
+
+    Args:
+        values: float [N, k], stored probabilities.
+        classes: int [N, k], which these are of; None: of all, in order.
+        num_classes: C.
+
+    Returns:
+        float32 [N, C].
+    """
+    values = values.astype(np.float32)
+    if classes is not None:
+        others = max(1, num_classes - values.shape[1])
+        rest = np.maximum(0, 1 - values.sum(axis=1, keepdims=True)) / others
+        whole = np.repeat(rest, num_classes, axis=1)
+        np.put_along_axis(whole, classes.astype(np.int64), values, axis=1)
+        values = whole
+    return values / values.sum(axis=1, keepdims=True)
