@@ -156,7 +156,8 @@ class AttackConfig:
 class RobustnessConfig:
     """Corruptions and perturbations made here, and where stored benchmarks lie.
 
-    Names are ("all",) or some; ``examples`` 0: all. ``folders``: benchmark -> folder.
+    Names are ("all",) or some; ``examples`` 0: all. ``folders``: benchmark -> folder or
+    tfds:NAME, which tensorflow-datasets keeps in ``data_dir``.
     """
 
     corruptions: tuple[str, ...]
@@ -164,6 +165,8 @@ class RobustnessConfig:
     perturbations: tuple[str, ...]
     examples: int
     folders: dict[str, str | None]
+    corruption_cache: str | None = None
+    data_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -282,6 +285,8 @@ def _evaluation() -> EvaluationConfig:
         perturbations=tuple(FLAGS.perturbations),
         examples=FLAGS.robustness_examples,
         folders={name: FLAGS[f"{name}_dir"].value for name in STORED_BENCHMARKS},
+        corruption_cache=FLAGS.corruption_cache,
+        data_dir=FLAGS.data_dir,
     )
     return EvaluationConfig(
         benchmarks=tuple(FLAGS.benchmarks),

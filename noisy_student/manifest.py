@@ -5,16 +5,19 @@ A rerun with the same request skips a finished stage and resumes or restarts a h
 a rerun with another request is refused with the difference shown, so that nothing is ever mixed.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import noisy_student
 
@@ -24,11 +27,14 @@ DONE = "done.json"
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes JSON so that ``path`` either has all of it or is not touched."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    os.replace(temporary, path)
+    with replaced(Path(path)) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def write_arrays(path: str | os.PathLike[str], **arrays: Any) -> None:
+    """Writes NumPy arrays (``.npz``) so that ``path`` either has all of them or is not touched."""
+    with replaced(Path(path)) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -41,10 +47,17 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """Copies a file so that ``target`` either has all of it or is not touched."""
-    target = Path(target)
-    temporary = target.with_name(f".{target.name}.tmp{os.getpid()}")
-    shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+    with replaced(Path(target)) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Gives a file beside ``path`` to be written, which then takes its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    yield temporary
+    os.replace(temporary, path)
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

@@ -3,7 +3,6 @@
 Every file may be absent: its numbers are then None or left out, and the file is named as missing.
 """
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -103,9 +102,11 @@ def measured(inputs: Inputs) -> dict[str, Any]:
         "seed": inputs.settings.get("seed"),
         "split_sizes": inputs.settings.get("split_sizes"),
         "models": models,
-        "gain": _difference(teacher, student, changes),
+        "gain": _difference(teacher, student, evaluations["clean"]),
         "over_controls": [
-            _difference(model, student, None) for model in models if model["role"] == "control"
+            _difference(model, student, evaluations["clean"])
+            for model in models
+            if model["role"] == "control"
         ],
         "changes": changes,
         "pseudo_labels": [
@@ -114,7 +115,7 @@ def measured(inputs: Inputs) -> dict[str, Any]:
         ],
         **robust,
         "robustness": _robustness(
-            robust, teacher, student, [m["name"] for m in models if m["role"] == "control"]
+            evaluations, teacher, student, [m["name"] for m in models if m["role"] == "control"]
         ),
         "missing": inputs.missing,
     }
@@ -205,37 +206,34 @@ def _model(name: str, inputs: Inputs) -> dict[str, Any]:
 def _difference(
     before: Mapping[str, Any] | None,
     after: Mapping[str, Any] | None,
-    changes: Mapping[str, Any] | None,
+    clean: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any] | None:
-    """Points from one model to another, with the standard error that the test images leave.
+    """Points from one model to another, with the interval that the test images leave.
 
-    Where the images that changed are counted, the error is that of paired observations. Otherwise
-    the two are taken for independent, which overstates it.
+    Where it is known which images each model got right, they are compared image by image. Otherwise
+    the two are taken for independent, which overstates the interval.
     """
     if not before or not after or before["top1"] is None or after["top1"] is None:
         return None
     points = after["top1"] - before["top1"]
-    pair = {"before": before["name"], "after": after["name"]}
-    paired = bool(changes) and {key: changes[key] for key in pair} == pair
-    if paired:
-        counts = changes["count_fixed"], changes["count_broken"]
-        error = uncertainty.paired_standard_error(*counts, count=after["num_examples"])
-    else:
-        error = math.hypot(
-            *(
-                uncertainty.standard_error(model["top1"], model["num_examples"])
-                for model in (before, after)
-            )
-        )
-    half = uncertainty.DEVIATES * error
+    pair = before["name"], after["name"]
+    records = (clean[name].get("by_image", {}) for name in pair)
+    interval = uncertainty.paired_interval(*records, {"top1": 1.0})
+    paired = interval is not None
+    if not paired:
+        accuracies = before["top1"], after["top1"]
+        counts = before["num_examples"], after["num_examples"]
+        interval = uncertainty.unpaired_interval(points, accuracies, counts)
+    low, high = interval
     return {
-        **pair, "points": round(points, 4), "standard_error": round(error, 4),
-        "interval": [round(points - half, 4), round(points + half, 4)], "paired": paired,
+        "before": pair[0], "after": pair[1], "points": round(points, 4),
+        "standard_error": round((high - low) / 2 / uncertainty.DEVIATES, 4),
+        "interval": [round(low, 4), round(high, 4)], "paired": paired,
     }  # fmt: skip
 
 
 def _robustness(
-    robust: Mapping[str, Mapping[str, Any]],
+    evaluations: Mapping[str, Mapping[str, Any]],
     teacher: Mapping[str, Any] | None,
     student: Mapping[str, Any] | None,
     controls: Iterable[str],
@@ -245,7 +243,7 @@ def _robustness(
         return None
 
     def over(name: str) -> list[dict[str, Any]]:
-        return robustness_summary.verdicts(robust, name, student["name"])
+        return robustness_summary.verdicts(evaluations, name, student["name"])
 
     return {
         "before": teacher["name"], "after": student["name"], "verdicts": over(teacher["name"]),
