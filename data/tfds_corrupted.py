@@ -25,7 +25,8 @@ def imagenet_c(
     """Looks for the prepared configurations of a set of tensorflow-datasets.
 
     Args:
-        name: "imagenet2012_corrupted", or a set like it; its configurations are called CORRUPTION_SEVERITY, such as fog_3.
+        name: "imagenet2012_corrupted", or another whose configurations are called
+            CORRUPTION_SEVERITY, such as fog_3.
         data_dir: where tensorflow-datasets keeps its data; None: its default.
 
     Raises:

@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 
 def record(ids: Iterable[str], counts: np.ndarray, of: int = 1) -> dict[str, Any]:
-    """JSON-like and compact: about a bit for every image that is right or wrong.
+    """JSON-like and compact: at most two bits for an image that is right or wrong.
 
     Args:
         ids: of the N images, in their order.

@@ -229,7 +229,7 @@ def _main(settings: config.Config) -> None:
         print(f"{benchmark}: {in_words(result)}")
     if baseline := config.FLAGS.baseline_model:
         theirs = run(baseline, "baseline", examples, output_dir / "baseline", chosen, devices)
-        for text in _compared(results, theirs):
+        for text in compared(results, theirs):
             print(text)
 
 
@@ -267,7 +267,7 @@ def _coverage(result: dict[str, Any]) -> str:
     return f"{len(result['missing'])} parts missing, " if result.get("missing") else ""
 
 
-def _compared(ours: dict[str, dict[str, Any]], theirs: dict[str, dict[str, Any]]) -> Iterator[str]:
+def compared(ours: dict[str, dict[str, Any]], theirs: dict[str, dict[str, Any]]) -> Iterator[str]:
     """What a model is beside another one, in words."""
     for benchmark, content in ours.items():
         if benchmark in (*robustness_summary.CORRUPTED, *robustness_summary.PERTURBED):

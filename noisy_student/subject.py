@@ -49,7 +49,8 @@ class Subject:
 
     def clean_batches(self, examples: Examples) -> tf.data.Dataset:
         """Batches as of `pipeline.evaluation_batches`, kept in memory where they fit."""
-        batches = self._batches(examples, self.spec)
+        size = min(self.batch_size, len(examples))
+        batches = pipeline.evaluation_batches(examples, self.spec, batch_size=size)
         fits = len(examples) * self.spec.image_size**2 * 3 <= _CACHE_BYTES
         return batches.cache() if fits else batches
 
@@ -63,12 +64,17 @@ class Subject:
             progress: takes the numbers of images done.
             whole: whether the images are cropped already, as benchmarks store them.
         """
-        batches = self._batches(examples, whole_image(self.spec) if whole else self.spec)
-        return inference.predict_all(self.predict, _counted(batches, progress), len(examples))
-
-    def _batches(self, examples: Examples, spec: PreprocessSpec) -> tf.data.Dataset:
+        spec = whole_image(self.spec) if whole else self.spec
         size = min(self.batch_size, len(examples))
-        return pipeline.evaluation_batches(examples, spec, batch_size=size)
+        if _are_inputs(examples, spec):
+            tables = []
+            for start in range(0, len(examples), size):
+                images = np.asarray(examples.images[start : start + size])
+                tables.append(self.probabilities(images, size))
+                progress(len(images))
+            return examples.labels, np.concatenate(tables)
+        batches = pipeline.evaluation_batches(examples, spec, batch_size=size)
+        return inference.predict_all(self.predict, _counted(batches, progress), len(examples))
 
     def probabilities(self, images: np.ndarray, size: int) -> np.ndarray:
         """Probabilities float32 [N, C] of images uint8 [N, S, S, 3], filled up to `size` images.
@@ -90,6 +96,13 @@ class Subject:
 def whole_image(spec: PreprocessSpec) -> PreprocessSpec:
     """The same preprocessing for images that are cropped already, as benchmarks store them."""
     return spec if spec.small_image else dataclasses.replace(spec, crop_padding=0)
+
+
+def _are_inputs(examples: Examples, spec: PreprocessSpec) -> bool:
+    """Whether images in memory or in an array file are what the model takes, as they are."""
+    uncut = spec.small_image or spec.crop_padding == 0
+    side = spec.image_size
+    return uncut and examples.images is not None and examples.images.shape[1:] == (side, side, 3)
 
 
 @tf.function(reduce_retracing=True)

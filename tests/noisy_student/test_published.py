@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from data import robustness_sets
 from noisy_student import evaluate, robustness
+from tests.data import tfds_layout
 from tests.noisy_student import tiny_evaluation as tiny
 
 WNIDS = tiny.WNIDS
@@ -91,15 +93,22 @@ def test_a_part_of_imagenet_c_is_named_so_and_has_no_mce(models, tmp_path, caplo
     assert "72 missing (gaussian_noise 1, " in caplog.text
 
 
-def test_all_of_imagenet_c_has_the_published_mean(models, tmp_path):
+def test_all_of_imagenet_c_has_the_published_mean(models, tmp_path, monkeypatch):
     settings = [(name, level) for name in robustness.CORRUPTIONS for level in range(1, 6)]
-    written = write_imagenet_c(tmp_path / "c", settings, count=3)
-    chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path / "c")
+    written = {setting: tiny.examples(8, seed=i) for i, setting in enumerate(settings)}
+    complete = robustness_sets.CorruptedImages(
+        tuple(settings), (), (), lambda name, level, classes: written[name, level]
+    )
+    monkeypatch.setattr(robustness_sets, "imagenet_c", lambda root: complete)
+    chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path)
     result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
-    errors = errors_one_by_one(written)
     total = 0.0
     for name, alexnet in robustness.ALEXNET_CORRUPTION_ERROR.items():
-        total += sum(errors[name, level] for level in range(1, 6)) / (5 * alexnet)
+        for level in range(1, 6):
+            images = written[name, level]
+            error = np.mean(tiny.guesses_one_by_one(images.images) != images.labels)
+            assert result["errors"][name][str(level)] == error
+            total += error / (5 * alexnet)
     assert result["missing"] == []
     assert result["mce"] == pytest.approx(100 * total / 15)
     assert f"mCE {result['mce']:.1f}" in evaluate.in_words(result)
@@ -232,3 +241,45 @@ def test_a_benchmark_that_is_nowhere_is_refused_before_anything_is_measured(mode
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="--benchmarks=imagenet_p needs --imagenet_p_dir"):
         tiny.run(models["wnids"], None, tmp_path / "out", tiny.settings("imagenet_p"))
+
+
+# Sets of tensorflow-datasets.
+
+
+def write_tfds(folder, name, split, images, labels):
+    """A set whose classes are the WordNet ids in another order."""
+    labels = [9 - label for label in labels]
+    tfds_layout.write(folder, name, split, images, labels, tuple(reversed(WNIDS)))
+
+
+def test_imagenet_r_of_tfds_is_measured_as_a_folder_is(models, tmp_path):
+    write_imagenet_a(tmp_path / "r")
+    images = tiny.pictures(15, 2 * tiny.SIDE)
+    write_tfds(tmp_path, "renditions", "test", images, np.repeat((2, 5, 7), 5))
+    results = [
+        tiny.run(
+            models["wnids"], None, tmp_path / f"out{i}",
+            tiny.settings("imagenet_r", imagenet_r_dir=place, data_dir=str(tmp_path)),
+        )["imagenet_r"]
+        for i, place in enumerate(("tfds:renditions", tmp_path / "r"))
+    ]  # fmt: skip
+    for key in ("num_examples", "num_classes", "top1", "top1_all_classes"):
+        assert results[0][key] == results[1][key]
+    assert results[0]["num_classes"] == 3 and results[0]["top1"] > results[0]["top1_all_classes"]
+
+
+def test_imagenet_c_of_tfds(models, tmp_path):
+    images = {"fog_2": tiny.pictures(6, seed=1), "snow_5": tiny.pictures(6, seed=2)}
+    for setting, pictures in images.items():
+        write_tfds(tmp_path / "stored_c", setting, "validation", pictures, range(6))
+    chosen = tiny.settings(
+        "imagenet_c", imagenet_c_dir="tfds:stored_c", data_dir=str(tmp_path), batch_size=6
+    )
+    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    for name, level in (("fog", "2"), ("snow", "5")):
+        guesses = tiny.guesses_one_by_one(images[f"{name}_{level}"])
+        assert result["errors"][name] == {level: np.mean(guesses != np.arange(6))}
+    assert len(result["missing"]) == 73 and "mce" not in result
+    chosen = tiny.settings("imagenet_p", imagenet_p_dir="tfds:imagenet_p")
+    with pytest.raises(ValueError, match="--imagenet_p_dir=tfds:imagenet_p must be a folder"):
+        tiny.run(models["wnids"], None, tmp_path / "out", chosen)
