@@ -30,7 +30,7 @@ def fgsm(
     Returns:
         Figures as `_figures`.
     """
-    epsilons = (0.0, *epsilons)
+    epsilons = _with_zero(epsilons)
 
     @tf.function(jit_compile=subject.jit_compile)
     def attack(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -122,7 +122,7 @@ def pgd(
             "by_image": by_image.record(examples.ids, ~table),
         }
 
-    epsilons = tuple(map(float, (0.0, *epsilons)))
+    epsilons = _with_zero(epsilons)
     found = parts.measure_all(
         {f"epsilon_{epsilon:g}": epsilon for epsilon in epsilons}, measure, folder, request,
         what="pgd", num_images=len(examples),
@@ -132,6 +132,11 @@ def pgd(
         "steps": num_steps, "step_size": step_size, "random_start": random_start,
         "restarts": restarts,
     }  # fmt: skip
+
+
+def _with_zero(epsilons: Sequence[float]) -> tuple[float, ...]:
+    """Each once, after 0, at which the images are clean."""
+    return tuple(dict.fromkeys(map(float, (0, *epsilons))))
 
 
 def _worst(

@@ -4,7 +4,7 @@ Either on corruptions made here of any clean images, or on the stored images of 
 benchmark. Every setting, a corruption at one severity, is a part of its own (`parts`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def _seeds(seed: int, ids: np.ndarray) -> np.ndarray:
 
 def _measured(
     settings: Sequence[Setting],
-    measure: Any,
+    measure: Callable[[Setting, Progress], dict[str, Any]],
     folder: Path,
     request: dict[str, Any],
     num_images: int,

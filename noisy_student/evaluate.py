@@ -4,10 +4,14 @@ r"""Measures a saved model: accuracy, corruptions, perturbations, attacks, publi
         --benchmarks=clean,corruptions,perturbations,fgsm,pgd --output_dir=/tmp/eval
     python -m noisy_student.evaluate --model=lite0.keras --benchmarks=imagenet_a,imagenet_c \
         --imagenet_a_dir=imagenet-a --imagenet_c_dir=imagenet-c --output_dir=/tmp/eval
+    python -m noisy_student.evaluate --model=lite0.keras --benchmarks=imagenet_r,imagenet_c \
+        --imagenet_c_dir=tfds:imagenet2012_corrupted --data_dir=~/tensorflow_datasets \
+        --output_dir=/tmp/eval
 
 Each benchmark leaves one JSON file. One whose file already answers the same question (same weights,
-images and parameters) is not computed again; corruptions and perturbations go on where an
-interrupted run stopped.
+images and parameters) is not computed again; corruptions, perturbations and PGD go on with the
+first setting that an interrupted run had not finished. --baseline_model sets a second model beside
+the first: relative figures, and differences image by image with their intervals.
 """
 
 import dataclasses
