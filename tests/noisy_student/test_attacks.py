@@ -158,6 +158,20 @@ def test_accuracy_falls_with_epsilon(tmp_path):
         assert np.all(np.diff(top1) < 100 / 60 * 3)  # no rise beyond three images
 
 
+def test_one_lost_attempt_of_several_counts_and_is_shown():
+    stays = [[True, True, False, True], [True, False, True, False], [False, True, True, True]]
+
+    def once(restart):
+        return tf.fill([4, 1, 1, 1], float(restart)), tf.constant(stays[restart])
+
+    attacked, right = attacks._worst(once, 3)
+    assert right.tolist() == [False] * 4
+    assert attacked.ravel().tolist() == [2, 1, 0, 1]
+    attacked, right = attacks._worst(once, 2)
+    assert right.tolist() == [True, False, False, False]
+    assert attacked.ravel().tolist() == [1, 1, 0, 1]
+
+
 def test_restarts_can_only_make_it_worse(examples, tmp_path):
     once = run_pgd(tmp_path / "once", examples, restarts=1)
     thrice = run_pgd(tmp_path / "thrice", examples, restarts=3)

@@ -68,18 +68,24 @@ def write_imagenet_c(root, settings, count=6, side=40, skew=0):
     return found
 
 
-def errors_one_by_one(written):
-    return {
-        setting: np.mean(tiny.guesses_one_by_one(resized(images)) != labels)
-        for setting, (images, labels) in written.items()
-    }
+def errors_one_by_one(written, folder):
+    """Setting -> error; what the evaluation predicted for each image must be the same, too."""
+    errors = {}
+    for (name, severity), (images, labels) in written.items():
+        guesses = tiny.guesses_one_by_one(resized(images))
+        errors[name, severity] = np.mean(guesses != labels)
+        stored = folder / f"{name}-{severity}.npz"
+        if name in robustness.CORRUPTIONS:
+            np.testing.assert_array_equal(np.load(stored)["labels"], guesses)
+    return errors
 
 
 def test_a_part_of_imagenet_c_is_named_so_and_has_no_mce(models, tmp_path, caplog):
     settings = [("fog", 1), ("fog", 3), ("contrast", 5), ("spatter", 2)]
-    expected = errors_one_by_one(write_imagenet_c(tmp_path / "c", settings))
+    written = write_imagenet_c(tmp_path / "c", settings)
     chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path / "c")
     result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    expected = errors_one_by_one(written, tmp_path / "out/imagenet_c")
     assert result["errors"] == {
         "fog": {"1": expected["fog", 1], "3": expected["fog", 3]},
         "contrast": {"5": expected["contrast", 5]},
@@ -120,8 +126,9 @@ def test_what_is_downloaded_later_is_measured_and_the_rest_kept(models, tmp_path
     tiny.run(models["wnids"], None, tmp_path / "out", chosen)
     first = tmp_path / "out/imagenet_c/fog-1.json"
     before = first.stat().st_mtime_ns
-    expected = errors_one_by_one(write_imagenet_c(tmp_path / "c", [("snow", 4)], skew=1))
+    written = write_imagenet_c(tmp_path / "c", [("snow", 4)], skew=1)
     result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    expected = errors_one_by_one(written, tmp_path / "out/imagenet_c")
     assert result["errors"]["snow"] == {"4": expected["snow", 4]}
     assert "fog" in result["errors"] and first.stat().st_mtime_ns == before
 
