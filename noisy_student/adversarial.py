@@ -52,7 +52,7 @@ def pgd(
     *,
     step_size: float | tf.Tensor,
     num_steps: int = 10,
-    seed: tf.Tensor | None = None,
+    seeds: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Projected gradient descent: signed steps that stay within `epsilon` of the image.
 
@@ -66,7 +66,8 @@ def pgd(
         epsilon: largest change of a pixel, in pixel units.
         step_size: of each step, in pixel units.
         num_steps: how many.
-        seed: int32 [2]: start at a point within epsilon that it decides; None: at the image.
+        seeds: int32 [B, 2]: start each image at a point within epsilon that its own seed decides;
+            None: at the image itself.
 
     Returns:
         float32 [B, H, W, 3], 0..255.
@@ -75,8 +76,12 @@ def pgd(
     lowest = tf.maximum(images - epsilon, 0.0)
     highest = tf.minimum(images + epsilon, 255.0)
     start = images
-    if seed is not None:
-        drawn = tf.random.stateless_uniform(tf.shape(images), seed, -1.0, 1.0, alg="philox")
+    if seeds is not None:
+        drawn = tf.map_fn(
+            lambda seed: tf.random.stateless_uniform(images.shape[1:], seed, -1, 1, alg="philox"),
+            seeds,
+            fn_output_signature=tf.float32,
+        )
         start = tf.clip_by_value(images + epsilon * drawn, lowest, highest)
 
     def step(number: tf.Tensor, attacked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,35 +1,57 @@
 """Accuracy on adversarial images, over step sizes (paper, section 3.6)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
+from data import seeds
 from data.examples import Examples
-from noisy_student import adversarial, gallery
+from noisy_student import adversarial, by_image, gallery, parts
+from noisy_student.parts import Progress
 from noisy_student.subject import Subject
 
 _SAVED = 8  # adversarial images kept as PNG files, for each epsilon
 
 
-def fgsm(subject: Subject, examples: Examples, epsilons: Sequence[float]) -> dict[str, Any]:
-    """Top-1 in percent after one signed gradient step of each size, in pixel units."""
-    epsilons = (0.0, *epsilons)
+def fgsm(
+    subject: Subject, examples: Examples, epsilons: Sequence[float], folder: Path
+) -> dict[str, Any]:
+    """Top-1 in percent after one signed gradient step of each size, in pixel units.
+
+    Args:
+        subject: the model.
+        examples: labeled clean images.
+        epsilons: sizes of the step.
+        folder: receives a few of the attacked images.
+
+    Returns:
+        Figures as `_figures`.
+    """
+    epsilons = _with_zero(epsilons)
 
     @tf.function(jit_compile=subject.jit_compile)
-    def attack(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        sweep = adversarial.fgsm_sweep(subject.model, images, labels, epsilons)
+    def attack(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        sweep = list(adversarial.fgsm_sweep(subject.model, images, labels, epsilons))
         guesses = [tf.argmax(subject.model(image, training=False), -1) for image in sweep]
-        return tf.stack(guesses) == tf.cast(labels, tf.int64)
+        shown = tf.stack([image[:_SAVED] for image in sweep])
+        return shown, tf.stack(guesses) == tf.cast(labels, tf.int64)
 
-    right = [
-        attack(batch["images"], batch["labels"]).numpy()[:, batch["index"].numpy() >= 0]
-        for batch in _batches(subject, examples, "fgsm")
-    ]
-    return _figures(epsilons, np.concatenate(right, axis=1))
+    right = []
+    with parts.bar("fgsm", len(examples)) as done:
+        for number, batch in enumerate(subject.clean_batches(examples)):
+            shown, stays = attack(batch["images"], batch["labels"])
+            real = batch["index"].numpy() >= 0
+            right.append(stays.numpy()[:, real])
+            if number == 0:
+                for epsilon, images in zip(epsilons, shown.numpy(), strict=True):
+                    _save(images[: real.sum()], folder, epsilon)
+            done.update(int(real.sum()))
+    table = np.concatenate(right, axis=1)
+    records = [by_image.record(examples.ids, ~row) for row in table]
+    return _figures(epsilons, [100 * float(row.mean()) for row in table], records, len(examples))
 
 
 def pgd(
@@ -42,8 +64,11 @@ def pgd(
     random_start: bool,
     restarts: int,
     folder: Path,
+    request: dict[str, Any],
 ) -> dict[str, Any]:
     """Top-1 in percent under projected gradient descent within each epsilon, in pixel units.
+
+    Every epsilon is a part of its own (`parts`).
 
     Args:
         subject: the model.
@@ -53,61 +78,93 @@ def pgd(
         step_size: in pixel units; None: 2.5 * epsilon / num_steps (Madry et al.'s rule).
         random_start: start anywhere within epsilon, not at the image.
         restarts: attacks on each image, all of which it must withstand.
-        folder: receives a few of the attacked images.
+        folder: receives files for each epsilon, and a few of the attacked images.
+        request: what the result depends on besides epsilon.
+
+    Returns:
+        Figures as `_figures`, and the strength of the attack.
     """
-    epsilons = (0.0, *epsilons)
+    batches = subject.clean_batches(examples)
+    hashes = seeds.hash_ids(examples.ids).view(np.int64)
 
     @tf.function(jit_compile=subject.jit_compile)
     def attack(
-        images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, seed: tf.Tensor
+        images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, drawn: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         size = 2.5 * epsilon / num_steps if step_size is None else step_size
         attacked = adversarial.pgd(
             subject.model, images, labels, epsilon, step_size=size, num_steps=num_steps,
-            seed=seed if random_start else None,
+            seeds=drawn if random_start else None,
         )  # fmt: skip
         guesses = tf.argmax(subject.model(attacked, training=False), -1)
         return attacked, guesses == tf.cast(labels, tf.int64)
 
-    withstood = []
-    for number, batch in enumerate(_batches(subject, examples, "pgd")):
-        real = batch["index"].numpy() >= 0
-        rows = []
-        for epsilon in epsilons:
-            right = np.ones(len(real), bool)
-            for restart in range(restarts):
-                seed = tf.constant([subject.seed, number * restarts + restart], tf.int32)
-                attacked, stays = attack(
-                    batch["images"], batch["labels"], tf.constant(epsilon, tf.float32), seed
-                )
-                right &= stays.numpy()
-            rows.append(right[real])
+    def measure(epsilon: float, progress: Progress) -> dict[str, Any]:
+        right = []
+        for number, batch in enumerate(batches):
+            index = batch["index"].numpy()
+
+            def once(restart: int, batch=batch, index=index) -> tuple[tf.Tensor, tf.Tensor]:
+                copies = np.full(len(index), restart, np.int32)
+                passes = np.zeros(len(index), np.int64)
+                drawn = seeds.example_seeds(subject.seed, passes, hashes[index], copies)
+                return attack(batch["images"], batch["labels"], tf.constant(epsilon), drawn)
+
+            attacked, withstood = _worst(once, restarts)
+            real = index >= 0
+            right.append(withstood[real])
             if number == 0:
-                _save(attacked.numpy()[real][:_SAVED], examples, folder / f"epsilon_{epsilon:g}")
-        withstood.append(np.stack(rows))
-    settings = {
+                _save(attacked[real][:_SAVED], folder, epsilon)
+            progress(int(real.sum()))
+        table = np.concatenate(right)
+        return {
+            "top1": 100 * float(table.mean()),
+            "by_image": by_image.record(examples.ids, ~table),
+        }
+
+    epsilons = _with_zero(epsilons)
+    found = parts.measure_all(
+        {f"epsilon_{epsilon:g}": epsilon for epsilon in epsilons}, measure, folder, request,
+        what="pgd", num_images=len(examples),
+    ).values()  # fmt: skip
+    top1, records = ([content[key] for content in found] for key in ("top1", "by_image"))
+    return _figures(epsilons, top1, records, len(examples)) | {
         "steps": num_steps, "step_size": step_size, "random_start": random_start,
         "restarts": restarts,
     }  # fmt: skip
-    return _figures(epsilons, np.concatenate(withstood, axis=1)) | settings
 
 
-def _batches(subject: Subject, examples: Examples, name: str) -> Iterator[dict[str, tf.Tensor]]:
-    total = -(-len(examples) // subject.batch_size)
-    batches = subject.clean_batches(examples)
-    yield from tqdm(batches, name, total, unit="batch", leave=False, disable=None)
+def _with_zero(epsilons: Sequence[float]) -> tuple[float, ...]:
+    """Each once, after 0, at which the images are clean."""
+    return tuple(dict.fromkeys(map(float, (0, *epsilons))))
 
 
-def _figures(epsilons: Sequence[float], right: np.ndarray) -> dict[str, Any]:
-    """From bool [epsilons, N]."""
+def _worst(
+    once: Callable[[int], tuple[tf.Tensor, tf.Tensor]], restarts: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first attack that each image does not withstand, or the last, and whether it did."""
+    attacked, right = (value.numpy() for value in once(0))
+    for restart in range(1, restarts):
+        another, stays = (value.numpy() for value in once(restart))
+        attacked = np.where(right[:, np.newaxis, np.newaxis, np.newaxis], another, attacked)
+        right = right & stays
+    return attacked, right
+
+
+def _figures(
+    epsilons: Sequence[float], top1: list[float], records: list[dict[str, Any]], count: int
+) -> dict[str, Any]:
+    """Percent by epsilon, the first of which is 0, and what became of every image."""
     return {
-        "num_examples": right.shape[1],
+        "num_examples": count,
         "epsilons": list(epsilons),
-        "top1": [100 * float(row.mean()) for row in right],
+        "top1": top1,
+        "by_image": {f"{size:g}": one for size, one in zip(epsilons, records, strict=True)},
     }
 
 
-def _save(images: np.ndarray, examples: Examples, folder: Path) -> None:
+def _save(images: np.ndarray, folder: Path, epsilon: float) -> None:
+    folder = folder / f"epsilon_{epsilon:g}"
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(np.round(images).astype(np.uint8)):
         (folder / f"{number}.png").write_bytes(gallery.png_bytes(image))

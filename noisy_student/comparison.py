@@ -24,10 +24,13 @@ class Comparison:
     Attributes:
         names: of the runs, all different.
         runs: their results, in the form of results.json, in the same order.
+        against_first: the last students of all runs but the first beside that of the first, from
+            `summary.against`.
     """
 
     names: Sequence[str]
     runs: Sequence[Mapping[str, Any]]
+    against_first: Sequence[Mapping[str, Any]]
 
     def html(self) -> str:
         """A self-contained page."""
@@ -86,7 +89,12 @@ class Comparison:
                 for label in labels
             ]
             blocks.append((f"{column.group}: {column.header}", rows))
-        blocks.append(("The last student against the teacher", self._verdicts()))
+        verdicts = [
+            (figures["robustness"] or {}).get("verdicts", []) for figures in self._figures()
+        ]
+        blocks.append(("The last student against the teacher", _verdicts(verdicts)))
+        heading = f"The last student against that of {self.names[0]}, image by image"
+        blocks.append((heading, self._against_first()))
         seconds = [sum(run["provenance"]["seconds"].values()) or None for run in self.runs]
         time = [("all stages", [markup.number(value, ",.0f") for value in seconds])]
         return [block for block in [*blocks, ("Seconds", time)] if block[1]]
@@ -117,29 +125,30 @@ class Comparison:
             rows.append((label, cells))
         gains = [figures["gain"] for figures in self._figures()]
         if any(gains):
-            cells = [
-                f"{gain['points']:+.1f} ({_span(gain['interval'], '+.1f')})"
-                if gain
-                else markup.NONE
-                for gain in gains
-            ]
+            cells = [_points(gain) if gain else markup.NONE for gain in gains]
             rows.append(("last student minus teacher", cells))
         return rows
 
-    def _verdicts(self) -> list[tuple[str, list[str]]]:
-        runs = [
-            {
-                verdict["benchmark"]: verdict
-                for verdict in (figures["robustness"] or {}).get("verdicts", [])
-            }
-            for figures in self._figures()
-        ]
-        rows = []
-        for benchmark in robustness_summary.BENCHMARKS:
-            if any(benchmark in verdicts for verdicts in runs):
-                cells = [_verdict(verdicts.get(benchmark)) for verdicts in runs]
-                rows.append((robustness_summary.TITLES[benchmark], cells))
-        return rows
+    def _against_first(self) -> list[tuple[str, list[str]]]:
+        gains = [run["gain"] for run in self.against_first]
+        cells = [_points(gain) if gain else markup.NONE for gain in gains]
+        rows = [("Clean test images", [markup.NONE, *cells])] if any(gains) else []
+        return rows + _verdicts([[], *(run["verdicts"] for run in self.against_first)])
+
+
+def _verdicts(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[tuple[str, list[str]]]:
+    """A row for every benchmark on which some run has a verdict."""
+    by_benchmark = [{verdict["benchmark"]: verdict for verdict in run} for run in runs]
+    rows = []
+    for benchmark in robustness_summary.BENCHMARKS:
+        found = [verdicts.get(benchmark) for verdicts in by_benchmark]
+        if any(found):
+            cells = [
+                f"{_VERDICTS[verdict['verdict']]}: {_points(verdict)}" if verdict else markup.NONE
+                for verdict in found
+            ]
+            rows.append((robustness_summary.TITLES[benchmark], cells))
+    return rows
 
 
 def _conditions(figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,11 +179,8 @@ def _by_label(figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return {labels[name]: row for name, row in scoreboard.of_models(figures).items()}
 
 
-def _verdict(verdict: Mapping[str, Any] | None) -> str:
-    if verdict is None:
-        return markup.NONE
-    interval = _span(verdict["interval"], "+.1f")
-    return f"{_VERDICTS[verdict['verdict']]}: {verdict['points']:+.1f} ({interval})"
+def _points(difference: Mapping[str, Any]) -> str:
+    return f"{difference['points']:+.1f} ({_span(difference['interval'], '+.1f')})"
 
 
 def _span(bounds: Sequence[float], form: str = ".1f") -> str:

@@ -78,6 +78,12 @@ def _evaluation() -> EvaluationConfig:
     severities = _numbers("severities", int)
     for severity in severities:
         _check_choice("severities", severity, (1, 2, 3, 4, 5))
+    if not severities:
+        raise ValueError("--severities=: must be of 1, 2, 3, 4, 5.")
+    for name in ("epsilons", "pgd_epsilons"):
+        for epsilon in _numbers(name, float):
+            if epsilon < 0:
+                raise ValueError(f"--{name}={epsilon:g}: must be 0 or more, in pixel units.")
     attack = AttackConfig(
         fgsm_epsilons=_numbers("epsilons", float),
         fgsm_examples=FLAGS.fgsm_examples,
@@ -94,6 +100,8 @@ def _evaluation() -> EvaluationConfig:
         perturbations=tuple(FLAGS.perturbations),
         examples=FLAGS.robustness_examples,
         folders={name: FLAGS[f"{name}_dir"].value for name in STORED_BENCHMARKS},
+        corruption_cache=FLAGS.corruption_cache,
+        data_dir=FLAGS.data_dir,
     )
     return EvaluationConfig(
         benchmarks=tuple(FLAGS.benchmarks),

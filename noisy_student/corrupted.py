@@ -1,25 +1,24 @@
 """Errors under common corruptions (Hendrycks and Dietterich, ICLR 2019; paper, section 3.5).
 
 Either on corruptions made here of any clean images, or on the stored images of a published
-benchmark. Every setting, a corruption at one severity, has a file of its own, so that an
-interrupted evaluation goes on with the next.
+benchmark. Every setting, a corruption at one severity, is a part of its own (`parts`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from data import corruptions, pipeline, seeds
+from data import corruptions, seeds
 from data.examples import Examples
 from data.robustness_sets import CorruptedImages
-from noisy_student import inference, manifest, robustness
-from noisy_student.subject import Subject, made_ahead, whole_image
+from noisy_student import by_image, inference, manifest, parts, robustness
+from noisy_student.corruption_cache import CorruptionCache
+from noisy_student.parts import Progress
+from noisy_student.subject import Subject, made_ahead
 
 Setting = tuple[str, int]
-Measure = Callable[[str, int], tuple[np.ndarray, np.ndarray]]
 
 
 def made(
@@ -29,6 +28,7 @@ def made(
     severities: Sequence[int],
     folder: Path,
     request: dict[str, Any],
+    cache_dir: str | None = None,
 ) -> dict[str, Any]:
     """Corrupts clean images at the model's resolution, and counts the errors.
 
@@ -37,8 +37,9 @@ def made(
         examples: labeled clean images.
         names: of corruptions.
         severities: of 1..5.
-        folder: receives a file for each setting.
+        folder: receives files for each setting.
         request: what the result depends on besides; settings of another request are done anew.
+        cache_dir: where corrupted images are kept for the next model; None: nowhere.
 
     Returns:
         Figures as `_figures`, with "clean_error", 0..1, and where the images come from.
@@ -46,16 +47,23 @@ def made(
     size = subject.spec.image_size
     native_size = corruptions.nearest_native_size(size, size)
     clean = subject.clean_batches(examples)
+    drawn = _seeds(subject.seed, examples.ids)
+    batch_size = min(subject.batch_size, len(examples))
+    cache = cache_dir and CorruptionCache(cache_dir, clean, drawn, native_size)
 
-    def measure(name: str, severity: int) -> tuple[np.ndarray, np.ndarray]:
-        labels, table = [], []
-        for truth, images in _corrupted(subject, clean, examples, name, severity, native_size):
-            labels.append(truth)
-            table.append(subject.probabilities(images))
-        return np.concatenate(labels), np.concatenate(table)
+    def measure(setting: Setting, progress: Progress) -> dict[str, Any]:
+        def batches() -> Iterator[np.ndarray]:
+            return _corrupted(clean, drawn, *setting, native_size)
+
+        tables = []
+        for images in cache.batches(*setting, batches, batch_size) if cache else batches():
+            tables.append(subject.probabilities(images, batch_size))
+            progress(len(images))
+        table = np.concatenate(tables)
+        return _written(folder, setting, examples.ids, examples.labels, table)
 
     settings = [(name, severity) for name in names for severity in severities]
-    errors = _all_settings(settings, measure, folder, request, "corruptions")
+    figures = _figures(_measured(settings, measure, folder, request, len(examples)))
     labels, table = inference.predict_all(subject.predict, clean, len(examples))
     return {
         "num_examples": len(examples),
@@ -63,7 +71,7 @@ def made(
         "native_size": native_size,
         "provenance": f"made from clean images at {size} pixels, constants of {native_size}",
         "clean_error": 1 - inference.top_k_accuracy(table, labels) / 100,
-        **_figures(errors),
+        **figures,
     }
 
 
@@ -84,48 +92,53 @@ def stored(
     Arguments as for `made`; the images on disk are resized to the model's resolution, not cropped.
 
     Returns:
-        Figures as `_figures`, the settings that are missing and the files that are none, and,
-        where nothing is missing, "mce" in percent, AlexNet being 100.
+        Figures as `_figures`, the settings that are missing and the files that are none.
+
+    Raises:
+        ValueError: none of the 15 test corruptions is there, or naming a class or file at fault.
     """
-    spec = whole_image(subject.spec)
 
-    def measure(name: str, severity: int) -> tuple[np.ndarray, np.ndarray]:
-        examples = images.examples(name, severity, subject.class_names)
-        batches = pipeline.evaluation_batches(examples, spec, batch_size=subject.batch_size)
-        return inference.predict_all(subject.predict, batches, len(examples))
+    def measure(setting: Setting, progress: Progress) -> dict[str, Any]:
+        examples = images.examples(*setting, subject.class_names)
+        labels, table = subject.predictions(examples, progress, whole=True)
+        return _written(folder, setting, examples.ids, labels, table)
 
-    tested = [s for s in images.settings if s[0] in corruptions.TEST_CORRUPTIONS]
+    tested = [s for s in images.settings if s[0] in robustness.CORRUPTIONS]
     if not tested:
         raise ValueError("none of the 15 test corruptions is there.")
-    errors = _all_settings(tested, measure, folder, request, "stored corruptions")
     count = len(images.examples(*tested[0], subject.class_names))
-    return _figures(errors) | {
+    return _figures(_measured(tested, measure, folder, request, count)) | {
         "num_examples": count,
         "missing": [f"{name} {severity}" for name, severity in images.missing],
         "unknown": list(images.unknown),
     }
 
 
+def mean_corruption_error(errors: dict[str, dict[str, float]]) -> float | None:
+    """MCE of stored ImageNet-C in percent, AlexNet being 100; None where any part is missing."""
+    names = robustness.CORRUPTIONS
+    if any(len(errors.get(name, {})) != robustness.SEVERITIES for name in names):
+        return None
+    rows = {name: [errors[name][level] for level in sorted(errors[name])] for name in names}
+    return robustness.mean_corruption_error(rows)
+
+
 def _corrupted(
-    subject: Subject, clean: Any, examples: Examples, name: str, severity: int, native_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of labels int32 [b] and corrupted images uint8 [b, S, S, 3]."""
-    drawn = _seeds(subject.seed, examples.ids)
-    labels: list[np.ndarray] = []
+    clean: Iterable[dict[str, Any]], drawn: np.ndarray, name: str, severity: int, native_size: int
+) -> Iterator[np.ndarray]:
+    """Batches of corrupted images uint8 [b, S, S, 3], in the order of the examples."""
 
     def items() -> Iterator[list[tuple[np.ndarray, int]]]:
         for batch in clean:
             index = batch["index"].numpy()
             real = index >= 0
-            labels.append(batch["labels"].numpy()[real])
             yield list(zip(batch["images"].numpy()[real], drawn[index[real]], strict=True))
 
     def corrupt(item: tuple[np.ndarray, int]) -> np.ndarray:
         image, seed = item
         return corruptions.corrupt(image, name, severity, int(seed), native_size)
 
-    for number, images in enumerate(made_ahead(corrupt, items())):
-        yield labels[number], np.stack(images)
+    return (np.stack(images) for images in made_ahead(corrupt, items()))
 
 
 def _seeds(seed: int, ids: np.ndarray) -> np.ndarray:
@@ -133,36 +146,45 @@ def _seeds(seed: int, ids: np.ndarray) -> np.ndarray:
     return seeds.hash_ids(np.array([f"{seed}/{name}" for name in ids], object))
 
 
-def _all_settings(
-    settings: Sequence[Setting], measure: Measure, folder: Path, request: dict[str, Any], what: str
-) -> dict[str, dict[str, float]]:
-    """Measures the settings whose files are not there yet: name -> severity -> error, 0..1."""
+def _measured(
+    settings: Sequence[Setting],
+    measure: Callable[[Setting, Progress], dict[str, Any]],
+    folder: Path,
+    request: dict[str, Any],
+    num_images: int,
+) -> dict[Setting, dict[str, Any]]:
+    """The content of every setting's file."""
+    files = {_file(setting): setting for setting in settings}
+    found = parts.measure_all(
+        files, measure, folder, request, what="corruptions", num_images=num_images
+    )
+    return {files[name]: content for name, content in found.items()}
+
+
+def _file(setting: Setting) -> str:
+    return f"{setting[0]}-{setting[1]}"
+
+
+def _written(
+    folder: Path, setting: Setting, ids: np.ndarray, labels: np.ndarray, table: np.ndarray
+) -> dict[str, Any]:
+    """What the file of a setting says; the predictions are written beside it, for galleries."""
+    guesses = table.argmax(1)
+    arrays = {"labels": guesses, "confidences": table.max(1)}
+    manifest.write_arrays(folder / f"{_file(setting)}.npz", **arrays)
+    wrong = guesses != labels
+    return {"error": float(np.mean(wrong)), "by_image": by_image.record(ids, wrong)}
+
+
+def _figures(found: dict[Setting, dict[str, Any]]) -> dict[str, Any]:
+    """The errors, in percent their mean over severities and corruptions, and image by image."""
     errors: dict[str, dict[str, float]] = {}
-    with tqdm(settings, what, unit="setting", disable=None, dynamic_ncols=True) as bar:
-        for name, severity in bar:
-            bar.set_postfix_str(f"{name} {severity}")
-            path = folder / f"{name}-{severity}.json"
-            if not path.exists() or manifest.read_json(path)["request"] != request:
-                labels, table = measure(name, severity)
-                folder.mkdir(parents=True, exist_ok=True)
-                np.savez(path.with_suffix(".npz"), labels=table.argmax(1), confidences=table.max(1))
-                error = float(np.mean(table.argmax(1) != labels))
-                manifest.write_json(path, {"request": request, "error": error})
-            error = manifest.read_json(path)["error"]
-            errors.setdefault(name, {})[str(severity)] = error
-    return errors
-
-
-def _figures(errors: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """The errors, and in percent their mean over severities and corruptions."""
+    for (name, severity), content in found.items():
+        errors.setdefault(name, {})[str(severity)] = content["error"]
     means = [np.mean(list(by_severity.values())) for by_severity in errors.values()]
-    return {"errors": errors, "mean_error": 100 * float(np.mean(means))}
-
-
-def mean_corruption_error(errors: dict[str, dict[str, float]]) -> float | None:
-    """MCE of stored ImageNet-C in percent, AlexNet being 100; None where any part is missing."""
-    names = corruptions.TEST_CORRUPTIONS
-    if any(len(errors.get(name, {})) != 5 for name in names):
-        return None
-    rows = {name: [errors[name][str(level)] for level in range(1, 6)] for name in names}
-    return robustness.mean_corruption_error(rows)
+    return {
+        "errors": errors,
+        "mean_error": 100 * float(np.mean(means)),
+        "by_image": {f"{name} {severity}": content["by_image"]
+                     for (name, severity), content in found.items()},
+    }  # fmt: skip

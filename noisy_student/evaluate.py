@@ -4,36 +4,47 @@ r"""Measures a saved model: accuracy, corruptions, perturbations, attacks, publi
         --benchmarks=clean,corruptions,perturbations,fgsm,pgd --output_dir=/tmp/eval
     python -m noisy_student.evaluate --model=lite0.keras --benchmarks=imagenet_a,imagenet_c \
         --imagenet_a_dir=imagenet-a --imagenet_c_dir=imagenet-c --output_dir=/tmp/eval
+    python -m noisy_student.evaluate --model=lite0.keras --benchmarks=imagenet_r,imagenet_c \
+        --imagenet_c_dir=tfds:imagenet2012_corrupted --data_dir=~/tensorflow_datasets \
+        --output_dir=/tmp/eval
 
 Each benchmark leaves one JSON file. One whose file already answers the same question (same weights,
-images and parameters) is not computed again; corruptions and perturbations go on where an
-interrupted run stopped.
+images and parameters) is not computed again; corruptions, perturbations and PGD go on with the
+first setting that an interrupted run had not finished. --baseline_model sets a second model beside
+the first: relative figures, and differences image by image with their intervals.
 """
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from data import corruptions, pipeline, robustness_sets, sources
+from data import corruptions, sources
 from data.preprocess import PreprocessSpec
 from noisy_student import (
     attacks,
+    by_image,
     checkpoint,
     config,
     corrupted,
     inference,
     manifest,
+    parts,
     perturbed,
+    published,
     robustness,
+    robustness_summary,
     strategy,
 )
 from noisy_student.flags import STORED_BENCHMARKS
 from noisy_student.subject import Subject
+
+# What a request says of the parts that are asked for, on which a single part does not depend.
+_WHICH_PARTS = ("names", "severities", "epsilons", "parts")
 
 
 def run(
@@ -65,11 +76,14 @@ def run(
     card = checkpoint.read_card(model_path)
     spec = _spec(card["preprocess"], settings.image_size)
     source = {"weights": manifest.file_hash(model_path), "image_size": spec.image_size}
+    requests = {
+        benchmark: source | _parameters(benchmark, settings, examples, spec.image_size)
+        for benchmark in settings.benchmarks
+    }
     subject: Subject | None = None
     results: dict[str, dict[str, Any]] = {}
-    for benchmark in settings.benchmarks:
+    for benchmark, request in requests.items():
         path = output_dir / f"{benchmark}.json"
-        request = source | _parameters(benchmark, settings, examples, spec.image_size)
         if path.exists() and manifest.read_json(path)["request"] == request:
             results[benchmark] = manifest.read_json(path)
             continue
@@ -100,86 +114,45 @@ def _measure(
 ) -> dict[str, Any]:
     """The figures of one benchmark."""
     attack, robust, folder = settings.attack, settings.robustness, output_dir / benchmark
-    part = {k: v for k, v in request.items() if k not in ("names", "severities")}
+    part = {key: value for key, value in request.items() if key not in _WHICH_PARTS}
     if benchmark in STORED_BENCHMARKS:
-        return _stored(benchmark, subject, str(robust.folders[benchmark]), folder, part)
+        return published.measure(
+            benchmark, subject, robust.folders[benchmark], robust.data_dir, folder, part
+        )
     if benchmark == "clean":
         return _clean(subject, examples, output_dir)
     if benchmark == "corruptions":
         return corrupted.made(
-            subject, _first(examples, robust.examples), request["names"], robust.severities,
-            folder, part,
+            subject, _first(examples, robust.examples), request["names"], request["severities"],
+            folder, part, robust.corruption_cache,
         )  # fmt: skip
     if benchmark == "perturbations":
         first = _first(examples, robust.examples)
         return perturbed.made(subject, first, request["names"], folder, part)
     if benchmark == "fgsm":
         first = _first(examples, attack.fgsm_examples)
-        return attacks.fgsm(subject, first, attack.fgsm_epsilons)
+        return attacks.fgsm(subject, first, attack.fgsm_epsilons, folder)
     first = _first(examples, attack.pgd_examples)
     return attacks.pgd(
         subject, first, attack.pgd_epsilons, num_steps=attack.steps,
         step_size=attack.step_size, random_start=attack.random_start, restarts=attack.restarts,
-        folder=folder,
+        folder=folder, request=part,
     )  # fmt: skip
 
 
 def _clean(subject: Subject, examples: sources.Examples, output_dir: Path) -> dict[str, Any]:
     """Top-1, top-5 and calibration on clean images; keeps the predictions for the gallery."""
-    batches = pipeline.evaluation_batches(examples, subject.spec, batch_size=subject.batch_size)
-    labels, table = inference.predict_all(subject.predict, batches, len(examples))
-    output_dir.mkdir(parents=True, exist_ok=True)
+    with parts.bar("clean", len(examples)) as bar:
+        labels, table = subject.predictions(examples, bar.update)
     guesses, confidences = table.argmax(1), table.max(1)
-    np.savez(output_dir / "predictions.npz", labels=guesses, confidences=confidences)
+    manifest.write_arrays(output_dir / "predictions.npz", labels=guesses, confidences=confidences)
     return {
         "num_examples": len(examples),
         "top1": inference.top_k_accuracy(table, labels, 1),
         "top5": inference.top_k_accuracy(table, labels, 5),
         "calibration_error": 100
         * robustness.expected_calibration_error(confidences, guesses == labels),
-    }
-
-
-def _stored(
-    benchmark: str, subject: Subject, root: str, folder: Path, request: dict[str, Any]
-) -> dict[str, Any]:
-    """A published benchmark as downloaded."""
-    if benchmark == "imagenet_a":
-        return _imagenet_a(subject, root)
-    if benchmark in ("imagenet_c", "cifar10_c"):
-        figures = corrupted.stored(subject, _open(benchmark, root), folder, request)
-        if benchmark == "imagenet_c" and not figures["missing"]:
-            figures["mce"] = corrupted.mean_corruption_error(figures["errors"])
-        return figures
-    figures = perturbed.stored(subject, _open(benchmark, root), folder, request)
-    if benchmark == "imagenet_p" and not figures["missing"]:
-        figures["mfr"] = robustness.mean_flip_rate(figures["flip_probability"])
-    return figures
-
-
-def _open(
-    benchmark: str, root: str
-) -> robustness_sets.CorruptedImages | robustness_sets.PerturbedVideos:
-    opened = getattr(robustness_sets, benchmark)(root)
-    for what, items in (("missing", opened.missing), ("unknown", opened.unknown)):
-        if items:
-            listed = ", ".join(" ".join(map(str, np.atleast_1d(item))) for item in items[:5])
-            logging.warning("%s: %d %s (%s, ...)", root, len(items), what, listed)
-    return opened
-
-
-def _imagenet_a(subject: Subject, root: str) -> dict[str, Any]:
-    """Top-1 among the classes that are present, as published, and among all of the model's."""
-    examples = sources.load_examples("folder", folder=root, class_names=subject.class_names)
-    batches = pipeline.evaluation_batches(examples, subject.spec, batch_size=subject.batch_size)
-    labels, table = inference.predict_all(subject.predict, batches, len(examples))
-    present = np.unique(labels)
-    among = present[table[:, present].argmax(axis=1)]
-    return {
-        "num_examples": len(examples),
-        "num_classes": len(present),
-        "top1": 100 * float(np.mean(among == labels)),
-        "top1_all_classes": inference.top_k_accuracy(table, labels),
+        "by_image": {"top1": by_image.record(examples.ids, guesses != labels)},
     }
 
 
@@ -206,14 +179,15 @@ def _parameters(
     if benchmark in STORED_BENCHMARKS:
         if robust.folders[benchmark] is None:
             raise ValueError(f"--benchmarks={benchmark} needs --{benchmark}_dir.")
-        return {"folder": robust.folders[benchmark]}
+        place = robust.folders[benchmark]
+        return {"folder": place, "parts": published.parts_of(benchmark, place, robust.data_dir)}
     if examples is None:
         raise ValueError(f"--benchmarks={benchmark} needs labeled test images.")
     request: dict[str, Any] = {"examples": examples.fingerprint()}
     if benchmark == "corruptions":
         known, usual = corruptions.CORRUPTIONS, corruptions.TEST_CORRUPTIONS
         names = _names(benchmark, robust.corruptions, known, usual)
-        severities = list(robust.severities)
+        severities = sorted(set(robust.severities))
         request |= {"names": names, "severities": severities, "count": robust.examples}
         request["seed"] = settings.seed
     elif benchmark == "perturbations":
@@ -235,9 +209,11 @@ def _names(
     if tuple(chosen) == ("all",):
         return list(usual)
     unknown = [name for name in chosen if name not in known]
-    if unknown:
-        raise ValueError(f"--{flag}={unknown[0]}: must be all or of {', '.join(known)}.")
-    return list(chosen)
+    if unknown or not chosen:
+        raise ValueError(
+            f"--{flag}={','.join(unknown)}: must be the word all, or of {', '.join(known)}."
+        )
+    return list(dict.fromkeys(chosen))
 
 
 def _main(settings: config.Config) -> None:
@@ -254,12 +230,11 @@ def _main(settings: config.Config) -> None:
     output_dir = Path(config.required("output_dir"))
     results = run(path, Path(path).parent.name, examples, output_dir, chosen, devices)
     for benchmark, result in results.items():
-        print(f"{benchmark}: {_in_words(result)}")
+        print(f"{benchmark}: {in_words(result)}")
     if baseline := config.FLAGS.baseline_model:
         theirs = run(baseline, "baseline", examples, output_dir / "baseline", chosen, devices)
-        for benchmark in results:
-            if text := _relative(results[benchmark], theirs[benchmark]):
-                print(f"{benchmark} relative to {baseline} = 100: {text}")
+        for text in compared(results, theirs):
+            print(text)
 
 
 def _test_images(data: config.DataConfig, class_names: tuple[str, ...]) -> sources.Examples:
@@ -271,7 +246,8 @@ def _test_images(data: config.DataConfig, class_names: tuple[str, ...]) -> sourc
     return sources.load_splits(**dataclasses.asdict(data), splits_file=splits_file).test
 
 
-def _in_words(result: dict[str, Any]) -> str:
+def in_words(result: dict[str, Any]) -> str:
+    """A result in one line, as the command prints it."""
     count = f"{result['num_examples']} images"
     if "epsilons" in result:
         pairs = zip(result["epsilons"], result["top1"], strict=True)
@@ -295,16 +271,18 @@ def _coverage(result: dict[str, Any]) -> str:
     return f"{len(result['missing'])} parts missing, " if result.get("missing") else ""
 
 
-def _relative(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """The mean over corruptions or perturbations of our figure divided by the baseline's."""
-    if "errors" in ours:
-        pairs = [(by, theirs["errors"][name]) for name, by in ours["errors"].items()]
-        ratios = [sum(by.values()) / max(sum(base.values()), 1e-9) for by, base in pairs]
-        return f"corruption error {100 * np.mean(ratios):.1f}"
-    if "flip_probability" in ours:
-        partial = robustness.partial_flip_rate(ours["flip_probability"], theirs["flip_probability"])
-        return f"flip rate {partial.percent:.1f}"
-    return ""
+def compared(ours: dict[str, dict[str, Any]], theirs: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """What a model is beside another one, in words."""
+    for benchmark, content in ours.items():
+        if benchmark in (*robustness_summary.CORRUPTED, *robustness_summary.PERTURBED):
+            relative = robustness_summary.relative(
+                benchmark, content, theirs[benchmark], "the baseline"
+            )
+            if relative:
+                yield f"{benchmark}: {relative['name']}: {relative['percent']:.1f}"
+    contents = {name: {"ours": ours[name], "theirs": theirs[name]} for name in ours}
+    for verdict in robustness_summary.verdicts(contents, "theirs", "ours"):
+        yield robustness_summary.in_words(verdict, "this model", "the baseline")
 
 
 if __name__ == "__main__":
@@ -313,7 +291,8 @@ if __name__ == "__main__":
         ["model", "output_dir", "benchmarks", "epsilons", "pgd_epsilons", "fgsm_examples",
          "pgd_examples",
          "attack_steps", "attack_step_size", "attack_random_start", "attack_restarts",
-         "corruptions", "severities", "perturbations", "robustness_examples", "baseline_model",
+         "corruptions", "severities", "perturbations", "robustness_examples", "corruption_cache",
+         "baseline_model",
          *(f"{name}_dir" for name in STORED_BENCHMARKS), "dataset", "data_dir", "test_dir",
          "seed", "splits_file", "test_image_size", "eval_batch_size", "dry_run"],
     )  # fmt: skip

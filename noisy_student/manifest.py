@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import noisy_student
 
 STAGE = "stage.json"
@@ -27,6 +29,12 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes JSON so that ``path`` either has all of it or is not touched."""
     with appearing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def write_arrays(path: str | os.PathLike[str], **arrays: Any) -> None:
+    """Writes NumPy arrays (``.npz``) so that ``path`` either has all of them or is not touched."""
+    with appearing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

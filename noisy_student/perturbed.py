@@ -1,20 +1,21 @@
 """How often predictions flip while an image changes a little (ImageNet-P; paper, section 3.5).
 
 Either on sequences made here of any clean images, or on the stored videos of a published benchmark.
-Every perturbation has a file of its own, so that an interrupted evaluation goes on with the next.
+Every perturbation is a part of its own (`parts`).
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from data import perturbations, preprocess, seeds
 from data.examples import Examples
 from data.robustness_sets import PerturbedVideos
-from noisy_student import manifest, robustness
+from noisy_student import by_image, manifest, parts, robustness
+from noisy_student.parts import Progress
 from noisy_student.subject import Subject, made_ahead
 
 _RANKED = 5  # classes that the top-5 distance looks at
@@ -38,7 +39,7 @@ def made(
         subject: the model.
         examples: clean images; their labels do not matter.
         names: of perturbations.
-        folder: receives a file for each perturbation.
+        folder: receives files for each perturbation.
         request: what the result depends on besides; perturbations of another are done anew.
 
     Returns:
@@ -48,18 +49,21 @@ def made(
     native_size = perturbations.nearest_native_size(size, size)
 
     def videos(name: str) -> Iterator[np.ndarray]:
-        def make(index: int) -> np.ndarray:
-            return made_sequence(subject, examples, index, name)
+        return _ahead(len(examples), lambda i: made_sequence(subject, examples, i, name))
 
-        batches = ([index] for index in range(len(examples)))
-        return (frames for made in made_ahead(make, batches) for frames in made)
+    def measure(name: str, progress: Progress) -> dict[str, Any]:
+        return _written(subject, name, examples.ids, videos(name), folder, progress)
 
+    found = parts.measure_all(
+        dict(zip(names, names, strict=True)), measure, folder, request,
+        what="perturbations", num_images=len(examples),
+    )  # fmt: skip
     return {
         "num_examples": len(examples),
         "image_size": size,
         "native_size": native_size,
         "provenance": f"made from clean images, constants of {native_size} pixels",
-        **_all(subject, names, videos, len(examples), folder, request),
+        **_figures(found),
     }
 
 
@@ -77,90 +81,106 @@ def made_sequence(subject: Subject, examples: Examples, index: int, name: str) -
     frames = perturbations.sequence(
         np.asarray(image), name, seed, perturbations.nearest_native_size(size, size)
     )
-    return np.stack([subject.at_model_size(frame) for frame in frames])
+    return subject.at_model_size(frames)
 
 
 def stored(
-    subject: Subject, sets: PerturbedVideos, folder: Path, request: dict[str, Any]
+    subject: Subject,
+    sets: PerturbedVideos,
+    names: Sequence[str],
+    folder: Path,
+    request: dict[str, Any],
 ) -> dict[str, Any]:
     """Measures a published benchmark on what is there of it.
+
+    Args:
+        subject: the model.
+        sets: the videos.
+        names: of the perturbations that are there and belong to the benchmark.
+        folder: as `made`.
+        request: as `made`.
 
     Returns:
         Figures as `_figures`, the perturbations that are missing and the files that are none.
     """
-    opened = {name: sets.videos(name) for name in sets.perturbations}
+    opened = {name: sets.videos(name) for name in names}
+    count = max(map(len, opened.values()))
 
-    def videos(name: str) -> Iterator[np.ndarray]:
-        def make(index: int) -> np.ndarray:
-            return np.stack([subject.at_model_size(frame) for frame in opened[name][index]])
+    def measure(name: str, progress: Progress) -> dict[str, Any]:
+        videos = opened[name]
+        frames = _ahead(len(videos), lambda i: subject.at_model_size(videos[i]))
+        return _written(subject, name, videos.ids, frames, folder, progress)
 
-        batches = ([index] for index in range(len(opened[name])))
-        return (frames for made in made_ahead(make, batches) for frames in made)
-
-    count = max(map(len, opened.values()), default=0)
-    return {
+    found = parts.measure_all(
+        dict(zip(names, names, strict=True)), measure, folder, request,
+        what="stored perturbations", num_images=count,
+    )  # fmt: skip
+    return _figures(found) | {
         "num_examples": count,
         "missing": list(sets.missing),
         "unknown": list(sets.unknown),
-        **_all(subject, sets.perturbations, videos, count, folder, request),
     }
 
 
-def _all(
+def _ahead(count: int, make: Callable[[int], np.ndarray]) -> Iterator[np.ndarray]:
+    """Videos one after the other, made in threads."""
+    batches = ([index] for index in range(count))
+    return (frames for made in made_ahead(make, batches) for frames in made)
+
+
+def _written(
     subject: Subject,
-    names: Iterable[str],
-    videos: Callable[[str], Iterator[np.ndarray]],
-    count: int,
+    name: str,
+    ids: np.ndarray,
+    videos: Iterable[np.ndarray],
     folder: Path,
-    request: dict[str, Any],
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Measures the perturbations whose files are not there yet."""
-    flips, distances = {}, {}
-    for name in names:
-        path = folder / f"{name}.json"
-        if not path.exists() or manifest.read_json(path)["request"] != request:
-            shown = tqdm(videos(name), name, count, unit="video", leave=False, disable=None)
-            rankings = _rankings(subject, shown)
-            noise = name in perturbations.NOISE
-            result = {
-                "request": request,
-                "flip_probability": robustness.flip_probability(rankings[..., 0], noise),
-            }
-            if rankings.shape[-1] >= _RANKED:
-                result["top5_distance"] = robustness.top5_distance(rankings, noise)
-            folder.mkdir(parents=True, exist_ok=True)
-            np.savez(path.with_suffix(".npz"), labels=rankings[..., 0])
-            manifest.write_json(path, result)
-        result = manifest.read_json(path)
-        flips[name] = result["flip_probability"]
-        if "top5_distance" in result:
-            distances[name] = result["top5_distance"]
-    return _figures(flips, distances)
+    """What the file of a perturbation says; the predictions are written beside it."""
+    rankings = _rankings(subject, videos, progress)
+    labels, noise = rankings[..., 0], name in perturbations.NOISE
+    manifest.write_arrays(folder / f"{name}.npz", labels=labels)
+    flips = robustness.flips_by_video(labels, noise)
+    content = {
+        "flip_probability": robustness.flip_probability(labels, noise),
+        "by_image": by_image.record(ids, flips, of=labels.shape[1] - 1),
+    }
+    if rankings.shape[-1] >= _RANKED:
+        content["top5_distance"] = robustness.top5_distance(rankings, noise)
+    return content
 
 
-def _rankings(subject: Subject, videos: Iterable[np.ndarray]) -> np.ndarray:
+def _rankings(subject: Subject, videos: Iterable[np.ndarray], progress: Progress) -> np.ndarray:
     """The best classes of every frame, best first: int32 [videos, F, min(5, C)]."""
-    rows, waiting = [], []
-    for frames in videos:
-        waiting.append(frames)
-        if len(waiting) * len(frames) + len(frames) > max(subject.batch_size, len(frames)):
-            rows.append(_ranked(subject, waiting))
-            waiting = []
-    if waiting:
-        rows.append(_ranked(subject, waiting))
+    videos = iter(videos)
+    first = next(videos)
+    at_once = max(1, subject.batch_size // len(first))
+    videos = itertools.chain([first], videos)
+    rows: list[np.ndarray] = []
+    while batch := list(itertools.islice(videos, at_once)):
+        rows.append(_ranked(subject, batch, len(rows[0]) if rows else len(batch)))
+        progress(len(batch))
     return np.concatenate(rows)
 
 
-def _ranked(subject: Subject, videos: list[np.ndarray]) -> np.ndarray:
-    table = subject.probabilities(np.concatenate(videos))
+def _ranked(subject: Subject, videos: list[np.ndarray], at_once: int) -> np.ndarray:
+    num_frames = len(videos[0])
+    table = subject.probabilities(np.concatenate(videos), at_once * num_frames)
     best = np.argsort(-table, axis=1, kind="stable")[:, :_RANKED].astype(np.int32)
-    return best.reshape(len(videos), len(videos[0]), -1)
+    return best.reshape(len(videos), num_frames, -1)
 
 
-def _figures(flips: dict[str, float], distances: dict[str, float]) -> dict[str, Any]:
-    """Flip probabilities, 0..1, their mean in percent, and top-5 distances where there are five."""
+def _figures(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Flip probabilities, 0..1, their mean in percent, top-5 distances where there are five."""
+    flips = {name: content["flip_probability"] for name, content in found.items()}
+    distances = {
+        name: content["top5_distance"]
+        for name, content in found.items()
+        if "top5_distance" in content
+    }
     figures: dict[str, Any] = {
         "flip_probability": flips,
         "mean_flip_probability": 100 * float(np.mean(list(flips.values()))),
+        "by_image": {name: content["by_image"] for name, content in found.items()},
     }
     return figures | ({"top5_distance": distances} if distances else {})

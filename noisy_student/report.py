@@ -55,11 +55,12 @@ def compare(workdirs: Sequence[str | Path], output_dir: str | Path) -> None:
     if len({Path(workdir).resolve() for workdir in workdirs}) != max(2, len(workdirs)):
         given = ",".join(map(str, workdirs))
         raise ValueError(f"--compare={given} must name two or more directories, each once.")
-    runs = [_results(_inputs(workdir)) for workdir in workdirs]
+    inputs = [_inputs(workdir) for workdir in workdirs]
     names = [Path(workdir).name for workdir in workdirs]
     if len(set(names)) < len(names):
         names = [str(workdir) for workdir in workdirs]
-    compared = comparison.Comparison(names, runs)
+    against_first = [summary.against(run, inputs[0]) for run in inputs[1:]]
+    compared = comparison.Comparison(names, list(map(_results, inputs)), against_first)
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     (output_dir / "comparison.html").write_text(compared.html(), encoding="utf-8")

@@ -206,9 +206,18 @@ def flip_probability(predictions: np.ndarray, noise: bool) -> float:
     Raises:
         ValueError: predictions of another kind or shape.
     """
+    flips = flips_by_video(predictions, noise)
+    return float(flips.sum() / (len(flips) * (np.shape(predictions)[1] - 1)))
+
+
+def flips_by_video(predictions: np.ndarray, noise: bool) -> np.ndarray:
+    """How many of a video's frames but the first are flips: int64 [videos].
+
+    Arguments and errors as `flip_probability`.
+    """
     predictions = _videos("predictions", predictions, 2)
     before, after = _compared(predictions, noise)
-    return float(np.mean(before != after))
+    return np.sum(before != after, axis=1)
 
 
 def mean_flip_rate(

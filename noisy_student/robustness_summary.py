@@ -6,6 +6,7 @@ name: mCE and mFR are names of the complete published benchmarks alone.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,8 +14,9 @@ from noisy_student import robustness, uncertainty
 
 CORRUPTED = ("corruptions", "imagenet_c", "cifar10_c")
 PERTURBED = ("perturbations", "imagenet_p", "cifar10_p")
+OTHER_IMAGES = ("imagenet_a", "imagenet_r", "imagenet_v2")
 ATTACKS = ("fgsm", "pgd")
-BENCHMARKS = (*CORRUPTED, *PERTURBED, "imagenet_a", *ATTACKS)
+BENCHMARKS = (*CORRUPTED, *PERTURBED, *OTHER_IMAGES, *ATTACKS)
 TITLES = {
     "corruptions": "Corruptions made from the test images",
     "imagenet_c": "ImageNet-C",
@@ -23,6 +25,8 @@ TITLES = {
     "imagenet_p": "ImageNet-P",
     "cifar10_p": "CIFAR-10-P",
     "imagenet_a": "ImageNet-A",
+    "imagenet_r": "ImageNet-R",
+    "imagenet_v2": "ImageNetV2",
     "fgsm": "FGSM",
     "pgd": "PGD",
 }
@@ -38,11 +42,11 @@ _KEYS = {
         ("num_examples", "image_size", "native_size", "provenance", "flip_probability",
          "top5_distance", "mean_flip_probability", "mfr", "missing"),
     ),
-    "imagenet_a": ("num_examples", "num_classes", "top1", "top1_all_classes"),
+    **dict.fromkeys(OTHER_IMAGES, ("num_examples", "num_classes", "top1", "top1_all_classes")),
     "fgsm": ("num_examples", "epsilons", "top1"),
     "pgd": ("num_examples", "epsilons", "top1", "steps", "step_size", "random_start", "restarts"),
 }  # fmt: skip
-RIGHT_IS_GOOD = ("imagenet_a", *ATTACKS)  # accuracies; the others measure errors or flips
+RIGHT_IS_GOOD = (*OTHER_IMAGES, *ATTACKS)  # accuracies; the others measure errors or flips
 _STRENGTH = ("steps", "step_size", "random_start", "restarts")  # of PGD
 
 _ON = {
@@ -77,13 +81,33 @@ def figures(
             name: {key: content[key] for key in _KEYS[benchmark] if key in content}
             for name, content in contents.items()
         }
-        relative = _relative_flips if benchmark in PERTURBED else _relative_error
         if benchmark in (*CORRUPTED, *PERTURBED) and teacher in contents:
-            baseline = contents[teacher]
             for content in found[benchmark].values():
-                same = _same_images(content, baseline)
-                content["relative_to_teacher"] = relative(content, baseline) if same else None
+                content["relative_to_teacher"] = relative(
+                    benchmark, content, contents[teacher], "the teacher"
+                )
     return found
+
+
+def relative(
+    benchmark: str, content: Mapping[str, Any], baseline: Mapping[str, Any], name: str
+) -> dict[str, Any] | None:
+    """Mean corruption error or flip rate with those of another model as 100, over what both have.
+
+    Args:
+        benchmark: one of corruptions or perturbations.
+        content: figures with ``errors`` or ``flip_probability``.
+        baseline: those of the other model.
+        name: of the other model, as in "the teacher".
+
+    Returns:
+        ``percent``, the figure's ``name``, and what it is ``over`` and ``missing``; None where
+        there is nothing to compare or to divide by.
+    """
+    if not _same_images(content, baseline):
+        return None
+    mean = _relative_flips if benchmark in PERTURBED else _relative_error
+    return mean(content, baseline, name)
 
 
 def shared_errors(
@@ -129,59 +153,68 @@ def in_order(names: set[str]) -> list[str]:
 
 
 def verdicts(
-    figures: Mapping[str, Mapping[str, Mapping[str, Any]]], teacher: str, student: str
+    contents: Mapping[str, Mapping[str, Mapping[str, Any]]], teacher: str, student: str
 ) -> list[dict[str, Any]]:
     """Is the student more robust than the teacher? One answer for each benchmark both have.
 
     Args:
-        figures: from `figures`.
+        contents: benchmark -> model -> content of its file.
         teacher: a model; also a control may be put here.
         student: another.
 
     Returns:
         For each: ``before`` and ``after``, percent: the error, flip probability or accuracy,
         averaged ``over`` the settings that both models have; the ``points`` by which the student is
-        better, with their 95% ``interval``, too wide rather than too narrow; the ``verdict`` more,
-        less or level; and for corruptions what they ``cost`` either model, in points over its error
-        on clean images.
+        better, with their 95% ``interval``; whether that is ``paired``, from the differences image
+        by image, or else too wide rather than too narrow; the ``verdict`` more, less or level; and
+        for corruptions what they ``cost`` either model, in points over its error on clean images.
     """
     answers = []
-    for benchmark, models in figures.items():
-        if teacher not in models or student not in models:
-            continue
-        pair = models[teacher], models[student]
-        values, over = _compared(benchmark, *pair)
-        if not values or not _same_images(*pair):
-            continue
-        before, after = values
-        better = after - before if benchmark in RIGHT_IS_GOOD else before - after
-        half = uncertainty.DEVIATES * math.hypot(
-            *(
-                uncertainty.standard_error(value, content["num_examples"])
-                for value, content in zip(values, pair, strict=True)
-            )
-        )
-        answer = {
-            "benchmark": benchmark, "over": over,
-            "before": round(before, 4), "after": round(after, 4), "points": round(better, 4),
-            "interval": [round(better - half, 4), round(better + half, 4)],
-            "verdict": "more" if better > half else "less" if better < -half else "level",
-        }  # fmt: skip
-        if benchmark in CORRUPTED and all("clean_error" in content for content in pair):
-            answer["cost"] = [
-                round(value - 100 * content["clean_error"], 4)
-                for value, content in zip(values, pair, strict=True)
-            ]
-        answers.append(answer)
+    for benchmark in BENCHMARKS:
+        models = contents.get(benchmark, {})
+        if teacher in models and student in models:
+            answer = _verdict(benchmark, models[teacher], models[student])
+            answers += [answer] if answer else []
     return answers
 
 
-def in_words(verdict: Mapping[str, Any], student: str) -> str:
+def _verdict(
+    benchmark: str, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """One of `verdicts`; None where the models share nothing."""
+    pair = before, after
+    weights = _weights(benchmark, *pair)
+    if not weights or not _same_images(*pair):
+        return None
+    values = [_average(_by_setting(benchmark, content), weights) for content in pair]
+    better = values[1] - values[0] if benchmark in RIGHT_IS_GOOD else values[0] - values[1]
+    interval = uncertainty.paired_interval(*(c.get("by_image", {}) for c in pair), weights)
+    paired = interval is not None
+    if not paired:
+        counts = [content["num_examples"] for content in pair]
+        interval = uncertainty.unpaired_interval(better, values, counts)
+    low, high = interval
+    answer = {
+        "benchmark": benchmark, "over": _over(benchmark, weights), "paired": paired,
+        "before": round(values[0], 4), "after": round(values[1], 4), "points": round(better, 4),
+        "interval": [round(low, 4), round(high, 4)],
+        "verdict": "more" if low > 0 else "less" if high < 0 else "level",
+    }  # fmt: skip
+    if benchmark in CORRUPTED and all("clean_error" in content for content in pair):
+        answer["cost"] = [
+            round(value - 100 * content["clean_error"], 4)
+            for value, content in zip(values, pair, strict=True)
+        ]
+    return answer
+
+
+def in_words(verdict: Mapping[str, Any], student: str, other: str = "the teacher") -> str:
     """As in "Under FGSM Student 2 is more robust than the teacher: right on ... instead of ...".
 
     Args:
         verdict: one of `verdicts`.
         student: label of the student.
+        other: what the student was compared with.
     """
     low, high = verdict["interval"]
     form = _RIGHT if verdict["benchmark"] in RIGHT_IS_GOOD else _WRONG
@@ -189,13 +222,13 @@ def in_words(verdict: Mapping[str, Any], student: str) -> str:
     share = form.format(f"{verdict['after']:.1f}%", f"{verdict['before']:.1f}%")
     average = f", on average over {verdict['over']}" if verdict["over"] else ""
     text = (
-        f"{_ON[verdict['benchmark']]} {student} is {_claim(verdict, 'the teacher')}:"
+        f"{_ON[verdict['benchmark']]} {student} is {_claim(verdict, other)}:"
         f" {share}{average} ({_better(verdict['points'])}; 95% interval {low:+.1f} to {high:+.1f})."
     )
     if "cost" in verdict:
         before, after = verdict["cost"]
         text += (
-            f" Corruption adds {before:.1f} points to the teacher's error on clean images and"
+            f" Corruption adds {before:.1f} points to {other}'s error on clean images and"
             f" {after:.1f} to the student's."
         )
     return text
@@ -243,10 +276,9 @@ def pgd_in_words(sweeps: Mapping[str, Mapping[str, Any]], labels: Mapping[str, s
 
 
 def _relative_error(
-    content: Mapping[str, Any], baseline: Mapping[str, Any]
+    content: Mapping[str, Any], baseline: Mapping[str, Any], name: str
 ) -> dict[str, Any] | None:
-    """Mean corruption error with the teacher's as 100, over what both have."""
-    models = shared_errors({"model": content, "teacher": baseline})
+    models = shared_errors({"model": content, "baseline": baseline})
     # The mean over the shared severities stands for all five: the ratio of sums is the same.
     means = {
         model: {
@@ -255,31 +287,31 @@ def _relative_error(
         }
         for model, corruptions in models.items()
     }
-    present = [name for name in robustness.CORRUPTIONS if name in means["teacher"]]
-    if not present or not all(means["teacher"][name][0] > 0 for name in present):
+    present = [name for name in robustness.CORRUPTIONS if name in means["baseline"]]
+    if not present or not all(means["baseline"][name][0] > 0 for name in present):
         return None
-    mean = robustness.partial_corruption_error(means["model"], means["teacher"])
+    mean = robustness.partial_corruption_error(means["model"], means["baseline"])
     all_severities = all(len(models["model"][name]) == robustness.SEVERITIES for name in present)
-    return _relative("corruption error", mean, "corruptions", all_severities)
+    return _relative(f"corruption error relative to {name}", mean, "corruptions", all_severities)
 
 
 def _relative_flips(
-    content: Mapping[str, Any], baseline: Mapping[str, Any]
+    content: Mapping[str, Any], baseline: Mapping[str, Any], name: str
 ) -> dict[str, Any] | None:
-    """Mean flip rate with the teacher's as 100, over what both have."""
     names = content["flip_probability"].keys() & baseline["flip_probability"].keys()
     flips, reference = ({name: c["flip_probability"][name] for name in names}
                         for c in (content, baseline))  # fmt: skip
     counted = names & {*robustness.PERTURBATIONS, *robustness.SMALL_PERTURBATIONS}
     if not counted or not all(reference[name] > 0 for name in counted):
         return None
-    return _relative("flip rate", robustness.partial_flip_rate(flips, reference), "perturbations")
+    mean = robustness.partial_flip_rate(flips, reference)
+    return _relative(f"flip rate relative to {name}", mean, "perturbations")
 
 
 def _relative(
     what: str, mean: robustness.PartialMean, kind: str, all_severities: bool = True
 ) -> dict[str, Any]:
-    name = f"mean {what} relative to the teacher = 100"
+    name = f"mean {what} = 100"
     if mean.missing:
         whole = len(mean.present) + len(mean.missing)
         name += f", over {len(mean.present)} of {whole} {kind}"
@@ -291,35 +323,50 @@ def _relative(
     }  # fmt: skip
 
 
-def _compared(
-    benchmark: str, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> tuple[tuple[float, ...], str]:
-    """Two percents, none where the models share no setting, and over what they were averaged."""
+def _by_setting(benchmark: str, content: Mapping[str, Any]) -> dict[str, float]:
+    """Percent by setting, which is called as in ``by_image``."""
     if benchmark in CORRUPTED:
-        errors = shared_errors({"before": before, "after": after})
-        means = [
-            [_mean(rate for _, rate in rates) for rates in errors[which].values()]
-            for which in ("before", "after")
-        ]
-        if not means[0]:
-            return (), ""
-        settings = sum(map(len, errors["before"].values()))
-        return tuple(100 * _mean(values) for values in means), _count(settings, "setting")
+        return {
+            f"{name} {severity}": 100 * rate
+            for name, rates in content["errors"].items()
+            for severity, rate in rates.items()
+        }
     if benchmark in PERTURBED:
-        flips = [content["flip_probability"] for content in (before, after)]
-        names = sorted(flips[0].keys() & flips[1].keys())
-        if not names:
-            return (), ""
-        values = tuple(100 * _mean(one[name] for name in names) for one in flips)
-        return values, _count(len(names), "perturbation")
-    if benchmark == "imagenet_a":
-        return (before["top1"], after["top1"]), ""
-    sweeps = [dict(zip(sweep["epsilons"], sweep["top1"], strict=True)) for sweep in (before, after)]
-    sizes = sorted(size for size in sweeps[0].keys() & sweeps[1].keys() if size > 0)
-    if not sizes or any(before.get(key) != after.get(key) for key in _STRENGTH):
-        return (), ""  # nothing shared, or two different attacks
-    listed = ", ".join(f"{size:g}" for size in sizes)
-    return tuple(_mean(sweep[size] for size in sizes) for sweep in sweeps), f"epsilon {listed}"
+        return {name: 100 * flips for name, flips in content["flip_probability"].items()}
+    if benchmark in ATTACKS:
+        pairs = zip(content["epsilons"], content["top1"], strict=True)
+        return {f"{size:g}": top1 for size, top1 in pairs if size > 0}
+    return {"top1": content["top1"]}
+
+
+def _weights(
+    benchmark: str, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, float]:
+    """The settings that both have, and their weights: corruptions count alike, then severities."""
+    if any(before.get(key) != after.get(key) for key in _STRENGTH):
+        return {}  # two different attacks
+    theirs = _by_setting(benchmark, after)
+    shared = [setting for setting in _by_setting(benchmark, before) if setting in theirs]
+    groups = Counter(map(_group, shared))
+    return {setting: 1 / len(groups) / groups[_group(setting)] for setting in shared}
+
+
+def _group(setting: str) -> str:
+    """The corruption of "fog 3"; perturbations and step sizes stand alone."""
+    return setting.partition(" ")[0]
+
+
+def _average(values: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    return math.fsum(weight * values[setting] for setting, weight in weights.items())
+
+
+def _over(benchmark: str, weights: Mapping[str, float]) -> str:
+    """What an average is of, in words; empty for a single figure."""
+    if benchmark in OTHER_IMAGES:
+        return ""
+    if benchmark in ATTACKS:
+        return f"epsilon {', '.join(sorted(weights, key=float))}"
+    return _count(len(weights), "setting" if benchmark in CORRUPTED else "perturbation")
 
 
 def _same_images(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

@@ -105,6 +105,8 @@ def published_columns(keys: Iterable[str]) -> list[Column]:
         Column("ImageNet", "top-1", "imagenet.top1"),
         Column("ImageNet", "under PGD", "imagenet.pgd.16"),
         Column("ImageNet-A", "top-1", "imagenet_a.top1"),
+        Column("ImageNet-R", "top-1", "imagenet_r.top1"),
+        Column("ImageNetV2", "top-1", "imagenet_v2.top1"),
         *_columns("ImageNet-C", "imagenet_c", _ERRORS),
         *_columns("ImageNet-P", "imagenet_p", _FLIPS),
         *_columns("CIFAR-10-C", "cifar10_c", _ERRORS),

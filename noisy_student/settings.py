@@ -160,7 +160,8 @@ class AttackConfig:
 class RobustnessConfig:
     """Corruptions and perturbations made here, and where stored benchmarks lie.
 
-    Names are ("all",) or some; ``examples`` 0: all. ``folders``: benchmark -> folder.
+    Names are ("all",) or some; ``examples`` 0: all. ``folders``: benchmark -> folder or
+    tfds:NAME, which tensorflow-datasets keeps in ``data_dir``.
     """
 
     corruptions: tuple[str, ...]
@@ -168,6 +169,8 @@ class RobustnessConfig:
     perturbations: tuple[str, ...]
     examples: int
     folders: dict[str, str | None]
+    corruption_cache: str | None = None
+    data_dir: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from data import pipeline, preprocess
 from data.examples import Examples
 from data.preprocess import PreprocessSpec
 from noisy_student import inference
+from noisy_student.parts import Progress
 
 _CACHE_BYTES = 2 << 30  # clean images up to this size altogether are decoded once
 _AHEAD = 2  # batches made while the model is at work on another
@@ -48,32 +49,79 @@ class Subject:
 
     def clean_batches(self, examples: Examples) -> tf.data.Dataset:
         """Batches as of `pipeline.evaluation_batches`, kept in memory where they fit."""
-        batches = pipeline.evaluation_batches(examples, self.spec, batch_size=self.batch_size)
+        size = min(self.batch_size, len(examples))
+        batches = pipeline.evaluation_batches(examples, self.spec, batch_size=size)
         fits = len(examples) * self.spec.image_size**2 * 3 <= _CACHE_BYTES
         return batches.cache() if fits else batches
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities float32 [N, C] of images uint8 [N, S, S, 3], in batches of one size."""
-        size = min(self.batch_size, len(images))
-        tables = []
-        for start in range(0, len(images), size):
-            batch = images[start : start + size]
-            padding = [(0, size - len(batch)), (0, 0), (0, 0), (0, 0)]
-            table = self.predict(np.pad(batch, padding)).numpy()
-            tables.append(table[: len(batch)])
-        return np.concatenate(tables)
+    def predictions(
+        self, examples: Examples, progress: Progress, whole: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels int32 [N] and probabilities float32 [N, C].
 
-    def at_model_size(self, image: np.ndarray) -> np.ndarray:
-        """A whole image uint8 [h, w, 3], without cropping, as the model takes it."""
+        Args:
+            examples: the images.
+            progress: takes the numbers of images done.
+            whole: whether the images are cropped already, as benchmarks store them.
+        """
+        spec = whole_image(self.spec) if whole else self.spec
+        size = min(self.batch_size, len(examples))
+        if _are_inputs(examples, spec):
+            tables = []
+            for start in range(0, len(examples), size):
+                images = np.asarray(examples.images[start : start + size])
+                tables.append(self.probabilities(images, size))
+                progress(len(images))
+            return examples.labels, np.concatenate(tables)
+        batches = pipeline.evaluation_batches(examples, spec, batch_size=size)
+        return inference.predict_all(self.predict, _counted(batches, progress), len(examples))
+
+    def probabilities(self, images: np.ndarray, size: int) -> np.ndarray:
+        """Probabilities float32 [N, C] of images uint8 [N, S, S, 3], filled up to `size` images.
+
+        All batches of one size run the same program.
+        """
+        missing = size - len(images)
+        batch = np.pad(images, [(0, missing), *3 * [(0, 0)]]) if missing else images
+        return self.predict(batch).numpy()[: len(images)]
+
+    def at_model_size(self, frames: np.ndarray) -> np.ndarray:
+        """Whole images uint8 [F, h, w, 3], without cropping, as the model takes them."""
         size = self.spec.image_size
-        if image.shape == (size, size, 3):
-            return image
-        return preprocess.eval_image(tf.constant(image), whole_image(self.spec)).numpy()
+        if frames.shape[1:] == (size, size, 3):
+            return frames
+        return _resized(tf.constant(frames), whole_image(self.spec)).numpy()
 
 
 def whole_image(spec: PreprocessSpec) -> PreprocessSpec:
     """The same preprocessing for images that are cropped already, as benchmarks store them."""
     return spec if spec.small_image else dataclasses.replace(spec, crop_padding=0)
+
+
+def _are_inputs(examples: Examples, spec: PreprocessSpec) -> bool:
+    """Whether images in memory or in an array file are what the model takes, as they are."""
+    uncut = spec.small_image or spec.crop_padding == 0
+    side = spec.image_size
+    return uncut and examples.images is not None and examples.images.shape[1:] == (side, side, 3)
+
+
+@tf.function(reduce_retracing=True)
+def _resized(frames: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
+    """Each of the images uint8 [F, h, w, 3] by itself."""
+    side = spec.image_size
+    return tf.map_fn(
+        lambda frame: preprocess.eval_image(frame, spec),
+        frames,
+        fn_output_signature=tf.TensorSpec([side, side, 3], tf.uint8),
+    )
+
+
+def _counted(
+    batches: Iterable[dict[str, tf.Tensor]], progress: Progress
+) -> Iterator[dict[str, tf.Tensor]]:
+    for batch in batches:
+        yield batch
+        progress(int(np.sum(batch["index"].numpy() >= 0)))
 
 
 def made_ahead(make: Callable[[_In], _Out], batches: Iterable[list[_In]]) -> Iterator[list[_Out]]:

@@ -3,9 +3,8 @@
 Every file may be absent: its numbers are then None or left out, and the file is named as missing.
 """
 
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,9 +88,8 @@ def measured(inputs: Inputs) -> dict[str, Any]:
     evaluated = (name for models in inputs.evaluations.values() for name in models)
     names = _sorted({*inputs.trainings, *evaluated})
     models = [_model(name, inputs) for name in names]
-    chain = [model for model in models if _order(model["name"])[0] == 0]  # teacher, students
-    teacher = next((model for model in chain if model["role"] == "teacher"), None)
-    student = chain[-1] if chain and chain[-1]["role"] != "teacher" else None
+    teacher = next((model for model in models if model["role"] == "teacher"), None)
+    student = _last_student(models)
     changes = inputs.gallery and {
         key: inputs.gallery[key] for key in ("before", "after", "count_fixed", "count_broken")
     }
@@ -100,15 +98,20 @@ def measured(inputs: Inputs) -> dict[str, Any]:
         for benchmark, contents in inputs.evaluations.items()
     }
     robust = robustness_summary.figures(evaluations, teacher and teacher["name"])
+
+    def gain(before: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        if not before or not student:
+            return None
+        pair = [evaluations["clean"].get(model["name"], {}) for model in (before, student)]
+        return _difference(before, student, pair)
+
     return {
         "dataset": inputs.settings.get("dataset"),
         "seed": inputs.settings.get("seed"),
         "split_sizes": inputs.settings.get("split_sizes"),
         "models": models,
-        "gain": _difference(teacher, student, changes),
-        "over_controls": [
-            _difference(model, student, None) for model in models if model["role"] == "control"
-        ],
+        "gain": gain(teacher),
+        "over_controls": [gain(model) for model in models if model["role"] == "control"],
         "changes": changes,
         "pseudo_labels": [
             {
@@ -120,9 +123,39 @@ def measured(inputs: Inputs) -> dict[str, Any]:
         ],
         **robust,
         "robustness": _robustness(
-            robust, teacher, student, [m["name"] for m in models if m["role"] == "control"]
+            evaluations, teacher, student, [m["name"] for m in models if m["role"] == "control"]
         ),
         "missing": inputs.missing,
+    }
+
+
+def against(inputs: Inputs, first: Inputs) -> dict[str, Any]:
+    """The last student of a run beside that of another one, as far as they saw the same images.
+
+    Returns:
+        ``gain`` (or None) and ``verdicts`` as in `measured`.
+    """
+    runs = first, inputs
+    evaluated = [
+        _last_student([_model(name, run) for name in _sorted(run.evaluations["clean"])])
+        for run in runs
+    ]
+    if None in evaluated:
+        return {"gain": None, "verdicts": []}
+    names = [model["name"] for model in evaluated]
+    contents = {
+        benchmark: {
+            which: run.evaluations[benchmark][name]
+            for which, run, name in zip(("first", "this"), runs, names, strict=True)
+            if name in run.evaluations[benchmark]
+        }
+        for benchmark in first.evaluations
+    }
+    gain = _difference(*evaluated, list(contents["clean"].values()))
+    verdicts = robustness_summary.verdicts(contents, "first", "this")
+    return {
+        "gain": gain if gain["paired"] else None,
+        "verdicts": [verdict for verdict in verdicts if verdict["paired"]],
     }
 
 
@@ -217,39 +250,34 @@ def _model(name: str, inputs: Inputs) -> dict[str, Any]:
 
 
 def _difference(
-    before: Mapping[str, Any] | None,
-    after: Mapping[str, Any] | None,
-    changes: Mapping[str, Any] | None,
+    before: Mapping[str, Any], after: Mapping[str, Any], clean: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """Points from one model to another, with the standard error that the test images leave.
+    """Points from one model to another, with the interval that the test images leave.
 
-    Where the images that changed are counted, the error is that of paired observations. Otherwise
-    the two are taken for independent, which overstates it.
+    Where it is known which images each model got right, they are compared image by image. Otherwise
+    the two are taken for independent, which overstates the interval.
     """
-    if not before or not after or before["top1"] is None or after["top1"] is None:
+    if before["top1"] is None or after["top1"] is None:
         return None
     points = after["top1"] - before["top1"]
-    pair = {"before": before["name"], "after": after["name"]}
-    paired = bool(changes) and {key: changes[key] for key in pair} == pair
-    if paired:
-        counts = changes["count_fixed"], changes["count_broken"]
-        error = uncertainty.paired_standard_error(*counts, count=after["num_examples"])
-    else:
-        error = math.hypot(
-            *(
-                uncertainty.standard_error(model["top1"], model["num_examples"])
-                for model in (before, after)
-            )
-        )
-    half = uncertainty.DEVIATES * error
+    pair = before["name"], after["name"]
+    records = (content.get("by_image", {}) for content in clean)
+    interval = uncertainty.paired_interval(*records, {"top1": 1.0})
+    paired = interval is not None
+    if not paired:
+        accuracies = before["top1"], after["top1"]
+        counts = before["num_examples"], after["num_examples"]
+        interval = uncertainty.unpaired_interval(points, accuracies, counts)
+    low, high = interval
     return {
-        **pair, "points": round(points, 4), "standard_error": round(error, 4),
-        "interval": [round(points - half, 4), round(points + half, 4)], "paired": paired,
+        "before": pair[0], "after": pair[1], "points": round(points, 4),
+        "standard_error": round((high - low) / 2 / uncertainty.DEVIATES, 4),
+        "interval": [round(low, 4), round(high, 4)], "paired": paired,
     }  # fmt: skip
 
 
 def _robustness(
-    robust: Mapping[str, Mapping[str, Any]],
+    evaluations: Mapping[str, Mapping[str, Any]],
     teacher: Mapping[str, Any] | None,
     student: Mapping[str, Any] | None,
     controls: Iterable[str],
@@ -259,7 +287,7 @@ def _robustness(
         return None
 
     def over(name: str) -> list[dict[str, Any]]:
-        return robustness_summary.verdicts(robust, name, student["name"])
+        return robustness_summary.verdicts(evaluations, name, student["name"])
 
     return {
         "before": teacher["name"], "after": student["name"], "verdicts": over(teacher["name"]),
@@ -294,6 +322,12 @@ def _round_of(path: Path) -> int:
 
 def _model_name(folder: Path) -> str:
     return "_".join(folder.parts)
+
+
+def _last_student(models: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Of the chain; controls and models of other names are none."""
+    chain = [model for model in models if _order(model["name"])[0] == 0]
+    return chain[-1] if chain and chain[-1]["role"] != "teacher" else None
 
 
 def _order(name: str) -> tuple[int, int, int, str]:

@@ -1,6 +1,11 @@
 """How far a measured accuracy may be off because the test images are so many and no more."""
 
 import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from noisy_student import by_image
 
 DEVIATES = 1.959964  # the 97.5% point of the normal distribution: intervals are of 95%
 
@@ -26,12 +31,44 @@ def standard_error(top1: float, count: int) -> float:
     return math.sqrt(top1 * (100 - top1) / count)
 
 
-def paired_standard_error(fixed: int, broken: int, count: int) -> float:
-    """Of the difference of two accuracies on the same ``count`` images, in points.
+def unpaired_interval(
+    difference: float, percents: Sequence[float], counts: Sequence[int]
+) -> tuple[float, float]:
+    """95% interval of a difference of two figures, taken for independent, in points.
 
     Args:
-        fixed: images only the second model gets right.
-        broken: images only the first model gets right.
-        count: all images.
+        difference: in points.
+        percents: the two figures, 0..100.
+        counts: the images that each is over.
     """
-    return 100 * math.sqrt(fixed + broken - (fixed - broken) ** 2 / count) / count
+    half = DEVIATES * math.hypot(*map(standard_error, percents, counts))
+    return difference - half, difference + half
+
+
+def paired_interval(
+    before: Mapping[str, by_image.Record],
+    after: Mapping[str, by_image.Record],
+    weights: Mapping[str, float],
+) -> tuple[float, float] | None:
+    """95% interval of the points by which the second model errs less on the same images.
+
+    Two images are added on which a single answer changed, for the better and for the worse, so that
+    an interval is never empty: for one setting this is the adjusted Wald interval of Bonett and
+    Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on
+    paired data" (2012).
+
+    Args:
+        before: setting -> record of the first model (`by_image.record`).
+        after: the same of the second.
+        weights: setting -> its weight in the average.
+
+    Returns:
+        Low and high, in points, or None where the images are not the same, or not recorded.
+    """
+    differences = by_image.differences(before, after, weights)
+    if differences is None:
+        return None
+    step = by_image.smallest_step(before, weights)
+    padded = 100 * np.append(differences, [step, -step])
+    half = DEVIATES * padded.std() / math.sqrt(len(padded))
+    return float(padded.mean() - half), float(padded.mean() + half)

@@ -1,14 +1,16 @@
 """Runs side by side."""
 
 import json
+import math
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from noisy_student import report
+from noisy_student import by_image, report
 from tests.noisy_student.run_folder import (
     Balance,
     add_own_robustness,
@@ -49,6 +51,22 @@ def test_figures_stand_side_by_side(runs, tmp_path):
     verdicts = cells(text, "The last student against the teacher", "FGSM")
     assert verdicts[0].startswith("more robust: +6.8") and verdicts[2] == "-"
     assert "These runs differ" not in text and "Clean images" not in text
+
+
+def test_last_students_are_compared_image_by_image(runs, tmp_path):
+    path = runs[1] / "evaluation/round2_student/clean.json"
+    content = json.loads(path.read_text())
+    wrong = np.isin(np.arange(1000), range(60, 146))  # 8 right instead of wrong, 30 the other way
+    content |= {"top1": 91.4, "by_image": {"top1": by_image.record(map(str, range(1000)), wrong)}}
+    write(path, content)
+    report.compare(runs, tmp_path / "out")
+    text = (tmp_path / "out/comparison.md").read_text()
+    found = cells(
+        text, "The last student against that of full, image by image", "Clean test images"
+    )
+    half = 195.9964 * math.sqrt(9 + 31 - 22**2 / 1002) / 1002
+    low, high = -2200 / 1002 - half, -2200 / 1002 + half
+    assert found == ["-", f"-2.2 ({low:+.1f} to {high:+.1f})", "-"]
 
 
 def test_page_is_well_formed_and_says_the_same(runs, tmp_path):

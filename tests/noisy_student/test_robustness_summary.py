@@ -106,6 +106,13 @@ def test_verdict_on_corruptions_computed_by_hand():
     )
 
 
+def test_corruptions_count_alike_however_many_severities_both_have():
+    teacher = corrupted(fog=[0.2, 0.4], snow=[0.9])
+    student = corrupted(fog=[0.1, 0.1], snow=[0.8])
+    verdict = only_verdict("corruptions", teacher, student)
+    assert (verdict["before"], verdict["after"]) == (60, 45)  # (30 + 90) / 2 and (10 + 80) / 2
+
+
 @pytest.mark.parametrize(
     ("student", "verdict", "claim"),
     [

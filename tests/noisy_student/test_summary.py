@@ -51,13 +51,17 @@ def test_gain_is_paired_by_the_images_that_changed(finished):
     gain = results_of(finished)["figures"]["gain"]
     assert (gain["before"], gain["after"]) == ("round0_teacher", "round2_student")
     assert gain["points"] == 3.6
-    # 100 / 1000 * sqrt(52 + 16 - (52 - 16)^2 / 1000) = 0.1 * sqrt(66.704)
-    assert gain["paired"] and gain["standard_error"] == 0.8167
-    assert gain["interval"] == pytest.approx([3.6 - 1.6008, 3.6 + 1.6008], abs=0.0002)
+    # Bonett and Price: 53 and 17 of 1002; 100 / 1002 * sqrt(53 + 17 - (53 - 17)^2 / 1002)
+    assert gain["paired"] and gain["standard_error"] == 0.8272
+    middle = 100 * 36 / 1002
+    assert gain["interval"] == pytest.approx([middle - 1.6214, middle + 1.6214], abs=0.0002)
 
 
-def test_gain_is_unpaired_without_counts_of_these_two_models(workdir):
-    (workdir / "evaluation/gallery.json").unlink()
+def test_gain_is_unpaired_where_the_images_are_not_the_same(workdir):
+    path = workdir / "evaluation/round2_student/clean.json"
+    content = json.loads(path.read_text())
+    content["by_image"]["top1"]["images"] = "others"
+    write(path, content)
     gain = report.run(workdir)["figures"]["gain"]
     # sqrt(90 * 10 / 1000 + 93.6 * 6.4 / 1000)
     assert not gain["paired"] and gain["standard_error"] == 1.2244

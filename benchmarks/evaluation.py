@@ -1,0 +1,152 @@
+"""Evaluation on stored data beside the bare forward pass, in images per second.
+
+Bare: the compiled pass alone, on batches that lie in memory, results fetched. Each of the others is
+what the evaluation runs for such data: photographs (JPEG), corrupted images stored at the model's
+resolution, videos (H.264, 31 frames), arrays. The arms take turns; what counts is the median of the
+ratios to the bare pass of the same turn, by the clock and by CPU time. To build a pipeline takes
+0.2 s of the latter, so that few images tell more of that than of the rate.
+
+    python -m benchmarks.evaluation --model=lite0.keras --images=../shared/data/imagenet_sample
+    python -m benchmarks.evaluation --model=runs/mnist5k/round2/student/model.keras --arrays=20000
+"""
+
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+
+import av
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from data import folders, pipeline, robustness_sets
+from data.examples import Examples
+from noisy_student import checkpoint, perturbed
+from noisy_student.subject import Subject
+
+_MODEL = flags.DEFINE_string("model", None, "A saved model (.keras).", required=True)
+_IMAGES = flags.DEFINE_string("images", None, "A folder of JPEGs in class sub-folders.")
+_COUNT = flags.DEFINE_integer("count", 512, "How many of them.", lower_bound=1)
+_ARRAYS = flags.DEFINE_integer("arrays", 0, "Images in an array at the model's size.")
+_BATCH = flags.DEFINE_integer("batch_size", 64, "Images per batch.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 5, "Of every arm.", lower_bound=1)
+
+_FRAMES = 31
+
+
+def _nothing(_: int) -> None:
+    """For those who ask for no progress."""
+
+
+def _files(subject: Subject, examples: Examples, whole: bool) -> Callable[[], int]:
+    """Classifies a folder of images."""
+
+    def arm() -> int:
+        subject.predictions(examples, _nothing, whole)
+        return len(examples)
+
+    return arm
+
+
+def _corrupted(subject: Subject, examples: Examples, folder: pathlib.Path) -> Examples:
+    """The images stored at the model's resolution, as ImageNet-C is: JPEG of quality 85."""
+    batches = pipeline.evaluation_batches(examples, subject.spec, batch_size=1)
+    for number, batch in enumerate(batches):
+        name = subject.class_names[int(batch["labels"][0])]
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        encoded = tf.io.encode_jpeg(batch["images"][0], quality=85).numpy()
+        (folder / name / f"{number}.JPEG").write_bytes(encoded)
+    return folders.read_labeled(str(folder), subject.class_names)
+
+
+def _videos(subject: Subject, examples: Examples, folder: pathlib.Path) -> Callable[[], int]:
+    """Classifies every frame of some videos, stored as ImageNet-P is."""
+    count = max(1, len(examples) // _FRAMES)
+    batch = next(iter(pipeline.evaluation_batches(examples, subject.spec, batch_size=count)))
+    for number, image in enumerate(batch["images"].numpy()):
+        path = folder / "tilt" / "n00000000" / f"{number:03d}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=Fraction(30))
+            stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
+            for shift in range(_FRAMES):
+                moved = av.VideoFrame.from_ndarray(np.roll(image, shift, 1), format="rgb24")
+                container.mux(stream.encode(moved))
+            container.mux(stream.encode(None))
+    sets = robustness_sets.imagenet_p(str(folder))
+
+    def arm() -> int:
+        with tempfile.TemporaryDirectory() as output:
+            perturbed.stored(subject, sets, ["tilt"], pathlib.Path(output), {})
+        return count * _FRAMES
+
+    return arm
+
+
+def _bare(subject: Subject, images: np.ndarray) -> Callable[[], int]:
+    """The compiled pass on batches in memory."""
+    batches = [
+        tf.constant(images[start : start + subject.batch_size])
+        for start in range(0, len(images) - subject.batch_size + 1, subject.batch_size)
+    ]
+
+    def arm() -> int:
+        for batch in batches:
+            subject.predict(batch).numpy()
+        return len(batches) * subject.batch_size
+
+    return arm
+
+
+def _arms(subject: Subject, scratch: pathlib.Path) -> dict[str, Callable[[], int]]:
+    """Name -> what runs it once and says how many images that were; the bare pass first."""
+    if _ARRAYS.value:
+        side = subject.spec.image_size
+        stored = np.random.default_rng(0).integers(0, 256, (_ARRAYS.value, side, side, 3), np.uint8)
+        np.save(scratch / "images.npy", stored)
+        mapped = np.load(scratch / "images.npy", mmap_mode="r")
+        labels = np.zeros(len(mapped), np.int32)
+        ids = np.arange(len(mapped)).astype(str).astype(object)
+        examples = Examples(ids, labels, subject.class_names, images=mapped)
+        return {"bare pass": _bare(subject, stored), "array": _files(subject, examples, True)}
+    examples = folders.read_labeled(_IMAGES.value, subject.class_names)
+    spread = np.linspace(0, len(examples) - 1, min(_COUNT.value, len(examples))).astype(int)
+    examples = examples.take(spread)
+    batches = pipeline.evaluation_batches(examples, subject.spec, batch_size=len(examples))
+    images = next(iter(batches))["images"].numpy()
+    corrupted = _corrupted(subject, examples, scratch / "c")
+    return {
+        "bare pass": _bare(subject, images),
+        "photographs (clean)": _files(subject, examples, False),
+        "stored corruptions": _files(subject, corrupted, True),
+        "stored videos": _videos(subject, examples, scratch / "p"),
+    }
+
+
+def _rates(arm: Callable[[], int]) -> np.ndarray:
+    """Images per second, and per second of CPU time."""
+    start = np.array([time.perf_counter(), time.process_time()])
+    count = arm()
+    return count / (np.array([time.perf_counter(), time.process_time()]) - start)
+
+
+def main(_: list[str]) -> None:
+    """Prints images per second of every arm and their ratio to the bare pass."""
+    model, card = checkpoint.load_model(_MODEL.value)
+    subject = Subject(model, card["class_names"], card["preprocess"], _BATCH.value)
+    with tempfile.TemporaryDirectory() as scratch:
+        arms = _arms(subject, pathlib.Path(scratch))
+        for arm in arms.values():
+            _rates(arm)  # compiles, and reads the files once
+        turns = [{name: _rates(arm) for name, arm in arms.items()} for _ in range(_TURNS.value)]
+    print(f"{'images/s':22} {'time':>8} {'of bare':>8} {'CPU time':>9} {'of bare':>8}")
+    for name in arms:
+        wall, cpu = np.median([turn[name] for turn in turns], axis=0)
+        ratios = np.median([turn[name] / turn["bare pass"] for turn in turns], axis=0)
+        print(f"{name:22} {wall:8.1f} {ratios[0]:8.2f} {cpu:9.1f} {ratios[1]:8.2f}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,113 @@
+"""Published robustness benchmarks as downloaded, from folders or from tensorflow-datasets."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from data import robustness_sets, sources, tfds_corrupted
+from data.robustness_sets import CorruptedImages, PerturbedVideos
+from noisy_student import by_image, corrupted, inference, parts, perturbed, robustness
+from noisy_student.subject import Subject
+
+_TFDS = "tfds:"
+_PERTURBATIONS = {
+    "imagenet_p": robustness.PERTURBATIONS,
+    "cifar10_p": robustness.SMALL_PERTURBATIONS,
+}
+
+
+def parts_of(benchmark: str, place: str, data_dir: str | None) -> list[str]:
+    """What is there of a benchmark of many parts; empty for one of plain labeled images.
+
+    Args:
+        benchmark: of `noisy_student.flags.STORED_BENCHMARKS`.
+        place: a folder, or "tfds:NAME".
+        data_dir: where tensorflow-datasets keeps its data; None: its default.
+
+    Raises:
+        ValueError: naming a folder that does not exist or has nothing of the benchmark.
+    """
+    sets = _opened(benchmark, place, data_dir)
+    if isinstance(sets, CorruptedImages):
+        return [f"{name} {severity}" for name, severity in sets.settings]
+    return list(sets.perturbations) if sets else []
+
+
+def measure(
+    benchmark: str,
+    subject: Subject,
+    place: str,
+    data_dir: str | None,
+    folder: Path,
+    request: dict[str, Any],
+) -> dict[str, Any]:
+    """The figures of a benchmark; mCE and mFR where all of ImageNet-C or -P is there.
+
+    Args:
+        benchmark: as for `parts_of`.
+        subject: the model.
+        place: as for `parts_of`.
+        data_dir: as for `parts_of`.
+        folder: receives a file for each part.
+        request: what the parts depend on.
+
+    Raises:
+        ValueError: naming a class, file or folder that is not as it has to be.
+    """
+    sets = _opened(benchmark, place, data_dir)
+    if sets is None:
+        return _labeled(benchmark, subject, place, data_dir)
+    _warn(place, sets)
+    if isinstance(sets, CorruptedImages):
+        figures = corrupted.stored(subject, sets, folder, request)
+        if benchmark == "imagenet_c" and not figures["missing"]:
+            figures["mce"] = corrupted.mean_corruption_error(figures["errors"])
+        return figures
+    names = [name for name in _PERTURBATIONS[benchmark] if name in sets.perturbations]
+    if not names:
+        raise ValueError(f"{place} has none of {', '.join(_PERTURBATIONS[benchmark])}.")
+    figures = perturbed.stored(subject, sets, names, folder, request)
+    if benchmark == "imagenet_p" and not figures["missing"]:
+        figures["mfr"] = robustness.mean_flip_rate(figures["flip_probability"])
+    return figures
+
+
+def _opened(
+    benchmark: str, place: str, data_dir: str | None
+) -> CorruptedImages | PerturbedVideos | None:
+    if benchmark not in ("imagenet_c", "imagenet_p", "cifar10_c", "cifar10_p"):
+        return None
+    if not place.startswith(_TFDS):
+        return getattr(robustness_sets, benchmark)(place)
+    if benchmark != "imagenet_c":
+        raise ValueError(f"--{benchmark}_dir={place} must be a folder.")
+    return tfds_corrupted.imagenet_c(place.removeprefix(_TFDS), data_dir)
+
+
+def _labeled(benchmark: str, subject: Subject, place: str, data_dir: str | None) -> dict[str, Any]:
+    """Top-1 among the classes that are present, as published, and among all of the model's."""
+    if place.startswith(_TFDS):
+        where = {"dataset": place, "data_dir": data_dir, "split": "test"}
+    else:
+        where = {"dataset": "folder", "folder": place}
+    examples = sources.load_examples(**where, class_names=subject.class_names)
+    with parts.bar(benchmark, len(examples)) as bar:
+        labels, table = subject.predictions(examples, bar.update)
+    present = np.unique(labels)
+    among = present[table[:, present].argmax(axis=1)]
+    return {
+        "num_examples": len(examples),
+        "num_classes": len(present),
+        "top1": 100 * float(np.mean(among == labels)),
+        "top1_all_classes": inference.top_k_accuracy(table, labels),
+        "by_image": {"top1": by_image.record(examples.ids, among != labels)},
+    }
+
+
+def _warn(place: str, sets: CorruptedImages | PerturbedVideos) -> None:
+    for what, items in (("missing", sets.missing), ("unknown", sets.unknown)):
+        if items:
+            listed = ", ".join(" ".join(map(str, np.atleast_1d(item))) for item in items[:5])
+            logging.warning("%s: %d %s (%s, ...)", place, len(items), what, listed)

@@ -1,0 +1,339 @@
+"""Corruptions and perturbations made on the way, parts, and what a request covers."""
+
+import collections
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from data import corruptions, perturbations
+from data.robustness_sets import CIFAR10_CLASSES
+from noisy_student import by_image, corruption_cache, evaluate, robustness
+from tests.noisy_student import tiny_evaluation as tiny
+
+NAMES, SEVERITIES = ("fog", "gaussian_noise", "contrast"), (2, 5)
+SEQUENCES = ("shot_noise", "translate", "spatter")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.save_models(tmp_path_factory.mktemp("models"))["cifar10"]
+
+
+@pytest.fixture(scope="module")
+def examples():
+    made = tiny.examples(10)
+    classes = CIFAR10_CLASSES
+    return dataclasses.replace(made, class_names=classes)
+
+
+def seed_of(seed, name):
+    """As the corruptions of an image are seeded: a hash of the run's seed and the image's id."""
+    digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def corrupted_settings(**other):
+    return tiny.settings("corruptions", corruptions=NAMES, severities=SEVERITIES, **other)
+
+
+def content(folder):
+    """Every file and what it says, seconds left out."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".json":
+            found[path.relative_to(folder)] = json.loads(path.read_text()) | {"seconds": 0}
+        elif path.is_file():
+            found[path.relative_to(folder)] = path.read_bytes()
+    return found
+
+
+# Against plain loops.
+
+
+def test_clean(model, examples, tmp_path):
+    result = tiny.run(model, examples, tmp_path, tiny.settings("clean"))["clean"]
+    logits = tiny.logits_one_by_one(examples.images)
+    right = [row.argmax() == label for row, label in zip(logits, examples.labels, strict=True)]
+    assert result["top1"] == pytest.approx(100 * sum(right) / 10)
+    ranks = [(row > row[label]).sum() for row, label in zip(logits, examples.labels, strict=True)]
+    assert result["top5"] == pytest.approx(100 * np.mean(np.array(ranks) < 5))
+    np.testing.assert_array_equal(by_image.shares(result["by_image"]["top1"]), ~np.array(right))
+
+
+def test_corruptions(model, examples, tmp_path):
+    result = tiny.run(model, examples, tmp_path, corrupted_settings(seed=3))["corruptions"]
+    means = []
+    for name in NAMES:
+        for severity in SEVERITIES:
+            images = [
+                corruptions.corrupt(image, name, severity, seed_of(3, id), 32)
+                for image, id in zip(examples.images, examples.ids, strict=True)
+            ]
+            wrong = tiny.guesses_one_by_one(np.stack(images)) != examples.labels
+            assert result["errors"][name][str(severity)] == np.mean(wrong)
+            found = by_image.shares(result["by_image"][f"{name} {severity}"])
+            np.testing.assert_array_equal(found, wrong)
+            means.append(np.mean(wrong))
+    assert result["mean_error"] == pytest.approx(100 * np.mean(means))
+    clean = np.mean(tiny.guesses_one_by_one(examples.images) != examples.labels)
+    assert result["clean_error"] == pytest.approx(clean)
+    assert "mce" not in result and "made from clean images" in result["provenance"]
+    assert len(set(means)) > 1
+
+
+def test_perturbations(model, examples, tmp_path):
+    chosen = tiny.settings("perturbations", perturbations=SEQUENCES, seed=3, batch_size=70)
+    examples = examples.take(range(5))
+    result = tiny.run(model, examples, tmp_path, chosen)["perturbations"]
+    for name in SEQUENCES:
+        changes = []
+        for image, id in zip(examples.images, examples.ids, strict=True):
+            digest = hashlib.blake2b(id.encode(), digest_size=8).digest()
+            seed = (3, int.from_bytes(digest, "little"))
+            guesses = tiny.guesses_one_by_one(perturbations.sequence(image, name, seed, 32))
+            against = guesses[:1] if name == "shot_noise" else guesses[:-1]
+            changes.append(sum(guesses[1:] != against) / (len(guesses) - 1))
+        assert result["flip_probability"][name] == pytest.approx(np.mean(changes))
+        np.testing.assert_allclose(by_image.shares(result["by_image"][name]), changes)
+        assert np.mean(changes) > 0
+    assert "mfr" not in result
+
+
+def test_a_model_of_more_classes_and_test_images_of_fewer(tmp_path):
+    path = tiny.save_models(tmp_path)["cifar10"]
+    made = tiny.examples(12)
+    few = ("cat", "ship", "dog")
+    examples = dataclasses.replace(made, labels=made.labels % 3, class_names=few)
+    result = tiny.run(path, examples, tmp_path / "out", tiny.settings("clean"))["clean"]
+    columns = [CIFAR10_CLASSES.index(name) for name in few]
+    guesses = tiny.logits_one_by_one(examples.images)[:, columns].argmax(1)
+    assert result["top1"] == pytest.approx(100 * np.mean(guesses == examples.labels))
+
+
+# Batches, seeds and requests.
+
+ALL = ("clean", "corruptions", "perturbations", "fgsm", "pgd")
+
+
+def all_settings(**other):
+    return tiny.settings(
+        *ALL, corruptions=("fog", "shot_noise"), severities=(4,), perturbations=("tilt",), **other
+    )
+
+
+def test_figures_do_not_depend_on_the_batch_size_and_repeat(model, examples, tmp_path):
+    first = tiny.run(model, examples, tmp_path / "a", all_settings(batch_size=4))
+    for folder, size in (("b", 4), ("c", 250)):
+        second = tiny.run(model, examples, tmp_path / folder, all_settings(batch_size=size))
+        for benchmark in ALL:
+            for key in set(first[benchmark]) - {"seconds", "calibration_error"}:
+                assert second[benchmark][key] == first[benchmark][key], (benchmark, key, size)
+        errors = [result["clean"]["calibration_error"] for result in (first, second)]
+        assert errors[0] == pytest.approx(errors[1], abs=1e-4)  # of rounded confidences
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_another_seed_draws_other_noise(model, examples, tmp_path):
+    for seed in (0, 1):
+        chosen = tiny.settings("corruptions", corruptions=("gaussian_noise",), severities=(5,))
+        chosen = dataclasses.replace(chosen, seed=seed)
+        tiny.run(model, examples, tmp_path / str(seed), chosen)
+    confidences = [
+        np.load(tmp_path / f"{seed}/corruptions/gaussian_noise-5.npz")["confidences"]
+        for seed in (0, 1)
+    ]
+    assert not np.array_equal(*confidences)
+
+
+def count_calls(monkeypatch, module, name):
+    """Counts the calls of a function by their arguments after the image."""
+    calls = collections.Counter()
+    real = getattr(module, name)
+
+    def counting(image, *arguments):
+        calls[arguments] += 1
+        return real(image, *arguments)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls
+
+
+def test_every_image_is_corrupted_once(model, examples, tmp_path, monkeypatch):
+    calls = count_calls(monkeypatch, corruptions, "corrupt")
+    tiny.run(model, examples, tmp_path, corrupted_settings())
+    expected = {
+        (name, severity, seed_of(0, id), 32)
+        for name in NAMES
+        for severity in SEVERITIES
+        for id in examples.ids
+    }
+    assert calls == dict.fromkeys(expected, 1)
+
+
+def test_the_same_question_is_not_answered_again_and_another_is(
+    model, examples, tmp_path, monkeypatch
+):
+    tiny.run(model, examples, tmp_path, corrupted_settings())
+    calls = count_calls(monkeypatch, corruptions, "corrupt")
+    tiny.run(model, examples, tmp_path, corrupted_settings(batch_size=7))
+    assert not calls
+    more = tiny.settings("corruptions", corruptions=(*NAMES, "frost"), severities=(5, 2))
+    result = tiny.run(model, examples, tmp_path, more)["corruptions"]
+    assert {arguments[0] for arguments in calls} == {"frost"} and len(calls) == 20
+    assert list(result["errors"]) == [*NAMES, "frost"]
+    tiny.run(model, examples, tmp_path, corrupted_settings(examples=5))
+    assert len(calls) == 20 + 6 * 5
+
+
+# Interruptions.
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "patched", "parts", "before"),
+    [
+        ("corruptions", (corruptions, "corrupt"), 6, 25),
+        ("perturbations", (perturbations, "sequence"), 3, 14),
+    ],
+)
+def test_a_killed_evaluation_goes_on_with_the_next_part(
+    model, examples, tmp_path, monkeypatch, benchmark, patched, parts, before
+):
+    module, function = patched
+    chosen = tiny.settings(
+        benchmark, corruptions=NAMES, severities=SEVERITIES, perturbations=SEQUENCES
+    )
+    tiny.run(model, examples, tmp_path / "whole", chosen)
+    real, made = getattr(module, function), []
+
+    def dies(*arguments):
+        if len(made) == before:
+            raise Killed
+        made.append(arguments)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, function, dies)
+        with pytest.raises(Killed):
+            tiny.run(model, examples, tmp_path / "killed", chosen)
+    folder = tmp_path / "killed" / benchmark
+    finished = before // 10
+    assert len(list(folder.glob("*.json"))) == finished
+    assert not (tmp_path / "killed" / f"{benchmark}.json").exists()
+
+    calls = count_calls(monkeypatch, module, function)
+    tiny.run(model, examples, tmp_path / "killed", chosen)
+    assert sum(calls.values()) == (parts - finished) * len(examples)
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "whole" / benchmark / path.name).read_bytes()
+
+
+def test_pgd_goes_on_with_the_next_epsilon(model, examples, tmp_path):
+    tiny.run(model, examples, tmp_path, tiny.settings("pgd"))
+    before = content(tmp_path)
+    (tmp_path / "pgd.json").unlink()
+    (tmp_path / "pgd/epsilon_8.json").unlink()
+    kept = tmp_path / "pgd/epsilon_0.json"
+    time = kept.stat().st_mtime_ns
+    tiny.run(model, examples, tmp_path, tiny.settings("pgd"))
+    assert content(tmp_path) == before and kept.stat().st_mtime_ns == time
+
+
+# The cache of corruptions.
+
+
+def test_cached_corruptions_are_read_and_exact(model, examples, tmp_path, monkeypatch):
+    tiny.run(model, examples, tmp_path / "plain", corrupted_settings())
+    cached = corrupted_settings(corruption_cache=str(tmp_path / "cache"))
+    tiny.run(model, examples, tmp_path / "first", cached)
+    files = sorted((tmp_path / "cache").iterdir())
+    assert len(files) == 6 and files[0].name.startswith("contrast-2-")
+    images = np.load(files[0])
+    for i, (image, id) in enumerate(zip(examples.images, examples.ids, strict=True)):
+        expected = corruptions.corrupt(image, "contrast", 2, seed_of(0, id), 32)
+        np.testing.assert_array_equal(images[i], expected)
+
+    calls = count_calls(monkeypatch, corruptions, "corrupt")
+    tiny.run(model, examples, tmp_path / "second", cached)
+    assert not calls
+    for folder in ("first", "second"):
+        assert content(tmp_path / folder) == content(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("changed", ["seed", "pixel", "number", "code"])
+def test_the_cache_is_keyed_by_all_that_matters(model, examples, tmp_path, monkeypatch, changed):
+    chosen = corrupted_settings(corruption_cache=str(tmp_path / "cache"))
+    tiny.run(model, examples, tmp_path / "first", chosen)
+    if changed == "seed":
+        chosen = dataclasses.replace(chosen, seed=1)
+    elif changed == "pixel":
+        images = examples.images.copy()
+        images[9, 0, 0, 0] ^= 1
+        examples = dataclasses.replace(examples, images=images)
+    elif changed == "number":
+        examples = examples.take(range(9))
+    else:
+        monkeypatch.setattr(corruption_cache, "_code", lambda: b"another")
+    calls = count_calls(monkeypatch, corruptions, "corrupt")
+    tiny.run(model, examples, tmp_path / "second", chosen)
+    assert len(calls) == 6 * len(examples)
+    assert len(list((tmp_path / "cache").iterdir())) == 12
+
+
+def test_an_interrupted_corruption_leaves_nothing_in_the_cache(
+    model, examples, tmp_path, monkeypatch
+):
+    chosen = corrupted_settings(corruption_cache=str(tmp_path / "cache"))
+    real, made = corruptions.corrupt, []
+
+    def dies(*arguments):
+        if len(made) == 15:
+            raise Killed
+        made.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(corruptions, "corrupt", dies)
+    with pytest.raises(Killed):
+        tiny.run(model, examples, tmp_path / "out", chosen)
+    assert [path.name[:6] for path in (tmp_path / "cache").glob("[!.]*")] == ["fog-2-"]
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "flag", "names", "message"),
+    [
+        ("corruptions", "corruptions", ("fog", "fig"), "--corruptions=fig: must be .* of gauss.*"),
+        ("corruptions", "corruptions", (), "--corruptions=: must be the word all, or of gauss"),
+        ("perturbations", "perturbations", ("snow",), "--perturbations=snow: .*, spatter, "),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_measured(
+    model, examples, tmp_path, benchmark, flag, names, message
+):
+    chosen = tiny.settings("clean", benchmark, **{flag: names})
+    with pytest.raises(ValueError, match=message):
+        tiny.run(model, examples, tmp_path / "out", chosen)
+    assert not (tmp_path / "out").exists()
+
+
+def test_relative_figures_and_differences_beside_a_baseline(model, examples, tmp_path):
+    chosen = tiny.settings(
+        "corruptions", "fgsm", corruptions=robustness.CORRUPTIONS[:3], severities=(5,)
+    )
+    results = tiny.run(model, examples, tmp_path, chosen)
+    lines = list(evaluate.compared(results, results))
+    assert lines[0] == (
+        "corruptions: mean corruption error relative to the baseline = 100, over 3 of 15"
+        " corruptions, not at all severities: 100.0"
+    )
+    assert "this model is level with the baseline: wrong on" in lines[1]
+    assert "Under FGSM this model is level with the baseline" in lines[2]

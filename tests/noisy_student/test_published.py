@@ -1,0 +1,292 @@
+"""Stored benchmarks through the evaluation, beside plain loops over single images."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data import robustness_sets
+from noisy_student import evaluate, robustness
+from tests.data import tfds_layout
+from tests.noisy_student import tiny_evaluation as tiny
+
+WNIDS = tiny.WNIDS
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return tiny.save_models(tmp_path_factory.mktemp("models"))
+
+
+def resized(images):
+    """Whole images at the model's resolution, as TensorFlow 1 resizes, cut to bytes."""
+    floats = images.astype(np.float32)
+    small = tf.raw_ops.ResizeBicubic(images=floats, size=[tiny.SIDE, tiny.SIDE]).numpy()
+    return np.clip(small, 0, 255).astype(np.uint8)
+
+
+# Folders of images.
+
+
+def write_imagenet_a(root, present=(2, 5, 7), count=5):
+    """Images twice as large as the model's, which sees their center, as of any photograph."""
+    images = tiny.pictures(len(present) * count, 2 * tiny.SIDE)
+    for number, image in enumerate(images):
+        wnid = WNIDS[present[number // count]]
+        tiny.write_image(root / wnid / f"{number}.jpg", image)
+    return images[:, 16:48, 16:48], np.repeat(present, count)
+
+
+def test_imagenet_a_decides_among_the_classes_present(models, tmp_path):
+    images, labels = write_imagenet_a(tmp_path / "a")
+    chosen = tiny.settings("imagenet_a", imagenet_a_dir=tmp_path / "a")
+    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_a"]
+    logits = tiny.logits_one_by_one(images)
+    right, right_of_all = 0, 0
+    for row, label in zip(logits, labels, strict=True):
+        right += max((2, 5, 7), key=lambda name, row=row: row[name]) == label
+        right_of_all += row.argmax() == label
+    assert result["top1"] == pytest.approx(100 * right / 15)
+    assert result["top1_all_classes"] == pytest.approx(100 * right_of_all / 15)
+    assert right != right_of_all, "the two figures must differ to be told apart"
+    assert (result["num_examples"], result["num_classes"]) == (15, 3)
+    assert "among the 3 classes present" in evaluate.in_words(result)
+
+
+def write_imagenet_c(root, settings, count=6, side=40, skew=0):
+    """Setting -> images; image i is of class i % 3, and a setting's images are its own."""
+    found = {}
+    for number, (name, severity) in enumerate(settings):
+        images = tiny.pictures(count, side, seed=100 + number + skew)
+        for i, image in enumerate(images):
+            folder = root / name / str(severity) / WNIDS[i % 3]
+            tiny.write_image(folder / f"{i}.JPEG", image)
+        order = np.argsort(np.arange(count) % 3, kind="stable")  # by class, then by name
+        found[name, severity] = images[order], (np.arange(count) % 3)[order]
+    return found
+
+
+def errors_one_by_one(written, folder):
+    """Setting -> error; what the evaluation predicted for each image must be the same, too."""
+    errors = {}
+    for (name, severity), (images, labels) in written.items():
+        guesses = tiny.guesses_one_by_one(resized(images))
+        errors[name, severity] = np.mean(guesses != labels)
+        stored = folder / f"{name}-{severity}.npz"
+        if name in robustness.CORRUPTIONS:
+            np.testing.assert_array_equal(np.load(stored)["labels"], guesses)
+    return errors
+
+
+def test_a_part_of_imagenet_c_is_named_so_and_has_no_mce(models, tmp_path, caplog):
+    settings = [("fog", 1), ("fog", 3), ("contrast", 5), ("spatter", 2)]
+    written = write_imagenet_c(tmp_path / "c", settings)
+    chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path / "c")
+    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    expected = errors_one_by_one(written, tmp_path / "out/imagenet_c")
+    assert result["errors"] == {
+        "fog": {"1": expected["fog", 1], "3": expected["fog", 3]},
+        "contrast": {"5": expected["contrast", 5]},
+    }
+    fog = (expected["fog", 1] + expected["fog", 3]) / 2
+    assert result["mean_error"] == pytest.approx(100 * (fog + expected["contrast", 5]) / 2)
+    assert len(result["missing"]) == 72
+    assert "fog 2" in result["missing"] and "fog 1" not in result["missing"]
+    assert "mce" not in result and "mCE" not in evaluate.in_words(result)
+    assert "72 parts missing" in evaluate.in_words(result)
+    assert "72 missing (gaussian_noise 1, " in caplog.text
+
+
+def test_all_of_imagenet_c_has_the_published_mean(models, tmp_path, monkeypatch):
+    settings = [(name, level) for name in robustness.CORRUPTIONS for level in range(1, 6)]
+    written = {setting: tiny.examples(8, seed=i) for i, setting in enumerate(settings)}
+    complete = robustness_sets.CorruptedImages(
+        tuple(settings), (), (), lambda name, level, classes: written[name, level]
+    )
+    monkeypatch.setattr(robustness_sets, "imagenet_c", lambda root: complete)
+    chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path)
+    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    total = 0.0
+    for name, alexnet in robustness.ALEXNET_CORRUPTION_ERROR.items():
+        for level in range(1, 6):
+            images = written[name, level]
+            error = np.mean(tiny.guesses_one_by_one(images.images) != images.labels)
+            assert result["errors"][name][str(level)] == error
+            total += error / (5 * alexnet)
+    assert result["missing"] == []
+    assert result["mce"] == pytest.approx(100 * total / 15)
+    assert f"mCE {result['mce']:.1f}" in evaluate.in_words(result)
+
+
+def test_what_is_downloaded_later_is_measured_and_the_rest_kept(models, tmp_path):
+    write_imagenet_c(tmp_path / "c", [("fog", 1)])
+    chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path / "c")
+    tiny.run(models["wnids"], None, tmp_path / "out", chosen)
+    first = tmp_path / "out/imagenet_c/fog-1.json"
+    before = first.stat().st_mtime_ns
+    written = write_imagenet_c(tmp_path / "c", [("snow", 4)], skew=1)
+    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    expected = errors_one_by_one(written, tmp_path / "out/imagenet_c")
+    assert result["errors"]["snow"] == {"4": expected["snow", 4]}
+    assert "fog" in result["errors"] and first.stat().st_mtime_ns == before
+
+
+# Arrays.
+
+
+def test_cifar10_c(models, tmp_path):
+    labels = np.random.default_rng(0).integers(0, 10, 7)
+    np.save(tmp_path / "labels.npy", np.tile(labels, 5))
+    images = {name: tiny.pictures(35, seed=i) for i, name in enumerate(("fog", "pixelate"))}
+    for name, array in images.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    chosen = tiny.settings("cifar10_c", cifar10_c_dir=tmp_path)
+    result = tiny.run(models["cifar10"], None, tmp_path / "out", chosen)["cifar10_c"]
+    for name, array in images.items():
+        for level in range(1, 6):
+            block = array[7 * (level - 1) : 7 * level]
+            expected = np.mean(tiny.guesses_one_by_one(block) != labels)
+            assert result["errors"][name][str(level)] == expected
+    assert len(result["missing"]) == 65 and "mce" not in result
+    assert result["num_examples"] == 7
+
+
+def flips_one_by_one(videos, noise):
+    """Changes of the answer, frame by frame: the share of all frames but the first."""
+    changes, count = 0, 0
+    for frames in videos:
+        guesses = tiny.guesses_one_by_one(frames)
+        for i in range(1, len(guesses)):
+            changes += guesses[i] != guesses[0 if noise else i - 1]
+            count += 1
+    return changes / count
+
+
+def films(count, num_frames, seed, side=tiny.SIDE):
+    """Videos that turn from one picture into another."""
+    first, last = (tiny.pictures(count, side, s).astype(float) for s in (seed, seed + 500))
+    share = np.linspace(0, 1, num_frames)[:, None, None, None]
+    return ((1 - share) * first[:, None] + share * last[:, None]).astype(np.uint8)
+
+
+def test_cifar10_p(models, tmp_path):
+    written = {"shot_noise": films(5, 6, 1), "tilt": films(5, 6, 2), "snow": films(5, 6, 3)}
+    for name, array in written.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    chosen = tiny.settings("cifar10_p", cifar10_p_dir=tmp_path, batch_size=13)
+    result = tiny.run(models["cifar10"], None, tmp_path / "out", chosen)["cifar10_p"]
+    # Snow comes with the download, and is none of the ten.
+    assert list(result["flip_probability"]) == ["shot_noise", "tilt"]
+    for name, probability in result["flip_probability"].items():
+        expected = flips_one_by_one(written[name], noise=name == "shot_noise")
+        assert probability == pytest.approx(expected) and expected > 0
+    assert len(result["missing"]) == 8 and "mfr" not in result
+
+
+# Videos.
+
+
+def write_video(path, frames):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(1), options={"crf": "18"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def read_video(path):
+    with av.open(str(path)) as container:
+        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+
+
+def write_imagenet_p(root, names):
+    """Perturbation -> what the model sees of its two videos."""
+    shown = {}
+    for number, name in enumerate(names):
+        shown[name] = []
+        for i, frames in enumerate(films(2, 7, 10 * number, side=48)):
+            path = root / name / WNIDS[i] / "val_0.mp4"
+            write_video(path, frames)
+            shown[name].append(resized(read_video(path)))
+    return shown
+
+
+def test_imagenet_p_complete_and_in_part(models, tmp_path, caplog):
+    shown = write_imagenet_p(tmp_path / "p", robustness.PERTURBATIONS)
+    chosen = tiny.settings("imagenet_p", imagenet_p_dir=tmp_path / "p", batch_size=16)
+    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_p"]
+    noises = ("gaussian_noise", "shot_noise")
+    expected = {name: flips_one_by_one(films, name in noises) for name, films in shown.items()}
+    assert result["flip_probability"] == pytest.approx(expected)
+    alexnet = robustness.ALEXNET_FLIP_PROBABILITY
+    rates = [expected[name] / alexnet[name] for name in robustness.PERTURBATIONS]
+    assert result["mfr"] == pytest.approx(10 * sum(rates))
+    assert set(result["top5_distance"]) == set(expected)
+
+    (tmp_path / "p/tilt").rename(tmp_path / "tilt")
+    partial = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_p"]
+    assert partial["missing"] == ["tilt"] and "mfr" not in partial
+    del expected["tilt"]
+    mean = 100 * sum(expected.values()) / 9
+    assert partial["mean_flip_probability"] == pytest.approx(mean)
+    assert "1 parts missing" in evaluate.in_words(partial)
+    assert "mFR" not in evaluate.in_words(partial)
+
+
+def test_a_benchmark_that_is_nowhere_is_refused_before_anything_is_measured(models, tmp_path):
+    write_imagenet_a(tmp_path / "a")
+    chosen = tiny.settings(
+        "imagenet_a", "imagenet_c", imagenet_a_dir=tmp_path / "a", imagenet_c_dir=tmp_path / "c"
+    )
+    with pytest.raises(ValueError, match="There is no folder .*/c"):
+        tiny.run(models["wnids"], None, tmp_path / "out", chosen)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="--benchmarks=imagenet_p needs --imagenet_p_dir"):
+        tiny.run(models["wnids"], None, tmp_path / "out", tiny.settings("imagenet_p"))
+
+
+# Sets of tensorflow-datasets.
+
+
+def write_tfds(folder, name, split, images, labels):
+    """A set whose classes are the WordNet ids in another order."""
+    labels = [9 - label for label in labels]
+    tfds_layout.write(folder, name, split, images, labels, tuple(reversed(WNIDS)))
+
+
+def test_imagenet_r_of_tfds_is_measured_as_a_folder_is(models, tmp_path):
+    write_imagenet_a(tmp_path / "r")
+    images = tiny.pictures(15, 2 * tiny.SIDE)
+    write_tfds(tmp_path, "renditions", "test", images, np.repeat((2, 5, 7), 5))
+    results = [
+        tiny.run(
+            models["wnids"], None, tmp_path / f"out{i}",
+            tiny.settings("imagenet_r", imagenet_r_dir=place, data_dir=str(tmp_path)),
+        )["imagenet_r"]
+        for i, place in enumerate(("tfds:renditions", tmp_path / "r"))
+    ]  # fmt: skip
+    for key in ("num_examples", "num_classes", "top1", "top1_all_classes"):
+        assert results[0][key] == results[1][key]
+    assert results[0]["num_classes"] == 3 and results[0]["top1"] > results[0]["top1_all_classes"]
+
+
+def test_imagenet_c_of_tfds(models, tmp_path):
+    images = {"fog_2": tiny.pictures(6, seed=1), "snow_5": tiny.pictures(6, seed=2)}
+    for setting, pictures in images.items():
+        write_tfds(tmp_path / "stored_c", setting, "validation", pictures, range(6))
+    chosen = tiny.settings(
+        "imagenet_c", imagenet_c_dir="tfds:stored_c", data_dir=str(tmp_path), batch_size=6
+    )
+    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    for name, level in (("fog", "2"), ("snow", "5")):
+        guesses = tiny.guesses_one_by_one(images[f"{name}_{level}"])
+        assert result["errors"][name] == {level: np.mean(guesses != np.arange(6))}
+    assert len(result["missing"]) == 73 and "mce" not in result
+    chosen = tiny.settings("imagenet_p", imagenet_p_dir="tfds:imagenet_p")
+    with pytest.raises(ValueError, match="--imagenet_p_dir=tfds:imagenet_p must be a folder"):
+        tiny.run(models["wnids"], None, tmp_path / "out", chosen)
