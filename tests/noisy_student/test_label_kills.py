@@ -18,10 +18,10 @@ from tests.data.toy_batches import textured
 from tests.noisy_student.test_student_set import save_model
 
 folder, task, shard = sys.argv[1:]
-examples = textured(1200)
+examples = textured(600)
 devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
 def label(index):
-    pseudo_label.run(folder + "/model.keras", examples, folder + "/labels", devices, batch_size=50,
+    pseudo_label.run(folder + "/model.keras", examples, folder + "/labels", devices, batch_size=25,
                      num_shards={SHARDS}, shard_index=index)
 if task == "everything":
     save_model(folder + "/model.keras", seed=0)
@@ -31,7 +31,7 @@ else:
     for index in range(int(shard), {SHARDS}, 2):
         label(index)
 if task != "label":
-    config = settings.SelectionConfig(0.25, 1500, False, 4, 1)
+    config = settings.SelectionConfig(0.25, 700, False, 4, 1)
     selection.run(folder + "/labels", folder + "/selected", examples, config)
 """
 
