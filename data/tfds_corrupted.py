@@ -8,13 +8,9 @@ import pathlib
 from collections.abc import Sequence
 
 from data import named
+from data.corruptions import CORRUPTIONS, SEVERITIES, TEST_CORRUPTIONS
 from data.examples import Examples
-from data.robustness_sets import (
-    SEVERITIES,
-    TEST_CORRUPTIONS,
-    VALIDATION_CORRUPTIONS,
-    CorruptedImages,
-)
+from data.robustness_sets import CorruptedImages
 
 _SPLIT = "validation"
 
@@ -35,8 +31,7 @@ def imagenet_c(
     import tensorflow_datasets as tfds  # A late import: only these data sets need it.
 
     root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / name
-    known = TEST_CORRUPTIONS + VALIDATION_CORRUPTIONS
-    settings = {(c, severity): f"{c}_{severity}" for c in known for severity in SEVERITIES}
+    settings = {(c, severity): f"{c}_{severity}" for c in CORRUPTIONS for severity in SEVERITIES}
     there = {entry.name for entry in os.scandir(root) if entry.is_dir()} if root.is_dir() else set()
     found = tuple(setting for setting, config in settings.items() if config in there)
     if not found:
