@@ -173,7 +173,7 @@ def test_lite_has_no_squeeze_and_excitation_and_relu6():
 
 
 def training_step(model, batch, **options):
-    """Returns logits, gradients and new batch norm statistics of a step on `batch`."""
+    """Returns the logits, gradients and new batch norm statistics of a step on `batch`, by name."""
 
     @tf.function(**options)
     def step():
@@ -184,19 +184,26 @@ def training_step(model, batch, **options):
 
     start = model.get_weights()
     outputs, gradients = step()
-    statistics = [v.numpy() for v in model.non_trainable_variables]
+    parts = {v.path: v.numpy() for v in model.non_trainable_variables}
     model.set_weights(start)
-    gradients = np.concatenate([np.ravel(gradient) for gradient in gradients])
-    return outputs.numpy(), gradients, np.concatenate(statistics)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        parts[variable.path] = gradient.numpy()
+    return parts | {"logits": outputs.numpy()}
 
 
 def assert_same_step(got, expected, tolerance=1e-4):
-    for part, reference in zip(got, expected, strict=True):
-        np.testing.assert_allclose(part, reference, rtol=1e-3, atol=tolerance * reference.std())
+    """Every variable by itself; some gradients are 0 but for rounding, hence the median."""
+    assert got.keys() == expected.keys()
+    typical = np.median([np.linalg.norm(reference) for reference in expected.values()])
+    for name, reference in expected.items():
+        error = np.linalg.norm(got[name] - reference)
+        assert error < tolerance * max(np.linalg.norm(reference), typical), name
 
 
 def test_plain_operations_of_accelerators_give_the_same(monkeypatch):
-    model, batch = randomize(small_model()), tf.constant(images())
+    # At 32 pixels the last blocks see single pixels, and batch norm over four of them multiplies
+    # rounding a hundredfold.
+    model, batch = randomize(small_model()), tf.constant(images(batch=8, size=64))
     on_cpu = training_step(model, batch)
     monkeypatch.setattr(cpu_ops, "enabled", lambda: False)
     assert_same_step(on_cpu, training_step(model, batch))
