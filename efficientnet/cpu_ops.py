@@ -2,8 +2,8 @@
 
 TensorFlow runs elementwise operations one by one, each a pass over memory, and in a training step
 they cost a CPU as much as the convolutions. Compiling the whole step with XLA makes it slower there
-(XLA's convolutions), so only elementwise pieces are compiled here, as small islands; the 5x5
-convolution avoids a slow kernel.
+(XLA's convolutions), so only elementwise pieces are compiled here, as small islands; convolutions
+have the gradients of TensorFlow's, by faster operations.
 """
 
 import contextlib
@@ -162,45 +162,86 @@ def squeeze_excite(inputs: tf.Tensor, gate: Callable, weights: list[tf.Tensor]) 
     return excite(inputs, *weights)
 
 
-def depthwise_conv_5x5(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
-    """Returns the "same" depthwise convolution of [B, H, W, C] with a kernel [5, 5, C, 1].
+def pointwise_conv(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Returns the 1x1 convolution of [B, H, W, C] with a kernel [1, 1, C, D].
 
-    The CPU kernel for the filter's gradient is fast for filters up to 3 wide, and 3 to 9 times
-    slower beyond. A 5 wide filter's gradient is therefore put together from columns 0-2 and 2-4.
-    Height and width must be known when the graph is made; else the gradient is the slow one.
+    Its gradients are matrix products, and faster as such.
+    """
+
+    @tf.custom_gradient
+    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            pixels, upstream = (tf.reshape(x, [-1, x.shape[-1]]) for x in (inputs, upstream))
+            inputs_gradient = tf.matmul(upstream, kernel[0, 0], transpose_b=True)
+            kernel_gradient = tf.matmul(pixels, upstream, transpose_a=True)
+            return tf.reshape(inputs_gradient, tf.shape(inputs)), kernel_gradient[None, None]
+
+        return tf.nn.conv2d(inputs, kernel, 1, "SAME"), gradient
+
+    return convolve(inputs, kernel)
+
+
+def depthwise_conv(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+    """Returns the "same" depthwise convolution of [B, H, W, C] with a kernel [K, K, C, 1], K odd.
+
+    The gradient of the inputs at stride 1 is a convolution, and faster as such.
     """
     strides = [1, stride, stride, 1]
-    if None in inputs.shape[1:3]:
-        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME")
-    above, before = (_same_padding(size, stride) for size in inputs.shape[1:3])
 
-    def columns(inputs: tf.Tensor, padding: list[int], upstream: tf.Tensor) -> tf.Tensor:
+    @tf.custom_gradient
+    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            if stride == 1:
+                mirrored = tf.reverse(kernel, [0, 1])
+                inputs_gradient = tf.nn.depthwise_conv2d(upstream, mirrored, strides, "SAME")
+            else:
+                inputs_gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                    input_sizes=tf.shape(inputs),
+                    filter=kernel,
+                    out_backprop=upstream,
+                    strides=strides,
+                    padding="SAME",
+                )
+            return inputs_gradient, _depthwise_kernel_gradient(inputs, upstream, kernel, stride)
+
+        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
+
+    return convolve(inputs, kernel)
+
+
+def _depthwise_kernel_gradient(
+    inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor, stride: int
+) -> tf.Tensor:
+    """The gradient of a depthwise convolution's kernel.
+
+    The CPU's operation is fast for kernels up to 3 wide, and 3 to 9 times slower beyond. A 5 wide
+    one's gradient is therefore put together from columns 0-2 and 2-4. Height and width must be
+    known when the graph is made; else the gradient is the slow one.
+    """
+    size, _, channels, _ = kernel.shape
+    strides = [1, stride, stride, 1]
+    if size != 5 or None in inputs.shape[1:3]:
         return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
             input=inputs,
-            filter_sizes=[5, 3, kernel.shape[2], 1],
+            filter_sizes=kernel.shape,
+            out_backprop=upstream,
+            strides=strides,
+            padding="SAME",
+        )
+    above, before = (_same_padding(side, stride) for side in inputs.shape[1:3])
+
+    def columns(inputs: tf.Tensor, padding: list[int]) -> tf.Tensor:
+        return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+            input=inputs,
+            filter_sizes=[5, 3, channels, 1],
             out_backprop=upstream,
             strides=strides,
             padding="EXPLICIT",
             explicit_paddings=[0, 0, above, 2, *padding, 0, 0],
         )
 
-    @tf.custom_gradient
-    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            left = columns(inputs, [before, 0], upstream)
-            right = columns(inputs[:, :, 2 - before :], [0, 2], upstream)
-            inputs_gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=tf.shape(inputs),
-                filter=kernel,
-                out_backprop=upstream,
-                strides=strides,
-                padding="SAME",
-            )
-            return inputs_gradient, tf.concat([left, right[:, 1:]], axis=1)
-
-        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
-
-    return convolve(inputs, kernel)
+    left, right = columns(inputs, [before, 0]), columns(inputs[:, :, 2 - before :], [0, 2])
+    return tf.concat([left, right[:, 1:]], axis=1)
 
 
 def _same_padding(size: int, stride: int) -> int:

@@ -20,17 +20,48 @@ def swish(inputs: tf.Tensor) -> tf.Tensor:
 ACTIVATIONS = {"linear": tf.identity, "swish": swish, "relu6": keras.activations.relu6}
 
 
-def conv(filters: int, kernel_size: int = 1, strides: int = 1, *, use_bias: bool = False, **kwargs):
-    """Returns a "same" convolution, initialized with std sqrt(2 / (k * k * filters))."""
-    return keras.layers.Conv2D(
-        filters,
-        kernel_size,
-        strides,
-        padding="same",
-        use_bias=use_bias,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+@keras.saving.register_keras_serializable(PACKAGE)
+class Conv(keras.layers.Conv2D):
+    """A "same" convolution, initialized with std sqrt(2 / (k * k * filters)).
+
+    Args:
+        filters: of the output.
+        kernel_size: side of the kernel.
+        strides: of both directions.
+        use_bias: whether to add one.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 1,
+        strides: int = 1,
+        *,
+        use_bias: bool = False,
         **kwargs,
-    )
+    ):
+        super().__init__(
+            filters,
+            kernel_size,
+            strides,
+            padding="same",
+            use_bias=use_bias,
+            kernel_initializer=keras.initializers.VarianceScaling(
+                2.0, "fan_out", "untruncated_normal"
+            ),
+            **kwargs,
+        )
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        plain = self.kernel_size != (1, 1) or self.strides != (1, 1) or self.use_bias
+        if plain or not cpu_ops.enabled():
+            return super().call(inputs)
+        return cpu_ops.pointwise_conv(inputs, tf.convert_to_tensor(self.kernel))
+
+    def get_config(self) -> dict:
+        sizes = {"kernel_size": self.kernel_size[0], "strides": self.strides[0]}
+        own = {"filters": self.filters, "use_bias": self.use_bias}
+        return {**keras.layers.Layer.get_config(self), **sizes, **own}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -55,10 +86,9 @@ class DepthwiseConv(keras.layers.DepthwiseConv2D):
         )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        if self.kernel_size == (5, 5) and cpu_ops.enabled():
-            kernel = tf.convert_to_tensor(self.kernel)
-            return cpu_ops.depthwise_conv_5x5(inputs, kernel, self.strides[0])
-        return super().call(inputs)
+        if not cpu_ops.enabled():
+            return super().call(inputs)
+        return cpu_ops.depthwise_conv(inputs, tf.convert_to_tensor(self.kernel), self.strides[0])
 
     def get_config(self) -> dict:
         config = keras.layers.Layer.get_config(self)
@@ -195,8 +225,8 @@ class SqueezeExcite(keras.layers.Layer):
 
     def build(self, input_shape):
         common = {"dtype": self.dtype_policy, "trainable": self.trainable, "use_bias": True}
-        self.reduce = conv(self.filters, name="reduce", **common)
-        self.expand = conv(input_shape[-1], name="expand", **common)
+        self.reduce = Conv(self.filters, name="reduce", **common)
+        self.expand = Conv(input_shape[-1], name="expand", **common)
         self.reduce.build((None, 1, 1, input_shape[-1]))
         self.expand.build((None, 1, 1, self.filters))
 
@@ -216,8 +246,8 @@ class SqueezeExcite(keras.layers.Layer):
 
 
 def _gate(means, reduce_kernel, reduce_bias, expand_kernel, expand_bias) -> tf.Tensor:
-    reduced = tf.nn.silu(tf.nn.conv2d(means, reduce_kernel, 1, "SAME") + reduce_bias)
-    return tf.sigmoid(tf.nn.conv2d(reduced, expand_kernel, 1, "SAME") + expand_bias)
+    reduced = tf.nn.silu(means[:, 0, 0] @ reduce_kernel[0, 0] + reduce_bias)
+    return tf.sigmoid(reduced @ expand_kernel[0, 0] + expand_bias)[:, None, None]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -269,7 +299,7 @@ class MBConv(keras.layers.Layer):
         inner = input_shape[-1] * self.expansion
         expanded = (*input_shape[:-1], inner)
         if self.expansion != 1:
-            self.expand_conv = self._part(conv, input_shape, "expand_conv", inner)
+            self.expand_conv = self._part(Conv, input_shape, "expand_conv", inner)
             self.expand_bn = self._batch_norm(inner, "expand_bn", self.activation)
         self.depthwise_conv = self._part(
             DepthwiseConv, expanded, "depthwise_conv", self.kernel_size, self.stride
@@ -277,7 +307,7 @@ class MBConv(keras.layers.Layer):
         self.depthwise_bn = self._batch_norm(inner, "depthwise_bn", self.activation)
         if self.squeeze_filters:
             self.se = self._part(SqueezeExcite, expanded, "se", self.squeeze_filters)
-        self.project_conv = self._part(conv, expanded, "project_conv", self.filters)
+        self.project_conv = self._part(Conv, expanded, "project_conv", self.filters)
         self.project_bn = self._batch_norm(self.filters, "project_bn", "linear")
         if self.has_skip:  # the noise's masks depend on the layer's name
             self.drop = self._part(

@@ -87,7 +87,7 @@ def build_model(
 
     images = keras.Input((image_size, image_size, 3), name="images")
     x = layers.Normalize(mean, std, name="normalize")(images)
-    x = layers.conv(architecture.stem_filters, 3, architecture.stem_stride, name="stem_conv")(x)
+    x = layers.Conv(architecture.stem_filters, 3, architecture.stem_stride, name="stem_conv")(x)
     x = layers.BatchNorm(*norm, name="stem_bn")(x)
     for index, block in enumerate(architecture.blocks):
         x = layers.MBConv(
@@ -102,7 +102,7 @@ def build_model(
             batch_norm_replicas=batch_norm_replicas,
             name=f"blocks_{index}",
         )(x)
-    x = layers.conv(architecture.head_filters, name="head_conv")(x)
+    x = layers.Conv(architecture.head_filters, name="head_conv")(x)
     x = layers.BatchNorm(*norm, name="head_bn")(x)
     x = keras.layers.GlobalAveragePooling2D(name="head_pool", dtype="float32")(x)
     x = noise.Dropout(dropout_rate, name="head_dropout", dtype="float32")(x)

@@ -93,26 +93,34 @@ def test_squeeze_excite(options):
     assert_same(ours, plain, [random(4, 5, 3, 8), *weights], **options)
 
 
+def test_pointwise_conv():
+    def plain(inputs, kernel):
+        return tf.nn.conv2d(inputs, kernel, 1, "SAME")
+
+    assert_same(cpu_ops.pointwise_conv, plain, [random(3, 4, 5, 16), random(1, 1, 16, 6)])
+
+
 @pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel_size", [3, 5])
 @pytest.mark.parametrize("size", [(1, 2), (3, 4), (8, 7)])
-def test_depthwise_conv_5x5(size, stride):
+def test_depthwise_conv(size, kernel_size, stride):
     def plain(inputs, kernel):
         return tf.nn.depthwise_conv2d(inputs, kernel, [1, stride, stride, 1], "SAME")
 
     def ours(inputs, kernel):
-        return cpu_ops.depthwise_conv_5x5(inputs, kernel, stride)
+        return cpu_ops.depthwise_conv(inputs, kernel, stride)
 
-    assert_same(ours, plain, [random(3, *size, 16), random(5, 5, 16, 1)])
+    assert_same(ours, plain, [random(3, *size, 16), random(kernel_size, kernel_size, 16, 1)])
 
 
-def test_depthwise_conv_5x5_with_unknown_sizes():
+def test_depthwise_conv_with_unknown_sizes():
     signature = [tf.TensorSpec([None, None, None, 16]), tf.TensorSpec([5, 5, 16, 1])]
 
     def plain(inputs, kernel):
         return tf.nn.depthwise_conv2d(inputs, kernel, [1, 2, 2, 1], "SAME")
 
     def ours(inputs, kernel):
-        return cpu_ops.depthwise_conv_5x5(inputs, kernel, 2)
+        return cpu_ops.depthwise_conv(inputs, kernel, 2)
 
     arguments = [random(3, 6, 5, 16), random(5, 5, 16, 1)]
     assert_same(ours, plain, arguments, input_signature=signature)

@@ -1,0 +1,89 @@
+"""Two processes that train together on one machine beside one process that has all of its cores.
+
+    python -m benchmarks.multi_worker [--rounds=2] [--steps=120] [--flag=value ...]
+
+All train the same global batches of the same model with `python -m noisy_student.train`, images
+from its own pipeline, batch norm over all replicas. Threads: the one process has as many threads
+per operation as the machine has cores, and once more one; each of the two has one thread per
+operation. Arms take turns. Printed: images/s (the median of the log lines after tracing) and the
+ratio to the faster arm of one process. Flags that this script does not know go to the training.
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOG_EVERY = 20
+ONE, SINGLE_THREAD, TWO = "one process", "one process, one thread", "two processes"
+THREADS = {ONE: 0, SINGLE_THREAD: 1, TWO: 1}  # of an operation; 0: all cores
+
+
+def tf_configs(count: int) -> list[str]:
+    """The TF_CONFIG of every process."""
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    workers = [f"localhost:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    cluster = {"worker": workers}
+    return [
+        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        for index in range(count)
+    ]
+
+
+def images_per_second(arm: str, flags: list[str], steps: int) -> float:
+    """Trains and reads the log; the first lines, in which the step is traced, do not count."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *(sys.executable, "-m", "noisy_student.train", "--role=teacher"),
+            f"--flagfile={ROOT / 'recipes' / 'mnist5k.flags'}",
+            *(f"--output_dir={folder}", f"--teacher_steps={steps}", f"--log_every={LOG_EVERY}"),
+            *("--validate_every=1000000", "--batch_norm_replicas=all"),
+            f"--intra_op_threads={THREADS[arm]}",
+            f"--strategy={'multi_worker' if arm == TWO else 'one'}",
+            *flags,
+        ]
+        environments = [environment]
+        if arm == TWO:
+            environments = [environment | {"TF_CONFIG": text} for text in tf_configs(2)]
+        processes = [
+            subprocess.Popen(
+                command, env=each, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+            for each in environments
+        ]
+        errors = [process.communicate()[1] for process in processes]
+        for process, error in zip(processes, errors, strict=True):
+            if process.returncode:
+                raise RuntimeError(error[-2000:])
+        lines = Path(folder, "metrics.jsonl").read_text().splitlines()
+        return statistics.median(json.loads(line)["images_per_second"] for line in lines[1:-1])
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=120)
+    options, flags = parser.parse_known_args()
+    rates = {arm: [] for arm in THREADS}
+    for _ in range(options.rounds):
+        for arm, found in rates.items():
+            found.append(images_per_second(arm, flags, options.steps))
+            print(f"{arm}: {found[-1]:.0f} images/s", flush=True)
+    medians = {arm: statistics.median(found) for arm, found in rates.items()}
+    best = max(medians[ONE], medians[SINGLE_THREAD])
+    for arm, rate in medians.items():
+        print(f"{arm:24} {rate:8.1f} images/s, {rate / best:.2f} of one process")
+
+
+if __name__ == "__main__":
+    main()
