@@ -76,6 +76,22 @@ def _define_data_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Everything random derives from it.", lower_bound=0)
 
 
+def _define_thinning_flags() -> None:
+    flags.DEFINE_float(
+        "unlabeled_fraction",
+        1.0,
+        "Part of the unlabeled images kept, drawn from --seed by image; smaller parts lie in "
+        "larger ones.",
+    )
+    flags.DEFINE_float(
+        "unlabeled_skew",
+        1.0,
+        "Long tail of the unlabeled images over their true classes: of the last class as many "
+        "times fewer are kept than of the first, drawn like --unlabeled_fraction and before it. "
+        "1: off.",
+    )
+
+
 def _define_model_flags() -> None:
     flags.DEFINE_string("teacher_name", "efficientnet-b0", "First teacher: efficientnet-b0 ...")
     flags.DEFINE_float("teacher_width", None, "Width multiplier in place of the name's.")
@@ -405,6 +421,7 @@ def _define_plan_flags() -> None:
 
 
 _define_data_flags()
+_define_thinning_flags()
 _define_model_flags()
 _define_noise_flags()
 _define_training_flags()

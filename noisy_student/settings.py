@@ -23,6 +23,8 @@ class DataConfig:
     num_labeled: int
     num_validation: int
     seed: int
+    unlabeled_fraction: float = 1.0
+    unlabeled_skew: float = 1.0
 
 
 @dataclass(frozen=True)
