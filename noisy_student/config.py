@@ -140,6 +140,7 @@ def fixres(trained: TrainConfig) -> TrainConfig:
         teacher_mode="stored",
         frozen_blocks=FLAGS.frozen_blocks,
         fixres_epochs=FLAGS.fixres_epochs,
+        labeled_weight=1.0,
     )
 
 
@@ -235,6 +236,7 @@ def _training(
         teacher_mode=FLAGS.teacher_mode if role == "student" else "stored",
         frozen_blocks=0, fixres_epochs=0.0,
         seed=1000 * FLAGS.seed + number,
+        labeled_weight=FLAGS.labeled_weight if role == "student" else 1.0,
     )  # fmt: skip
 
 

@@ -187,6 +187,13 @@ def _define_training_flags() -> None:
     flags.DEFINE_float(
         "weight_decay", 1e-5, "Times sum(v^2)/2 over all variables but batch norm's."
     )
+    flags.DEFINE_float(
+        "labeled_weight",
+        1.0,
+        "Of the labeled images in a student's loss (paper: 1). 0: it learns from pseudo labels "
+        "alone; batch norm sees labeled images all the same.",
+        lower_bound=0,
+    )
     flags.DEFINE_float("label_smoothing", 0.1, "Of true and of hard labels.")
     flags.DEFINE_float("ema_decay", 0.9999, "Cap of the weight average.")
     flags.DEFINE_integer(

@@ -82,7 +82,8 @@ class TrainConfig:
 
     A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images, at the rate
     with which its training, described by the other fields, ended; the stem and the first
-    ``frozen_blocks`` blocks stay as they are, unless it is 0.
+    ``frozen_blocks`` blocks stay as they are, unless it is 0. ``labeled_weight`` is that of the
+    labeled part of the loss.
     """
 
     role: str
@@ -103,6 +104,7 @@ class TrainConfig:
     frozen_blocks: int
     fixres_epochs: float
     seed: int
+    labeled_weight: float = 1.0
 
     @property
     def unlabeled_batch_size(self) -> int:
