@@ -46,7 +46,7 @@ def from_flags() -> Config:
         labels=LabelConfig(FLAGS.store_top_k, FLAGS.probabilities_dtype, FLAGS.calibrate),
         selection=SelectionConfig(
             min_confidence=FLAGS.min_confidence,
-            images_per_class="auto" if per_class == "auto" else _integer(per_class),
+            images_per_class=per_class if per_class in ("auto", "none") else _integer(per_class),
             hard_labels=FLAGS.hard_labels,
             num_shards=FLAGS.num_shards,
             seed=FLAGS.seed,
@@ -274,7 +274,9 @@ def _profile_steps() -> tuple[int, int] | None:
 
 def _integer(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"--images_per_class={text}: must be auto or a whole number above 0.")
+        raise ValueError(
+            f"--images_per_class={text}: must be auto, none or a whole number above 0."
+        )
     return int(text)
 
 

@@ -255,7 +255,10 @@ def _define_label_flags() -> None:
     )
     flags.DEFINE_float("min_confidence", 0.3, "Drop pseudo labels below it.", 0.0, 1.0)
     flags.DEFINE_string(
-        "images_per_class", "auto", "Target per class, or auto: that of the largest class."
+        "images_per_class",
+        "auto",
+        "Target per class, or auto: that of the largest class, or none: no balance, every image "
+        "that reaches --min_confidence once.",
     )
     flags.DEFINE_integer(
         "max_copies", None, "Copies of an image that may fill up its class; unset: any number.", 1

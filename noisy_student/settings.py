@@ -129,7 +129,7 @@ class SelectionConfig:
     """Filter and balance of pseudo labels (paper, section 3.1)."""
 
     min_confidence: float
-    images_per_class: int | str
+    images_per_class: int | str  # or "auto", or "none"
     hard_labels: bool
     num_shards: int
     seed: int
