@@ -243,5 +243,6 @@ if __name__ == "__main__":
         _main,
         ["predictions_dir", "output_dir", "decision_file", "min_confidence", "images_per_class",
          "max_copies", "hard_labels", "index_only", "num_shards", "splits_file", "dataset",
-         "data_dir", "labeled_dir", "unlabeled_dir", "num_labeled", "seed", "dry_run"],
+         "data_dir", "labeled_dir", "unlabeled_dir", "unlabeled_fraction", "unlabeled_skew",
+         "num_labeled", "seed", "dry_run"],
     )  # fmt: skip
