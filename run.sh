@@ -92,7 +92,8 @@ run_tests() {
   if (($# == 0)); then
     "$venv/bin/python" -m ruff check --quiet .
     "$venv/bin/python" -m ruff format --quiet --check .
-    set -- -n 2 --dist=loadfile # two processes, each with whole files
+    # Two processes, each with whole files in the order of tests/conftest.py.
+    set -- -n 2 --dist=loadfile --no-loadscope-reorder
   fi
   exec "$venv/bin/python" -m pytest -m "not slow and not network" "$@"
 }

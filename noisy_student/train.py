@@ -324,7 +324,7 @@ if __name__ == "__main__":
          "splits_file", "dataset",
          "num_labeled", "seed", "teacher_name", "student_name", "image_size", "small_image",
          "batch_size", "ratio", "epochs", "teacher_steps", "student_steps", "optimizer",
-         "learning_rate", "schedule", "augment", "magnitude", "dropout_rate",
+         "learning_rate", "schedule", "labeled_weight", "augment", "magnitude", "dropout_rate",
          "stochastic_depth_rate", "strategy", "batch_norm_replicas", "accumulate_steps",
          "steps_per_execution", "precision", "max_steps", "dry_run"],
     )  # fmt: skip

@@ -98,54 +98,48 @@ def assert_equal_trainings(one: Path, other: Path) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * scale)
 
 
-def test_two_processes_train_as_one(selected, tmp_path):
-    changes = {"steps": 6, "kind": "none", "validate_every": 6}
-    alone = start("one", 1, tmp_path / "one", selected, changes)
-    workers = start_workers(2, tmp_path / "workers", selected, changes)
-    finish(alone, *workers)
-    one = losses(tmp_path / "one")
-    assert len(one) == 6 and one[-1, 0] != one[0, 0]
-    assert_equal_trainings(tmp_path / "one", tmp_path / "workers")
+CHANGES = {"steps": 40, "kind": "none", "validate_every": 20, "checkpoint_every": 4}
 
 
-def test_sigterm_and_kill_do_not_change_the_result(selected, tmp_path):
-    """A SIGTERM saves and exits with 75, a SIGKILL loses the steps since the last checkpoint."""
-    changes = {"steps": 60, "kind": "none", "validate_every": 20, "checkpoint_every": 4}
-    arguments = ("one", 1, tmp_path / "interrupted", selected, changes)
-    undisturbed = start("one", 1, tmp_path / "undisturbed", selected, changes)
-    metrics = tmp_path / "interrupted" / "metrics.jsonl"
-
-    def interrupt(process: subprocess.Popen, steps: int, number: int) -> str:
-        while not metrics.exists() or metrics.read_text().count("\n") < steps:
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.01)
-        process.send_signal(number)
-        return process.communicate(timeout=300)[0]
-
-    process = start(*arguments)
-    output = interrupt(process, 10, signal.SIGTERM)
-    assert process.returncode == interruption.EXIT_CODE == 75, output
-    saved = int(re.search(r"stopped by SIGTERM after step (\d+)", output)[1])
-    assert 10 <= saved < 60
-    process = start(*arguments)
-    assert f"going on from {tmp_path}" in interrupt(process, saved + 6, signal.SIGKILL)
-    finish(undisturbed, start(*arguments))
-    for name in ("model.keras", "best.keras"):
-        files = [tmp_path / run / name for run in ("undisturbed", "interrupted")]
-        assert files[0].read_bytes() == files[1].read_bytes(), name
-    np.testing.assert_array_equal(*[losses(file.parent) for file in files])
+@pytest.fixture(scope="module")
+def undisturbed(selected, tmp_path_factory) -> Path:
+    """A finished training in one process."""
+    directory = tmp_path_factory.mktemp("undisturbed")
+    finish(start("one", 1, directory, selected, CHANGES))
+    return directory
 
 
-def test_a_changed_setting_is_refused_half_way(selected, tmp_path):
-    process = start("one", 1, tmp_path, selected, {"kind": "none", "checkpoint_every": 1})
-    while not (tmp_path / "checkpoints" / "checkpoint").exists():
+def test_two_processes_train_as_one(selected, undisturbed, tmp_path):
+    finish(*start_workers(2, tmp_path, selected, CHANGES))
+    one = losses(undisturbed)
+    assert len(one) == 40 and one[-1, 0] != one[0, 0]
+    assert_equal_trainings(undisturbed, tmp_path)
+
+
+def test_a_sigterm_does_not_change_the_result_but_a_setting_is_refused(
+    selected, undisturbed, tmp_path
+):
+    """A SIGTERM saves and exits with 75 (test_end_to_end.py has a SIGKILL)."""
+    process = start("one", 1, tmp_path, selected, CHANGES)
+    metrics = tmp_path / "metrics.jsonl"
+    while not metrics.exists() or metrics.read_text().count("\n") < 10:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    changed = start("one", 1, tmp_path, selected, {"kind": "none", "label_smoothing": 0.2})
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == interruption.EXIT_CODE == 75, output
+    saved = int(re.search(r"stopped by SIGTERM after step (\d+)", output)[1])
+    assert 10 <= saved < 40
+
+    changed = start("one", 1, tmp_path, selected, CHANGES | {"label_smoothing": 0.2})
+    resumed = start("one", 1, tmp_path, selected, CHANGES)
     output = changed.communicate(timeout=300)[0]
     assert changed.returncode != 0 and "settings.label_smoothing: 0.1 -> 0.2" in output
+    output = resumed.communicate(timeout=300)[0]
+    assert resumed.returncode == 0 and f"going on from {tmp_path}" in output, output
+    for name in ("model.keras", "best.keras"):
+        assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes(), name
+    np.testing.assert_array_equal(losses(tmp_path), losses(undisturbed))
 
 
 @pytest.mark.slow

@@ -1,44 +1,23 @@
 """Real processes that label and select: killed at any moment, or side by side, they end alike."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-SHARDS = 12
-_PROGRAM = f"""
-import sys
-import numpy as np, tensorflow as tf
-from data.preprocess import PreprocessSpec
-from noisy_student import pseudo_label, selection, settings, strategy
-from tests.data.toy_batches import textured
+from tests.noisy_student import labeling_in_parts
+from tests.noisy_student.labeling_in_parts import SHARDS
 from tests.noisy_student.test_student_set import save_model
 
-folder, task, shard = sys.argv[1:]
-examples = textured(600)
-devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
-def label(index):
-    pseudo_label.run(folder + "/model.keras", examples, folder + "/labels", devices, batch_size=25,
-                     num_shards={SHARDS}, shard_index=index)
-if task == "everything":
-    save_model(folder + "/model.keras", seed=0)
-if shard == "all":
-    label(None)
-else:
-    for index in range(int(shard), {SHARDS}, 2):
-        label(index)
-if task != "label":
-    config = settings.SelectionConfig(0.25, 700, False, 4, 1)
-    selection.run(folder + "/labels", folder + "/selected", examples, config)
-"""
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(folder, task, shard="all"):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", _PROGRAM, str(folder), task, shard]
+    command = [sys.executable, labeling_in_parts.__file__, str(folder), task, shard]
     return subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
@@ -63,8 +42,9 @@ def test_kills_and_neighbors_change_no_byte(tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
         folder.mkdir()
-    assert start(undisturbed, "everything").wait(timeout=300) == 0
-    (killed / "model.keras").write_bytes((undisturbed / "model.keras").read_bytes())
+    save_model(undisturbed / "model.keras", seed=0)
+    shutil.copy(undisturbed / "model.keras", killed)
+    labeling_in_parts.main(undisturbed, "select")
 
     labels = killed / "labels"
     neighbors = [start(killed, "label", str(shard)) for shard in range(2)]
@@ -78,7 +58,7 @@ def test_kills_and_neighbors_change_no_byte(tmp_path):
     assert not (killed / "selected/done.json").exists()
     for name, time_written in written.items():
         assert (labels / name).stat().st_mtime_ns == time_written
-    assert start(killed, "select").wait(timeout=300) == 0
+    labeling_in_parts.main(killed, "select")
     found = results(killed)
     assert len(found) == SHARDS + 4 + 1 + 3
     assert found == results(undisturbed)

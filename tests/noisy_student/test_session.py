@@ -58,20 +58,46 @@ def session(devices: strategy.Devices, **changes) -> Session:
     return Session(dataclasses.replace(STUDENT, **changes), devices, CLASSES, num_labeled=8)
 
 
+@pytest.fixture(scope="module")
+def traced(devices) -> tuple[Session, dict[str, list[np.ndarray]]]:
+    """A session that tests share, since tracing takes seconds, and what it started with."""
+    made = session(devices)
+    return made, {name: values(part) for name, part in made.trackables().items()}
+
+
+@pytest.fixture
+def plain(traced) -> Session:
+    """The shared session as it was before its first step."""
+    restart(*traced)
+    return traced[0]
+
+
+def restart(made: Session, start: dict[str, list[np.ndarray]]) -> None:
+    for name, part in made.trackables().items():
+        for variable, value in zip(part.variables, start[name], strict=True):
+            variable.assign(value)
+
+
+def values(part) -> list[np.ndarray]:
+    return [np.array(variable) for variable in part.variables]
+
+
 def all_weights(made: Session) -> list[np.ndarray]:
     return made.model.get_weights() + made.average_model.get_weights()
 
 
-def test_several_steps_in_one_call_are_the_same_steps(devices):
-    one, several = session(devices), session(devices)
+def test_several_steps_in_one_call_are_the_same_steps(traced, plain):
     stream = batches(4)
-    singly = np.concatenate([one.run(stream).numpy() for _ in range(4)])
+    singly = np.concatenate([plain.run(stream).numpy() for _ in range(4)])
+    expected = all_weights(plain)
+    restart(*traced)
+    assert plain.step_number() == 0
     stream = batches(4)
-    together = np.concatenate([several.run(stream, 3).numpy(), several.run(stream, 1).numpy()])
+    together = np.concatenate([plain.run(stream, 3).numpy(), plain.run(stream, 1).numpy()])
     np.testing.assert_array_equal(together, singly)
-    for ours, theirs in zip(all_weights(several), all_weights(one), strict=True):
+    for ours, theirs in zip(all_weights(plain), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert several.step_number() == 4
+    assert plain.step_number() == 4
 
 
 def test_an_update_from_accumulated_gradients_by_hand(devices):
@@ -93,6 +119,19 @@ def test_an_update_from_accumulated_gradients_by_hand(devices):
     assert made.step_number() == 1
     made.run(batches(1, parts=2))  # the sums were zeroed
     assert all(np.all(total.numpy() == 0) for total in made._gradient_sums)
+
+
+def test_without_weight_labels_teach_nothing_but_batch_norm_sees_the_images(devices):
+    made = session(devices, labeled_weight=0.0)
+    step = tf.function(lambda batch: made._gradients(batch, 0)[0])
+    batch = next(batches(1))
+    found = step(batch)
+    of_others = step(batch | {"labels": (batch["labels"] + 1) % CLASSES})
+    of_other_images = step(batch | {"images": 255 - batch["images"]})
+    for ours, same in zip(found, of_others, strict=True):
+        np.testing.assert_array_equal(ours, same)
+    first = [variable.path for variable in made.model.trainable_variables].index("stem_conv/kernel")
+    assert np.abs(found[first] - of_other_images[first]).max() > 1e-6
 
 
 def gradients(made: Session, jit_compile: bool) -> tuple[list[np.ndarray], np.ndarray]:
@@ -124,7 +163,7 @@ def test_update_and_prediction_compile():
     np.testing.assert_allclose(made.predict(images), plain.predict(images), atol=1e-4)
 
 
-def test_bfloat16_keeps_variables_logits_and_losses_in_float32(devices):
+def test_bfloat16_keeps_variables_logits_and_losses_in_float32(plain):
     try:
         made = session(strategy.make(precision="mixed_bfloat16"))
         parts = made.run(batches(2), 2)
@@ -136,7 +175,7 @@ def test_bfloat16_keeps_variables_logits_and_losses_in_float32(devices):
     assert parts.dtype == logits.dtype == tf.float32
     variables = made.model.variables + made.average_model.variables + made.optimizer.variables
     assert {v.dtype for v in variables if v is not made.optimizer.iterations} == {"float32"}
-    exact = session(devices).run(batches(2), 2)
+    exact = plain.run(batches(2), 2)
     np.testing.assert_allclose(parts[0, 0], exact[0, 0], rtol=0.02)
     assert parts[0, 0] != exact[0, 0]
 

@@ -27,6 +27,8 @@ TEACHER = config.TrainConfig(
     ema_decay=0.9, accumulate_steps=1, teacher_mode="stored",
     frozen_blocks=0, fixres_epochs=0.0, seed=0,
 )  # fmt: skip
+# Without RandAugment, whose graph takes seconds to build.
+PLAIN = dataclasses.replace(TEACHER, noise=config.NoiseConfig("none", 2, 5.0, False, False))
 LOG = config.LogConfig(
     log_every=2, validate_every=2, checkpoint_every=2, eval_batch_size=16, steps_per_execution=1,
     profile_steps=None,
@@ -69,7 +71,7 @@ def test_logs_and_models(splits, devices, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_training(splits, devices, tmp_path):
     hot = dataclasses.replace(
-        TEACHER,
+        PLAIN,
         optimizer=dataclasses.replace(
             OPTIMIZER, name="sgd", schedule="constant", learning_rate=1e30, warmup_steps=0
         ),
@@ -94,9 +96,7 @@ def test_damage_that_training_meets_is_named(splits, devices, tmp_path):
     data[offsets[5] + 50] ^= 1
     (tmp_path / "records").write_bytes(data)
     with pytest.raises(ValueError, match=f"{path} is damaged: the record at byte {offsets[5]}"):
-        train.run(
-            TEACHER, dataclasses.replace(splits, labeled=labeled), tmp_path / "a", devices, LOG
-        )
+        train.run(PLAIN, dataclasses.replace(splits, labeled=labeled), tmp_path / "a", devices, LOG)
 
 
 def test_students_need_selected_labels_and_only_they(splits, devices, tmp_path):
