@@ -228,10 +228,12 @@ def _main(settings: config.Config) -> None:
         print(f"{path}: {count}benchmarks {', '.join(chosen.benchmarks)}")
         return
     output_dir = Path(config.required("output_dir"))
+    if baseline := config.FLAGS.baseline_model:
+        checkpoint.read_card(baseline)  # refuses what is no model before the long work
     results = run(path, Path(path).parent.name, examples, output_dir, chosen, devices)
     for benchmark, result in results.items():
         print(f"{benchmark}: {in_words(result)}")
-    if baseline := config.FLAGS.baseline_model:
+    if baseline:
         theirs = run(baseline, "baseline", examples, output_dir / "baseline", chosen, devices)
         for text in compared(results, theirs):
             print(text)

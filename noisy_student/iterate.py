@@ -155,7 +155,7 @@ def _label_and_select(
         return selected
     pseudo_label.run(
         teacher, splits.unlabeled, labels, devices,
-        num_shards=settings.selection.num_shards, **shared,
+        num_shards=settings.selection.num_shards, skipped=splits.info["skipped"], **shared,
     )  # fmt: skip
     selection.run(labels, selected, splits.unlabeled, settings.selection)
     return selected
