@@ -117,6 +117,18 @@ def test_steps_follow_from_labeled_epochs(epochs, train_ratio, steps, expected):
     assert session.num_steps(settings, num_labeled=24) == expected
 
 
+def test_a_final_rate_is_kept_to_or_refused():
+    """Also with a warm-up in steps; never silently left out."""
+    optimizer = dataclasses.replace(OPTIMIZER, final_learning_rate=0.004, warmup_steps=10)
+    settings = dataclasses.replace(TEACHER, steps=1000, optimizer=optimizer)
+    rate = session.make_schedule(settings, num_labeled=24)
+    assert rate.warmup_steps == 10
+    assert float(rate(1000)) == pytest.approx(0.004, rel=0.05)
+    cosine = dataclasses.replace(optimizer, schedule="cosine")
+    with pytest.raises(ValueError, match="--schedule=staircase, not cosine"):
+        session.make_schedule(dataclasses.replace(settings, optimizer=cosine), num_labeled=24)
+
+
 def test_paper_schedule_of_a_training():
     """2048 images a step, 1 281 167 labeled: 0.128 after 5 epochs, then two decays are behind."""
     settings = dataclasses.replace(

@@ -1,0 +1,78 @@
+"""Flags into settings: what is asked for arrives, what makes no sense is refused by name."""
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from noisy_student import config
+
+FLAGS = config.FLAGS
+
+
+@pytest.fixture(autouse=True)
+def defaults():
+    """Every test starts from the defaults and leaves them behind."""
+    FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver():
+        yield
+
+
+def given(*arguments: str) -> config.Config:
+    FLAGS(["program", *arguments])
+    return config.from_flags()
+
+
+def test_the_paper_is_the_default():
+    settings = given()
+    optimizer = settings.teacher.optimizer
+    assert (optimizer.name, optimizer.schedule) == ("rmsprop", "staircase")
+    assert optimizer.learning_rate == pytest.approx(0.128)
+    assert (optimizer.warmup_epochs, optimizer.epochs, optimizer.weight_decay) == (5, 350, 1e-5)
+    (student, _) = settings.students
+    assert (student.batch_size, student.unlabeled_batch_size) == (2048, 3 * 2048)
+    assert (student.noise.num_layers, student.noise.magnitude) == (2, 27)
+    assert (student.label_smoothing, student.ema_decay) == (0.1, 0.9999)
+    assert settings.selection.min_confidence == 0.3
+
+
+def test_rates_follow_the_batch_unless_given():
+    settings = given("--batch_size=128", "--final_learning_rate_per_256=0.0002")
+    optimizer = settings.teacher.optimizer
+    assert optimizer.learning_rate == pytest.approx(0.008)
+    assert optimizer.final_learning_rate == pytest.approx(0.0001)
+    assert given("--learning_rate=0.5").teacher.optimizer.learning_rate == 0.5
+    assert given("--learning_rate=0").teacher.optimizer.learning_rate == 0
+
+
+def test_lists_by_round_repeat_their_last():
+    settings = given("--rounds=3", "--ratio=14,28", "--student_width=0.5,0.75", "--batch_size=10")
+    assert [student.unlabeled_batch_size for student in settings.students] == [140, 280, 280]
+    assert [student.model.width for student in settings.students] == [0.5, 0.75, 0.75]
+    assert [student.seed for student in settings.students] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--temperature=0", "--train_ratio=-1", "--student_steps=5,0", "--ratio=0", "--epsilons=-1",
+        "--severities=6", "--benchmarks=clen", "--controls=all", "--images_per_class=many",
+    ],
+)  # fmt: skip
+def test_values_that_make_no_sense_are_refused_by_name(argument):
+    name = argument.split("=")[0]
+    with pytest.raises(ValueError, match=f"{name}="):
+        given(argument)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--batch_size=0", "--teacher_batch_size=0", "--eval_batch_size=0", "--max_steps=-3",
+        "--teacher_steps=0", "--magnitude=-1", "--num_layers=0", "--label_smoothing=2",
+        "--ema_decay=3", "--learning_rate=-1", "--warmup_steps=-1", "--image_size=0",
+        "--pgd_examples=-1", "--seed=-1", "--seed=20240101",
+    ],
+)  # fmt: skip
+def test_values_out_of_range_are_no_flags(argument):
+    with pytest.raises(flags.IllegalFlagValueError, match=f"{argument}: "):
+        given(argument)
