@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -52,8 +53,13 @@ def splits():
     return sources.Splits(*parts, class_names=("a", "b", "c"), info={})
 
 
-def test_logs_and_models(splits, devices, tmp_path):
+def test_logs_and_models(splits, devices, tmp_path, capsys):
     summary = train.run(TEACHER, splits, tmp_path, devices, LOG)
+    assert re.search(
+        r"teacher: step 4/4, loss (\d\.\d{3}) \(\d\.\d{3}\), rate \S+, right \d+%, sure \d+%, "
+        r"\d+ images/s, validation \d+\.\d%, \d+ s in all",
+        capsys.readouterr().err,
+    )
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4]
     for row in rows:
