@@ -128,6 +128,7 @@ def plan(
 def describe(settings: config.TrainConfig, made: Plan, device: Device, num_devices: int) -> str:
     """The plan for people, with a warning where memory does not hold it."""
     image, spec = made.image, preprocess_spec(settings.model)
+    count = "1 device" if num_devices == 1 else f"{num_devices} devices"
     lines = [
         f"{settings.role} {settings.round}: {settings.model.name} at {spec.image_size} pixels, "
         f"batch {settings.batch_size} labeled + {settings.unlabeled_batch_size} unlabeled",
@@ -136,7 +137,7 @@ def describe(settings: config.TrainConfig, made: Plan, device: Device, num_devic
         f"  {made.steps:,} steps, {made.images:,} images, {made.operations:.3g} operations",
         f"  per device: weights and averages {made.weights / GIBI:.2f} GiB, gradients and slots "
         f"{made.slots / GIBI:.2f} GiB, activations up to {made.activations / GIBI:.2f} GiB",
-        f"  {_duration(made.seconds)} on {num_devices} device{'s' * (num_devices > 1)} at {device.utilization:.0%} of "
+        f"  {_duration(made.seconds)} on {count} at {device.utilization:.0%} of "
         f"{device.peak / TERA:g} T operations per second each (assumed)",
     ]
     if made.memory > device.memory:
