@@ -28,6 +28,7 @@ from data.preprocess import PreprocessSpec
 from noisy_student import (
     attacks,
     by_image,
+    calibration,
     checkpoint,
     config,
     corrupted,
@@ -36,7 +37,6 @@ from noisy_student import (
     parts,
     perturbed,
     published,
-    robustness,
     robustness_summary,
     strategy,
 )
@@ -151,7 +151,7 @@ def _clean(subject: Subject, examples: sources.Examples, output_dir: Path) -> di
         "top1": inference.top_k_accuracy(table, labels, 1),
         "top5": inference.top_k_accuracy(table, labels, 5),
         "calibration_error": 100
-        * robustness.expected_calibration_error(confidences, guesses == labels),
+        * calibration.expected_calibration_error(confidences, guesses == labels),
         "by_image": {"top1": by_image.record(examples.ids, guesses != labels)},
     }
 
