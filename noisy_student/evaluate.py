@@ -89,10 +89,11 @@ def run(
             continue
         if subject is None:
             class_names = card["class_names"] if examples is None else examples.class_names
-            model, _ = checkpoint.load_model(model_path)
+            with devices.prediction_scope():
+                model, _ = checkpoint.load_model(model_path)
             subject = Subject(
                 inference.for_classes(model, card["class_names"], class_names), class_names, spec,
-                settings.batch_size, devices.jit_compile, settings.seed,
+                settings.batch_size, devices.jit_compile, settings.seed, devices.spread,
             )  # fmt: skip
         start = time.perf_counter()
         figures = _measure(benchmark, subject, examples, output_dir, settings, request)

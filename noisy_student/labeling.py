@@ -48,20 +48,21 @@ def label_shards(
         validation: labeled images that calibration fits.
         shard_index: as of `write_predictions`.
     """
-    model, card = checkpoint.load_model(model_path)
+    with devices.prediction_scope():
+        model, card = checkpoint.load_model(model_path)
     model = inference.for_classes(model, card["class_names"], examples.class_names)
     temperature = 1.0
     if stored.calibrate:
         path = Path(output_dir) / CALIBRATION
         if not path.exists():  # of several processes the first one fits
-            step = inference.logits_step(model, devices.jit_compile)
+            step = devices.spread(inference.logits_step(model, devices.jit_compile))
             spec = card["preprocess"]
             batches = pipeline.evaluation_batches(validation, spec, batch_size=batch_size)
             labels, logits = inference.predict_all(step, batches, len(validation))
             manifest.write_json(path, calibration.describe(logits, labels))
         temperature = manifest.read_json(path)["temperature"]
     write_predictions(
-        inference.predict_step(model, devices.jit_compile, temperature),
+        devices.spread(inference.predict_step(model, devices.jit_compile, temperature)),
         examples,
         card["preprocess"],
         output_dir,

@@ -33,6 +33,7 @@ class Subject:
         batch_size: images at a time.
         jit_compile: whether XLA compiles the passes.
         seed: of everything random.
+        spread: lets several replicas take part in a pass (`strategy.Devices.spread`).
     """
 
     model: Callable[..., tf.Tensor]
@@ -41,10 +42,11 @@ class Subject:
     batch_size: int
     jit_compile: bool = False
     seed: int = 0
+    spread: Callable[[Callable[..., tf.Tensor]], Callable[..., tf.Tensor]] = lambda step: step
 
     def __post_init__(self) -> None:
         """Compiles the pass."""
-        step = inference.predict_step(self.model, self.jit_compile)
+        step = self.spread(inference.predict_step(self.model, self.jit_compile))
         object.__setattr__(self, "predict", step)
 
     def clean_batches(self, examples: Examples) -> tf.data.Dataset:
