@@ -184,7 +184,7 @@ def _pictures(
         gallery.write_changes(evaluation / "gallery.json", splits.test, spec, names, files)
         robust_gallery.write(
             evaluation / "robust_gallery.json", splits.test, spec, (names[0], names[-1]),
-            settings.seed,
+            settings.seed, settings.evaluation.robustness,
         )  # fmt: skip
 
 
