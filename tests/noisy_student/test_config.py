@@ -51,6 +51,13 @@ def test_lists_by_round_repeat_their_last():
     assert [student.seed for student in settings.students] == [1, 2, 3]
 
 
+def test_fine_tuning_is_of_clean_labeled_images_at_the_larger_size():
+    assert given().tuned == ()
+    (tuned,) = given("--rounds=1", "--fixres_image_size=300", "--frozen_blocks=4").tuned
+    assert (tuned.role, tuned.model.image_size, tuned.frozen_blocks) == ("fixres", 300, 4)
+    assert (tuned.noise.kind, tuned.ratio, tuned.fixres_epochs) == ("none", 0, 1.5)
+
+
 @pytest.mark.parametrize(
     "argument",
     [
