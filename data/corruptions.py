@@ -10,9 +10,10 @@ tuning; each has five severities, whose constants depend on the size the images 
 import zlib
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image, ImageDraw
 
+from data import command
 from data import corruption_blurs as blurs
 from data import corruption_digital as digital
 from data import corruption_noise as noise
@@ -138,10 +139,8 @@ def contact_sheet(image: np.ndarray, seed: int = 0, native_size: int | None = No
     return sheet
 
 
-def _main(_: list[str]) -> None:
-    with Image.open(flags.FLAGS.image) as stored:
-        stored.thumbnail((flags.FLAGS.size, flags.FLAGS.size))
-        image = np.asarray(stored.convert("RGB"))
+def _main() -> None:
+    image = command.read_picture(flags.FLAGS.image, flags.FLAGS.size)
     contact_sheet(image, flags.FLAGS.seed, flags.FLAGS.native_size).save(flags.FLAGS.output)
 
 
@@ -151,4 +150,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("native_size", None, "32, 64, 224 or 299; the nearest if not given.")
     flags.DEFINE_integer("size", 224, "The longer side of each image in pixels.", lower_bound=32)
     flags.DEFINE_integer("seed", 0, "Decides what is random.", lower_bound=0)
-    app.run(_main)
+    command.run(_main)

@@ -21,9 +21,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import PIL.Image
-from absl import app, flags
+from absl import flags
 
-from data import near_duplicates, sources
+from data import command, near_duplicates, sources
 from data.examples import Examples
 from data.splits import Splits
 
@@ -259,7 +259,7 @@ def write(
     return summary
 
 
-def _main(_: list[str]) -> None:
+def _main() -> None:
     values = flags.FLAGS.flag_values_dict()
     splits = sources.load_splits(**{name: values[name] for name in _SOURCE_FLAGS})
     summary = write(
@@ -275,25 +275,37 @@ def _main(_: list[str]) -> None:
     print(f"{values['output_dir']}/leakage.html shows them; exclude.txt lists what to leave out")
 
 
-_SOURCE_FLAGS = (
-    *("dataset", "data_dir", "labeled_dir", "unlabeled_dir", "validation_dir", "test_dir"),
-    *("unlabeled_records", "unlabeled_dataset", "labeled_split", "test_split", "unlabeled_split"),
-    *("unlabeled_fraction", "unlabeled_skew"),
-    *("num_labeled", "num_validation", "seed", "splits_file"),
-)
+_SOURCE_FLAGS = {
+    "dataset": "mnist5k | folder | records | tfds:NAME",
+    "data_dir": "Directory of tensorflow-datasets (tfds:NAME only).",
+    "labeled_dir": "Labeled images: a folder of class folders, or TFRecord files.",
+    "unlabeled_dir": "Folder of unlabeled images, flat or nested.",
+    "validation_dir": "Validation images; unset: held out of the labeled ones.",
+    "test_dir": "Test images; unset: held out of the labeled ones.",
+    "unlabeled_records": "Unlabeled images in TFRecord files: globs or folders.",
+    "unlabeled_dataset": "Another data set (tfds:NAME) whose images are the unlabeled ones.",
+    "labeled_split": "tfds:NAME: labeled split or slice; unset: train.",
+    "test_split": "tfds:NAME: test split or slice; unset: test.",
+    "unlabeled_split": "tfds:NAME: unlabeled split or slice.",
+    "unlabeled_fraction": "Part of the unlabeled images kept.",
+    "unlabeled_skew": "Long tail of the unlabeled images over their classes; 1: none.",
+    "num_labeled": "Labeled training images kept; the rest is unlabeled. 0: all.",
+    "num_validation": "Validation images held out of the labeled ones. -1: 10%.",
+    "seed": "Decides the splits.",
+    "splits_file": "Splits stored by a run (splits.json); unset: drawn from --seed, the same.",
+}
 
 
 def _define_flags() -> None:
-    for name in _SOURCE_FLAGS:
-        text = "See data.sources.load_splits."
+    for name, text in _SOURCE_FLAGS.items():
         if name == "unlabeled_records":
             flags.DEFINE_list(name, [], text)
         elif name in ("num_labeled", "seed"):
-            flags.DEFINE_integer(name, 0, text)
+            flags.DEFINE_integer(name, 0, text, lower_bound=0)
         elif name in ("unlabeled_fraction", "unlabeled_skew"):
             flags.DEFINE_float(name, 1.0, text)
         elif name == "num_validation":
-            flags.DEFINE_integer(name, -1, text)
+            flags.DEFINE_integer(name, -1, text, lower_bound=-1)
         else:
             flags.DEFINE_string(name, "mnist5k" if name == "dataset" else None, text)
     flags.DEFINE_string("output_dir", None, "Where the report goes.", required=True)
@@ -304,4 +316,4 @@ def _define_flags() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    app.run(_main)
+    command.run(_main)

@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image, ImageDraw
 
+from data import command, views
 from data import corruption_blurs as blurs
 from data import corruption_digital as digital
 from data import corruption_noise as noise
 from data import corruption_weather as weather
-from data import views
 from data.views import View
 
 _STEPS = np.arange(31)  # most sequences have 31 frames
@@ -248,9 +248,8 @@ def contact_sheet(
     return sheet
 
 
-def _main(_: list[str]) -> None:
-    with Image.open(flags.FLAGS.image) as stored:
-        image = np.asarray(stored.convert("RGB"))
+def _main() -> None:
+    image = command.read_picture(flags.FLAGS.image)
     sheet = contact_sheet(image, flags.FLAGS.seed, flags.FLAGS.native_size, flags.FLAGS.columns)
     sheet.save(flags.FLAGS.output)
 
@@ -261,4 +260,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("columns", 8, "Frames to draw of each sequence.", lower_bound=2)
     flags.DEFINE_integer("seed", 0, "Decides noise, snow and spatter.", lower_bound=0)
     flags.DEFINE_integer("native_size", None, "32, 224 or 299; not given: the nearest.")
-    app.run(_main)
+    command.run(_main)

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 from PIL import Image, ImageDraw
 
-from data import operations
+from data import command, operations
 from data import seeds as seeds_lib
 from data.operations import OPERATIONS
 
@@ -235,11 +235,14 @@ def contact_sheet(image: np.ndarray, magnitudes: Sequence[float]) -> Image.Image
     return sheet
 
 
-def _main(_: list[str]) -> None:
-    with Image.open(flags.FLAGS.image) as stored:
-        stored.thumbnail((flags.FLAGS.size, flags.FLAGS.size))
-        image = np.asarray(stored.convert("RGB"))
-    contact_sheet(image, [float(each) for each in flags.FLAGS.magnitudes]).save(flags.FLAGS.output)
+def _main() -> None:
+    try:
+        magnitudes = [float(each) for each in flags.FLAGS.magnitudes]
+    except ValueError:
+        given = ",".join(flags.FLAGS.magnitudes)
+        raise ValueError(f"--magnitudes={given}: must be numbers, as in 5,10,27.") from None
+    image = command.read_picture(flags.FLAGS.image, flags.FLAGS.size)
+    contact_sheet(image, magnitudes).save(flags.FLAGS.output)
 
 
 if __name__ == "__main__":
@@ -247,4 +250,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("output", "randaugment.png", "Where the contact sheet goes.")
     flags.DEFINE_list("magnitudes", ["3", "5", "10", "15", "20", "24", "27"], "Columns to draw.")
     flags.DEFINE_integer("size", 224, "The longer side of each image in pixels.", lower_bound=1)
-    app.run(_main)
+    command.run(_main)

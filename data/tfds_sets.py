@@ -78,7 +78,8 @@ def _builder(name: str, data_dir: str | None):
     try:
         builder = tfds.builder(name, data_dir=data_dir and os.path.expanduser(data_dir))
     except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(f"tensorflow-datasets knows no {name!r}, nor does {data_dir}.") from error
+        also = f", nor does {data_dir}" if data_dir else ""
+        raise ValueError(f"tensorflow-datasets knows no {name!r}{also}.") from error
     if builder.is_prepared():
         return builder
     _class_names(builder, name)  # Refuse before a long download.

@@ -44,10 +44,11 @@ def run(
     if manifest.begin(output_dir, request):
         return manifest.read_json(output_dir / "train.json")
 
-    model, _ = checkpoint.load_model(model_path)
+    with devices.prediction_scope():
+        model, _ = checkpoint.load_model(model_path)
     decide = inference.for_classes(model, card["class_names"], validation.class_names)
     batches = pipeline.evaluation_batches(validation, card["preprocess"], batch_size=batch_size)
-    step = inference.predict_step(decide, devices.jit_compile)
+    step = devices.spread(inference.predict_step(decide, devices.jit_compile))
     labels, table = inference.predict_all(step, batches, len(validation))
     accuracy = inference.top_k_accuracy(table, labels)
 

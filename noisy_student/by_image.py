@@ -40,6 +40,11 @@ def shares(record: Record) -> np.ndarray:
     return counts / record["of"]
 
 
+def count(record: Record) -> int:
+    """The number of images, N."""
+    return len(shares(record))
+
+
 def differences(
     before: Mapping[str, Record], after: Mapping[str, Record], weights: Mapping[str, float]
 ) -> np.ndarray | None:

@@ -64,6 +64,41 @@ def error(rows: list[dict[str, Any]]) -> float | None:
     return round(distance / total, 4)
 
 
+def expected_calibration_error(
+    confidences: np.ndarray, correct: np.ndarray, num_bins: int = 15
+) -> float:
+    """ECE: how far confidence and accuracy lie apart, over bins of equal width.
+
+    Args:
+        confidences: float [N], the probability of the predicted class, 0..1.
+        correct: bool [N], whether it is the true one.
+        num_bins: bins (a, b] of confidence; 15 as in Guo et al.
+
+    Returns:
+        0..1: the mean of |accuracy - mean confidence| over bins, weighted by their images.
+
+    Raises:
+        ValueError: columns that do not fit together, none at all, a confidence out of range, or
+            num_bins below 1.
+    """
+    confidences, correct = np.asarray(confidences, np.float64), np.asarray(correct)
+    if confidences.ndim != 1 or confidences.shape != correct.shape or not len(confidences):
+        raise ValueError(
+            f"confidences and correct must be of one length, not {confidences.shape} and "
+            f"{correct.shape}."
+        )
+    outside = confidences[~((confidences >= 0) & (confidences <= 1))]
+    if len(outside):
+        raise ValueError(f"confidences must be in 0..1, not {outside[0]:g}.")
+    if correct.dtype != bool:
+        raise ValueError(f"correct must be bool, not {correct.dtype}.")
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be at least 1, not {num_bins}.")
+    bins = np.searchsorted(np.arange(1, num_bins) / num_bins, confidences)
+    gaps = np.bincount(bins, weights=correct - confidences, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(confidences))
+
+
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
     """Mean cross entropy of softmax(logits / temperature).
 

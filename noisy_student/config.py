@@ -36,6 +36,9 @@ def from_flags() -> Config:
         _check_choice("benchmarks", benchmark, BENCHMARKS)
     for control in FLAGS.controls:
         _check_choice("controls", control, ("student", "chain"))
+    for name in ("temperature", "train_ratio"):
+        if FLAGS[name].value <= 0:
+            raise ValueError(f"--{name}={FLAGS[name].value:g}: must be above 0.")
     per_class = FLAGS.images_per_class
     students = tuple(student(number) for number in range(1, FLAGS.rounds + 1))
     return Config(
@@ -136,10 +139,11 @@ def student(number: int) -> TrainConfig:
     ratio = by_round("ratio", number, float, 3.0)
     if ratio <= 0:
         raise ValueError(f"--ratio={ratio}: must be above 0.")
-    return _training(
-        "student", number, _model(number_of(names, number), width, depth), FLAGS.batch_size, ratio,
-        by_round("student_steps", number, int, None),
-    )  # fmt: skip
+    steps = by_round("student_steps", number, int, None)
+    if steps is not None and steps < 1:
+        raise ValueError(f"--student_steps={steps}: must be 1 or more.")
+    model = _model(number_of(names, number), width, depth)
+    return _training("student", number, model, FLAGS.batch_size, ratio, steps)
 
 
 def fixres(trained: TrainConfig) -> TrainConfig:
@@ -231,11 +235,11 @@ def _training(
     role: str, number: int, model: ModelConfig, batch_size: int, ratio: float, steps: int | None
 ) -> TrainConfig:
     scale = batch_size / 256
-    final = FLAGS.final_learning_rate_per_256
+    rate, final = FLAGS.learning_rate, FLAGS.final_learning_rate_per_256
     optimizer = OptimizerConfig(
         name=FLAGS.optimizer,
         schedule=FLAGS.schedule,
-        learning_rate=FLAGS.learning_rate or FLAGS.learning_rate_per_256 * scale,
+        learning_rate=FLAGS.learning_rate_per_256 * scale if rate is None else rate,
         final_learning_rate=None if final is None else final * scale,
         warmup_steps=FLAGS.warmup_steps,
         warmup_epochs=FLAGS.warmup_epochs,

@@ -92,7 +92,8 @@ def stored(
     Arguments as for `made`; the images on disk are resized to the model's resolution, not cropped.
 
     Returns:
-        Figures as `_figures`, the settings that are missing and the files that are none.
+        Figures as `_figures`, the settings that are missing, wholly or in part, and the files that
+        are none.
 
     Raises:
         ValueError: none of the 15 test corruptions is there, or naming a class or file at fault.
@@ -107,9 +108,12 @@ def stored(
     if not tested:
         raise ValueError("none of the 15 test corruptions is there.")
     count = len(images.examples(*tested[0], subject.class_names))
-    return _figures(_measured(tested, measure, folder, request, count)) | {
-        "num_examples": count,
-        "missing": [f"{name} {severity}" for name, severity in images.missing],
+    figures = _figures(_measured(tested, measure, folder, request, count))
+    counts = {name: by_image.count(record) for name, record in figures["by_image"].items()}
+    missing = [f"{name} {severity}" for name, severity in images.missing]
+    return figures | {
+        "num_examples": max(counts.values()),
+        "missing": missing + parts.short_ones(counts),
         "unknown": list(images.unknown),
     }
 

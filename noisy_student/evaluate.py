@@ -28,6 +28,7 @@ from data.preprocess import PreprocessSpec
 from noisy_student import (
     attacks,
     by_image,
+    calibration,
     checkpoint,
     config,
     corrupted,
@@ -36,7 +37,6 @@ from noisy_student import (
     parts,
     perturbed,
     published,
-    robustness,
     robustness_summary,
     strategy,
 )
@@ -89,10 +89,11 @@ def run(
             continue
         if subject is None:
             class_names = card["class_names"] if examples is None else examples.class_names
-            model, _ = checkpoint.load_model(model_path)
+            with devices.prediction_scope():
+                model, _ = checkpoint.load_model(model_path)
             subject = Subject(
                 inference.for_classes(model, card["class_names"], class_names), class_names, spec,
-                settings.batch_size, devices.jit_compile, settings.seed,
+                settings.batch_size, devices.jit_compile, settings.seed, devices.spread,
             )  # fmt: skip
         start = time.perf_counter()
         figures = _measure(benchmark, subject, examples, output_dir, settings, request)
@@ -151,7 +152,7 @@ def _clean(subject: Subject, examples: sources.Examples, output_dir: Path) -> di
         "top1": inference.top_k_accuracy(table, labels, 1),
         "top5": inference.top_k_accuracy(table, labels, 5),
         "calibration_error": 100
-        * robustness.expected_calibration_error(confidences, guesses == labels),
+        * calibration.expected_calibration_error(confidences, guesses == labels),
         "by_image": {"top1": by_image.record(examples.ids, guesses != labels)},
     }
 
@@ -228,10 +229,12 @@ def _main(settings: config.Config) -> None:
         print(f"{path}: {count}benchmarks {', '.join(chosen.benchmarks)}")
         return
     output_dir = Path(config.required("output_dir"))
+    if baseline := config.FLAGS.baseline_model:
+        checkpoint.read_card(baseline)  # refuses what is no model before the long work
     results = run(path, Path(path).parent.name, examples, output_dir, chosen, devices)
     for benchmark, result in results.items():
         print(f"{benchmark}: {in_words(result)}")
-    if baseline := config.FLAGS.baseline_model:
+    if baseline:
         theirs = run(baseline, "baseline", examples, output_dir / "baseline", chosen, devices)
         for text in compared(results, theirs):
             print(text)

@@ -13,6 +13,7 @@ from noisy_student import robustness
 
 FLAGS = flags.FLAGS
 
+MAX_SEED = 2_000_000  # every training has a seed of 1000 times it or a little more, an int32
 ROLES = ("teacher", "student", "control", "fixres")
 STORED_BENCHMARKS = (
     *("imagenet_a", "imagenet_r", "imagenet_v2"),
@@ -73,7 +74,7 @@ def _define_data_flags() -> None:
         "(mnist5k: 500).",
         lower_bound=-1,
     )
-    flags.DEFINE_integer("seed", 0, "Everything random derives from it.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Everything random derives from it.", 0, MAX_SEED)
 
 
 def _define_thinning_flags() -> None:
@@ -105,7 +106,7 @@ def _define_model_flags() -> None:
     flags.DEFINE_list(
         "student_depth", None, "Student depth multipliers by round, the last repeats."
     )
-    flags.DEFINE_integer("image_size", None, "Side of the model's input; unset: the name's.")
+    flags.DEFINE_integer("image_size", None, "Side of the model's input; unset: the name's.", 1)
     flags.DEFINE_bool("small_image", False, "The 32x32 protocol: stages 2 and 3 keep stride 1.")
     flags.DEFINE_list("strides", None, "Strides of the 7 stages, or of the stem and the 7 stages.")
     flags.DEFINE_float("batch_norm_momentum", 0.99, "Of the moving statistics.")
@@ -129,18 +130,18 @@ def _define_noise_flags() -> None:
         ["randaugment", "keras_cv", "none"],
         "Image noise of training; none also leaves out crop and flip.",
     )
-    flags.DEFINE_float("magnitude", 27.0, "RandAugment magnitude (10 is full).")
+    flags.DEFINE_float("magnitude", 27.0, "RandAugment magnitude (10 is full).", 0.0)
     flags.DEFINE_float(
         "magnitude_noise", 0.0, "Deviation of RandAugment's magnitudes (paper: none).", 0.0
     )
-    flags.DEFINE_integer("num_layers", 2, "RandAugment operations per image.")
+    flags.DEFINE_integer("num_layers", 2, "RandAugment operations per image.", 1)
     flags.DEFINE_bool("flip", True, "Random horizontal flip (off for digits).")
     flags.DEFINE_bool(
         "cutout", False, "Small images: cut a square of half the side out of every image."
     )
     flags.DEFINE_float("dropout_rate", None, "Before the classifier; unset: the model's own.")
     flags.DEFINE_float(
-        "stochastic_depth_rate", 0.2, "Drop rate of the last block; the first has 0."
+        "stochastic_depth_rate", 0.2, "Block i of N, from 0, drops with i / N of it."
     )
 
 
@@ -158,15 +159,15 @@ def _define_training_flags() -> None:
         "iterate also takes the word teacher: each student starts from its own.",
     )
     flags.DEFINE_integer(
-        "teacher_batch_size", None, "Labeled batch of teacher and controls; unset: --batch_size."
+        "teacher_batch_size", None, "Of teacher and controls; unset: --batch_size.", 1
     )
-    flags.DEFINE_integer("batch_size", 2048, "Labeled batch size.")
+    flags.DEFINE_integer("batch_size", 2048, "Labeled batch size.", 1)
     flags.DEFINE_list(
         "ratio", ["3"], "Unlabeled images per labeled one, by round, the last repeats."
     )
-    flags.DEFINE_float("epochs", 350.0, "Passes over the labeled images.")
+    flags.DEFINE_float("epochs", 350.0, "Passes over the labeled images.", 0.0)
     flags.DEFINE_float("train_ratio", 1.0, "Stretches epochs and decay interval, not the warm-up.")
-    flags.DEFINE_integer("teacher_steps", None, "Training steps, in place of --epochs.")
+    flags.DEFINE_integer("teacher_steps", None, "Training steps, in place of --epochs.", 1)
     flags.DEFINE_list("student_steps", None, "Training steps by round, in place of --epochs.")
     flags.DEFINE_enum(
         "optimizer", "rmsprop", ["rmsprop", "adamw", "sgd"], "rmsprop is the paper's."
@@ -178,11 +179,11 @@ def _define_training_flags() -> None:
         "learning_rate_per_256", 0.016, "Base rate, scaled by the labeled batch / 256."
     )
     flags.DEFINE_float(
-        "learning_rate", None, "Base rate as it is, in place of --learning_rate_per_256."
+        "learning_rate", None, "Base rate as it is, in place of --learning_rate_per_256.", 0.0
     )
     flags.DEFINE_float("final_learning_rate_per_256", None, "staircase: decay so as to end here.")
-    flags.DEFINE_float("warmup_epochs", 5.0, "Linear warm-up.")
-    flags.DEFINE_integer("warmup_steps", None, "In place of --warmup_epochs.")
+    flags.DEFINE_float("warmup_epochs", 5.0, "Linear warm-up.", 0.0)
+    flags.DEFINE_integer("warmup_steps", None, "In place of --warmup_epochs.", 0)
     flags.DEFINE_float("adam_beta2", 0.999, "adamw only.")
     flags.DEFINE_float(
         "weight_decay", 1e-5, "Times sum(v^2)/2 over all variables but batch norm's."
@@ -194,8 +195,8 @@ def _define_training_flags() -> None:
         "alone; batch norm sees labeled images all the same.",
         lower_bound=0,
     )
-    flags.DEFINE_float("label_smoothing", 0.1, "Of true and of hard labels.")
-    flags.DEFINE_float("ema_decay", 0.9999, "Cap of the weight average.")
+    flags.DEFINE_float("label_smoothing", 0.1, "Of true and of hard labels.", 0.0, 1.0)
+    flags.DEFINE_float("ema_decay", 0.9999, "Cap of the weight average.", 0.0, 1.0)
     flags.DEFINE_integer(
         "accumulate_steps",
         1,
@@ -286,8 +287,8 @@ def _define_evaluation_flags() -> None:
         "epsilons", ["1", "2", "4", "8", "16"], "FGSM step sizes in pixel units (paper, fig. 3)."
     )
     flags.DEFINE_list("pgd_epsilons", ["4", "16"], "PGD: largest changes of a pixel.")
-    flags.DEFINE_integer("fgsm_examples", 0, "Test images attacked, the first ones. 0: all.")
-    flags.DEFINE_integer("pgd_examples", 0, "Test images attacked, the first ones. 0: all.")
+    flags.DEFINE_integer("fgsm_examples", 0, "Test images attacked, the first ones. 0: all.", 0)
+    flags.DEFINE_integer("pgd_examples", 0, "Test images attacked, the first ones. 0: all.", 0)
     flags.DEFINE_integer("attack_steps", 10, "Of PGD (paper, section 3.6).", lower_bound=1)
     flags.DEFINE_float(
         "attack_step_size", None, "Of PGD, in pixel units; unset: 2.5 * epsilon / steps."
@@ -372,12 +373,12 @@ def _define_run_flags() -> None:
         "Supervised controls to train beside the students: student (as many images "
         "as the last student saw), chain (as many as teacher and students saw).",
     )
-    flags.DEFINE_integer("control_images", None, "Of --role=control: training images seen.")
+    flags.DEFINE_integer("control_images", None, "Of --role=control: training images seen.", 1)
     flags.DEFINE_bool(
         "stop_when_worse", False, "Stop after a round that does not improve validation accuracy."
     )
-    flags.DEFINE_integer("eval_batch_size", 250, "Of every forward-only pass.")
-    flags.DEFINE_integer("max_steps", None, "Cut every training short, the schedule unchanged.")
+    flags.DEFINE_integer("eval_batch_size", 250, "Of every forward-only pass.", 1)
+    flags.DEFINE_integer("max_steps", None, "Cut every training short, the schedule unchanged.", 1)
     flags.DEFINE_bool(
         "dry_run", False, "Print configuration, splits, shapes and expected time; touch nothing."
     )

@@ -91,7 +91,7 @@ def noised_predict_step(
 
 
 def predictions(
-    step: tf.types.experimental.GenericFunction, batches: Iterable[dict[str, tf.Tensor]]
+    step: Callable[[tf.Tensor], tf.Tensor], batches: Iterable[dict[str, tf.Tensor]]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Runs ``step`` over ``data.pipeline.evaluation_batches`` and drops the padding.
 
@@ -109,7 +109,7 @@ def predictions(
 
 
 def predict_all(
-    step: tf.types.experimental.GenericFunction,
+    step: Callable[[tf.Tensor], tf.Tensor],
     batches: Iterable[dict[str, tf.Tensor]],
     num_examples: int,
 ) -> tuple[np.ndarray, np.ndarray]:

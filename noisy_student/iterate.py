@@ -48,7 +48,7 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
         splits = sources.load_splits(
             **dataclasses.asdict(settings.data), splits_file=workdir / "splits.json"
         )
-    if devices.is_chief:
+    if devices.is_chief and not (workdir / "config.json").exists():
         _write_config(workdir, settings, splits, devices, command)
 
     teacher_dir = workdir / "round0" / "teacher"
@@ -97,6 +97,8 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
             )  # fmt: skip
     if not devices.is_chief:
         return {}
+    # Again, now that every stage has accepted the flags: a refused rerun changes nothing.
+    _write_config(workdir, settings, splits, devices, command)
     _pictures(settings, splits, workdir, [name for name in trained if "control" not in name])
     return report.run(workdir)
 
@@ -155,7 +157,7 @@ def _label_and_select(
         return selected
     pseudo_label.run(
         teacher, splits.unlabeled, labels, devices,
-        num_shards=settings.selection.num_shards, **shared,
+        num_shards=settings.selection.num_shards, skipped=splits.info["skipped"], **shared,
     )  # fmt: skip
     selection.run(labels, selected, splits.unlabeled, settings.selection)
     return selected
@@ -182,7 +184,7 @@ def _pictures(
         gallery.write_changes(evaluation / "gallery.json", splits.test, spec, names, files)
         robust_gallery.write(
             evaluation / "robust_gallery.json", splits.test, spec, (names[0], names[-1]),
-            settings.seed,
+            settings.seed, settings.evaluation.robustness,
         )  # fmt: skip
 
 
@@ -224,7 +226,7 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
             print(f"  --{name}={value}")
     for part in ("labeled", "validation", "unlabeled", "test"):
         print(f"{part}: {len(getattr(splits, part))} images")
-    trainings = settings.students
+    trainings = (*settings.students, *settings.tuned)
     if settings.teacher_model:
         card = checkpoint.read_card(settings.teacher_model)
         print(f"teacher 0: {settings.teacher_model}, {card['preprocess']}")

@@ -57,15 +57,16 @@ def label_shards(
         validation: labeled images that calibration fits.
         shard_index: as of `write_predictions`.
     """
-    model, card = checkpoint.load_model(model_path)
-    if stored.noise:
-        efficientnet.freeze_batch_norm(model)
+    with devices.prediction_scope():
+        model, card = checkpoint.load_model(model_path)
+        if stored.noise:
+            efficientnet.freeze_batch_norm(model)
     model = inference.for_classes(model, card["class_names"], examples.class_names)
     temperature = 1.0
     if stored.calibrate:
         path = Path(output_dir) / CALIBRATION
         if not path.exists():  # of several processes the first one fits
-            step = inference.logits_step(model, devices.jit_compile)
+            step = devices.spread(inference.logits_step(model, devices.jit_compile))
             spec = card["preprocess"]
             batches = pipeline.evaluation_batches(validation, spec, batch_size=batch_size)
             labels, logits = inference.predict_all(step, batches, len(validation))
@@ -77,7 +78,7 @@ def label_shards(
         else inference.predict_step(model, devices.jit_compile, temperature)
     )
     write_predictions(
-        step,
+        devices.spread(step),
         examples,
         card["preprocess"],
         output_dir,

@@ -50,6 +50,20 @@ def measure_all(
     return {name: manifest.read_json(path) for name, path in paths.items()}
 
 
+def short_ones(counts: Mapping[str, int]) -> list[str]:
+    """Those parts of a benchmark that have fewer images than the largest one, in words.
+
+    Args:
+        counts: part -> number of images.
+    """
+    most = max(counts.values(), default=0)
+    return [
+        f"{name} ({most - count} of {most} images)"
+        for name, count in counts.items()
+        if count < most
+    ]
+
+
 def bar(what: str, num_images: int) -> tqdm:
     """A progress bar with the time left, where there is a terminal."""
     return tqdm(total=num_images, desc=what, unit="image", disable=None, dynamic_ncols=True)

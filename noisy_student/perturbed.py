@@ -16,7 +16,7 @@ from data.examples import Examples
 from data.robustness_sets import PerturbedVideos
 from noisy_student import by_image, manifest, parts, robustness
 from noisy_student.parts import Progress
-from noisy_student.subject import Subject, made_ahead
+from noisy_student.subject import Subject, at_size, made_ahead
 
 _RANKED = 5  # classes that the top-5 distance looks at
 
@@ -49,7 +49,9 @@ def made(
     native_size = perturbations.nearest_native_size(size, size)
 
     def videos(name: str) -> Iterator[np.ndarray]:
-        return _ahead(len(examples), lambda i: made_sequence(subject, examples, i, name))
+        return _ahead(
+            len(examples), lambda i: made_sequence(examples, i, name, subject.spec, subject.seed)
+        )
 
     def measure(name: str, progress: Progress) -> dict[str, Any]:
         return _written(subject, name, examples.ids, videos(name), folder, progress)
@@ -67,21 +69,23 @@ def made(
     }
 
 
-def made_sequence(subject: Subject, examples: Examples, index: int, name: str) -> np.ndarray:
-    """What `made` shows the model of one image: uint8 [F, S, S, 3]."""
-    size = subject.spec.image_size
+def made_sequence(
+    examples: Examples, index: int, name: str, spec: preprocess.PreprocessSpec, seed: int
+) -> np.ndarray:
+    """What `made` shows a model of that spec of one image: uint8 [F, S, S, 3]."""
+    size = spec.image_size
     image = (
         examples.images[index]
         if examples.images is not None
         else preprocess.decode_image(examples.encoded(index)).numpy()
     )
-    if subject.spec.small_image:
+    if spec.small_image:
         image = preprocess.fit_small(image, size)
-    seed = (subject.seed, int(seeds.hash_ids(examples.ids[index : index + 1])[0]))
+    drawn = (seed, int(seeds.hash_ids(examples.ids[index : index + 1])[0]))
     frames = perturbations.sequence(
-        np.asarray(image), name, seed, perturbations.nearest_native_size(size, size)
+        np.asarray(image), name, drawn, perturbations.nearest_native_size(size, size)
     )
-    return subject.at_model_size(frames)
+    return at_size(frames, spec)
 
 
 def stored(
@@ -101,10 +105,12 @@ def stored(
         request: as `made`.
 
     Returns:
-        Figures as `_figures`, the perturbations that are missing and the files that are none.
+        Figures as `_figures`, the perturbations that are missing, wholly or in part, and the files
+        that are none.
     """
     opened = {name: sets.videos(name) for name in names}
-    count = max(map(len, opened.values()))
+    counts = {name: len(videos) for name, videos in opened.items()}
+    count = max(counts.values())
 
     def measure(name: str, progress: Progress) -> dict[str, Any]:
         videos = opened[name]
@@ -117,7 +123,7 @@ def stored(
     )  # fmt: skip
     return _figures(found) | {
         "num_examples": count,
-        "missing": list(sets.missing),
+        "missing": [*sets.missing, *parts.short_ones(counts)],
         "unknown": list(sets.unknown),
     }
 

@@ -128,6 +128,7 @@ def plan(
 def describe(settings: config.TrainConfig, made: Plan, device: Device, num_devices: int) -> str:
     """The plan for people, with a warning where memory does not hold it."""
     image, spec = made.image, preprocess_spec(settings.model)
+    count = "1 device" if num_devices == 1 else f"{num_devices} devices"
     lines = [
         f"{settings.role} {settings.round}: {settings.model.name} at {spec.image_size} pixels, "
         f"batch {settings.batch_size} labeled + {settings.unlabeled_batch_size} unlabeled",
@@ -136,7 +137,7 @@ def describe(settings: config.TrainConfig, made: Plan, device: Device, num_devic
         f"  {made.steps:,} steps, {made.images:,} images, {made.operations:.3g} operations",
         f"  per device: weights and averages {made.weights / GIBI:.2f} GiB, gradients and slots "
         f"{made.slots / GIBI:.2f} GiB, activations up to {made.activations / GIBI:.2f} GiB",
-        f"  {_duration(made.seconds)} on {num_devices} devices at {device.utilization:.0%} of "
+        f"  {_duration(made.seconds)} on {count} at {device.utilization:.0%} of "
         f"{device.peak / TERA:g} T operations per second each (assumed)",
     ]
     if made.memory > device.memory:
@@ -166,7 +167,7 @@ def _main(settings: config.Config) -> None:
         splits = sources.load_splits(**dataclasses.asdict(settings.data))
         num_labeled, num_classes = len(splits.labeled), len(splits.class_names)
     precision = "float32" if flags.precision == "float32" else "mixed_bfloat16"
-    trainings = (settings.teacher, *settings.students)
+    trainings = (settings.teacher, *settings.students, *settings.tuned)
     plans = [
         plan(training, num_labeled, num_classes, device, flags.num_devices, precision)
         for training in trainings
@@ -180,6 +181,6 @@ if __name__ == "__main__":
     config.run(
         _main,
         ["device", "num_devices", "utilization", "num_classes", "num_labeled", "teacher_name",
-         "student_name", "image_size", "batch_size", "ratio", "epochs", "rounds", "precision",
-         "accumulate_steps"],
+         "student_name", "image_size", "fixres_image_size", "batch_size", "ratio", "epochs",
+         "rounds", "precision", "accumulate_steps"],
     )  # fmt: skip

@@ -37,14 +37,15 @@ def run(
         ValueError: naming a file that is missing or no image.
     """
     files = _files(images)
-    model, card = checkpoint.load_model(model_path)
+    with devices.prediction_scope():
+        model, card = checkpoint.load_model(model_path)
     examples = Examples(
         ids=np.array(files, object),
         labels=np.full(len(files), UNKNOWN_LABEL, np.int32),
         class_names=card["class_names"],
         files=np.array(files, object),
     )
-    step = inference.predict_step(model, devices.jit_compile)
+    step = devices.spread(inference.predict_step(model, devices.jit_compile))
     batch_size = min(batch_size, len(files))
     batches = pipeline.evaluation_batches(examples, card["preprocess"], batch_size=batch_size)
     return files, inference.predict_all(step, batches, len(files))[1], card

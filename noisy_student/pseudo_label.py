@@ -11,6 +11,7 @@ With --noised_labels images and teacher are noised, as in an ablation of the pap
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def run(
     shard_index: int | None = None,
     stored: settings.LabelConfig | None = None,
     validation: sources.Examples | None = None,
+    skipped: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Labels all examples, or one shard of them, or returns at once where all is done.
 
@@ -57,13 +59,14 @@ def run(
         stored: what of the probabilities is stored, whether they are calibrated, and the noise of
             a noised teacher.
         validation: labeled images that calibration fits.
+        skipped: files or records of the source that are no images, for the record.
 
     Returns:
         The content of `done.json`; {} as long as shards of other processes are missing.
 
     Raises:
-        ValueError: an output_dir made to another request, or a shard_index out of range; nothing
-            to calibrate with.
+        ValueError: a model that is missing or has no card; an output_dir made to another request,
+            or a shard_index out of range; nothing to calibrate with.
     """
     stored = stored or settings.LabelConfig()
     inputs = _inputs(model_path, examples, stored, validation)
@@ -83,8 +86,8 @@ def run(
     result = {"predictions": {file.name: manifest.file_hash(file) for file in files}}
     if stored.calibrate:
         result["calibration"] = manifest.read_json(Path(output_dir) / labeling.CALIBRATION)
-    seconds = time.perf_counter() - start
-    return manifest.finish(output_dir, request, seconds, num_records=len(examples), **result)
+    result |= {"num_records": len(examples), "num_skipped": len(skipped), "skipped": list(skipped)}
+    return manifest.finish(output_dir, request, time.perf_counter() - start, **result)
 
 
 def reassign(
@@ -182,6 +185,7 @@ def _inputs(
     validation: sources.Examples | None,
 ) -> dict[str, str]:
     """Hashes of what labels are made from."""
+    checkpoint.read_card(model_path)  # refuses what is no model
     inputs = {"model": manifest.file_hash(model_path), "examples": examples.fingerprint()}
     if stored.calibrate:
         if validation is None or not len(validation):
@@ -218,7 +222,7 @@ def _main(given: settings.Config) -> None:
         return
     done = run(
         model, splits.unlabeled, output_dir, devices, num_shards=num_shards,
-        shard_index=flags.shard_index, **shared,
+        shard_index=flags.shard_index, skipped=splits.info["skipped"], **shared,
     )  # fmt: skip
     state = f"{done['num_records']} images labeled" if done else "other shards are still missing"
     print(f"{state}: {output_dir}")

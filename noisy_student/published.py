@@ -1,5 +1,6 @@
 """Published robustness benchmarks as downloaded, from folders or from tensorflow-datasets."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,17 @@ import numpy as np
 from absl import logging
 
 from data import robustness_sets, sources, tfds_corrupted
+from data.examples import Examples
 from data.robustness_sets import CorruptedImages, PerturbedVideos
-from noisy_student import by_image, corrupted, inference, parts, perturbed, robustness
+from noisy_student import (
+    by_image,
+    corrupted,
+    inference,
+    manifest,
+    parts,
+    perturbed,
+    robustness,
+)
 from noisy_student.subject import Subject
 
 _TFDS = "tfds:"
@@ -58,10 +68,11 @@ def measure(
     """
     sets = _opened(benchmark, place, data_dir)
     if sets is None:
-        return _labeled(benchmark, subject, place, data_dir)
-    _warn(place, sets)
+        return _labeled(benchmark, subject, place, data_dir, folder)
+    _warn(place, "unknown", sets.unknown)
     if isinstance(sets, CorruptedImages):
         figures = corrupted.stored(subject, sets, folder, request)
+        _warn(place, "missing", figures["missing"])
         if benchmark == "imagenet_c" and not figures["missing"]:
             figures["mce"] = corrupted.mean_corruption_error(figures["errors"])
         return figures
@@ -69,6 +80,7 @@ def measure(
     if not names:
         raise ValueError(f"{place} has none of {', '.join(_PERTURBATIONS[benchmark])}.")
     figures = perturbed.stored(subject, sets, names, folder, request)
+    _warn(place, "missing", figures["missing"])
     if benchmark == "imagenet_p" and not figures["missing"]:
         figures["mfr"] = robustness.mean_flip_rate(figures["flip_probability"])
     return figures
@@ -86,17 +98,32 @@ def _opened(
     return tfds_corrupted.imagenet_c(place.removeprefix(_TFDS), data_dir)
 
 
-def _labeled(benchmark: str, subject: Subject, place: str, data_dir: str | None) -> dict[str, Any]:
-    """Top-1 among the classes that are present, as published, and among all of the model's."""
+def labeled_images(place: str, data_dir: str | None, class_names: Sequence[str]) -> Examples:
+    """The images of a benchmark that is plain labeled images.
+
+    Args:
+        place: as for `parts_of`.
+        data_dir: likewise.
+        class_names: the model's, to which those of the images are matched.
+    """
     if place.startswith(_TFDS):
         where = {"dataset": place, "data_dir": data_dir, "split": "test"}
     else:
         where = {"dataset": "folder", "folder": place}
-    examples = sources.load_examples(**where, class_names=subject.class_names)
+    return sources.load_examples(**where, class_names=class_names)
+
+
+def _labeled(
+    benchmark: str, subject: Subject, place: str, data_dir: str | None, folder: Path
+) -> dict[str, Any]:
+    """Top-1 among the classes that are present, as published, and among all of the model's."""
+    examples = labeled_images(place, data_dir, subject.class_names)
     with parts.bar(benchmark, len(examples)) as bar:
         labels, table = subject.predictions(examples, bar.update)
     present = np.unique(labels)
     among = present[table[:, present].argmax(axis=1)]
+    confidences = table[:, present].max(axis=1)
+    manifest.write_arrays(folder / "predictions.npz", labels=among, confidences=confidences)
     return {
         "num_examples": len(examples),
         "num_classes": len(present),
@@ -106,8 +133,7 @@ def _labeled(benchmark: str, subject: Subject, place: str, data_dir: str | None)
     }
 
 
-def _warn(place: str, sets: CorruptedImages | PerturbedVideos) -> None:
-    for what, items in (("missing", sets.missing), ("unknown", sets.unknown)):
-        if items:
-            listed = ", ".join(" ".join(map(str, np.atleast_1d(item))) for item in items[:5])
-            logging.warning("%s: %d %s (%s, ...)", place, len(items), what, listed)
+def _warn(place: str, what: str, items: Sequence[str]) -> None:
+    if items:
+        listed = ", ".join(items[:5]) + (", ..." if len(items) > 5 else "")
+        logging.warning("%s: %d %s (%s)", place, len(items), what, listed)

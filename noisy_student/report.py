@@ -78,6 +78,12 @@ def _results(inputs: summary.Inputs) -> dict[str, Any]:
 
 
 def _main(_: config.Config) -> None:
+    if config.FLAGS.dry_run:
+        for name in config.FLAGS.compare or [config.FLAGS.workdir]:
+            found = _inputs(name)
+            models, absent = ", ".join(found.trainings), ", ".join(found.missing)
+            print(f"{name}: {models or 'no model'}; not there: {absent or 'nothing'}")
+        return
     if config.FLAGS.compare:
         output_dir = config.required("output_dir")
         compare(config.FLAGS.compare, output_dir)
@@ -88,4 +94,4 @@ def _main(_: config.Config) -> None:
 
 
 if __name__ == "__main__":
-    config.run(_main, ["workdir", "compare", "output_dir"])
+    config.run(_main, ["workdir", "compare", "output_dir", "dry_run"])

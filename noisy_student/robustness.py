@@ -1,10 +1,9 @@
-"""Robustness as numbers: corruption errors, flip rates, top-5 distance and calibration error.
+"""Robustness as numbers: corruption errors, flip rates and top-5 distance.
 
 Pure NumPy on what a model predicted; nothing here knows of models, images or files.
 
 Source: Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions and
-perturbations" (ICLR 2019), sections 4.1 and 4.3, which the paper's tables follow; Guo et al., "On
-calibration of modern neural networks" (ICML 2017) for the calibration error.
+perturbations" (ICLR 2019), sections 4.1 and 4.3, which the paper's tables follow.
 
 Errors and probabilities go in as 0..1; what is divided by a baseline comes out in percent of it, so
 that the baseline itself has 100. The names mCE and mFR stand for the mean over the complete
@@ -304,41 +303,6 @@ def mean_top5_distance(distances: Mapping[str, float], baseline: Mapping[str, fl
     if not (references > 0).all():
         raise ValueError(f"Distances of the baseline must be above 0, not {references.tolist()}.")
     return float(100 * np.mean(values / references))
-
-
-# Calibration.
-
-
-def expected_calibration_error(
-    confidences: np.ndarray, correct: np.ndarray, num_bins: int = 15
-) -> float:
-    """ECE: how far confidence and accuracy lie apart, over bins of equal width.
-
-    Args:
-        confidences: float [N], the probability of the predicted class, 0..1.
-        correct: bool [N], whether it is the true one.
-        num_bins: bins (a, b] of confidence; 15 as in Guo et al.
-
-    Returns:
-        0..1: the mean of |accuracy - mean confidence| over bins, weighted by their images.
-
-    Raises:
-        ValueError: columns that do not fit together, none at all, or num_bins below 1.
-    """
-    confidences, correct = np.asarray(confidences, np.float64), np.asarray(correct)
-    if confidences.ndim != 1 or confidences.shape != correct.shape or not len(confidences):
-        raise ValueError(
-            f"confidences and correct must be of one length, not {confidences.shape} and "
-            f"{correct.shape}."
-        )
-    _rates("confidences", confidences, confidences.shape)
-    if correct.dtype != bool:
-        raise ValueError(f"correct must be bool, not {correct.dtype}.")
-    if num_bins < 1:
-        raise ValueError(f"num_bins must be at least 1, not {num_bins}.")
-    bins = np.searchsorted(np.arange(1, num_bins) / num_bins, confidences)
-    gaps = np.bincount(bins, weights=correct - confidences, minlength=num_bins)
-    return float(np.abs(gaps).sum() / len(confidences))
 
 
 # What the above share.

@@ -79,6 +79,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         final: float | None = None,
         total_steps: int | None = None,
         warmup_epochs: float = WARMUP_EPOCHS,
+        warmup_steps: int | None = None,
     ) -> "LearningRate":
         """The published staircase: x0.97 every 2.4 epochs of labeled images, 5 epochs of warm-up.
 
@@ -90,11 +91,16 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
                 `(total_epochs - warmup_epochs) / log_0.97(final / base)` epochs.
             total_steps: needed with `final` only.
             warmup_epochs: 5 in the paper.
+            warmup_steps: in place of warmup_epochs.
 
         Raises:
             ValueError: final without total_steps, or not below base, or no steps after the warm-up.
         """
         decay_epochs = DECAY_EPOCHS * train_ratio
+        if warmup_steps is None:
+            warmup_steps = int(warmup_epochs * steps_per_epoch)
+        else:
+            warmup_epochs = warmup_steps / steps_per_epoch
         if final is not None:
             if not 0 < final < base:
                 raise ValueError(f"final = {final}; it must be above 0 and below base = {base}")
@@ -108,7 +114,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         return cls(
             "staircase",
             base,
-            warmup_steps=int(warmup_epochs * steps_per_epoch),
+            warmup_steps=warmup_steps,
             decay_steps=decay_epochs * steps_per_epoch,
         )
 

@@ -341,7 +341,8 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
     """The learning rate of ``settings``; epochs count labeled images.
 
     Raises:
-        ValueError: fine-tuning after a schedule that ended at 0.
+        ValueError: fine-tuning after a schedule that ended at 0; a final rate for a schedule that
+            has none.
     """
     o = settings.optimizer
     if settings.role == "fixres":
@@ -355,16 +356,19 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
         return schedule.LearningRate("constant", end)
     total = num_steps(settings, num_labeled)
     steps_per_epoch = num_labeled / settings.batch_size
-    if o.schedule == "staircase" and o.warmup_steps is None:
+    if o.schedule == "staircase":
         return schedule.LearningRate.paper(
             o.learning_rate, steps_per_epoch, train_ratio=o.train_ratio,
             final=o.final_learning_rate, total_steps=total, warmup_epochs=o.warmup_epochs,
+            warmup_steps=o.warmup_steps,
         )  # fmt: skip
+    if o.final_learning_rate is not None:
+        raise ValueError(
+            f"--final_learning_rate_per_256 goes with --schedule=staircase, not {o.schedule}."
+        )
     warmup = o.warmup_steps
     if warmup is None:
         warmup = int(o.warmup_epochs * steps_per_epoch)
-    decay_steps = schedule.DECAY_EPOCHS * o.train_ratio * steps_per_epoch
     return schedule.LearningRate(
-        o.schedule, o.learning_rate, warmup_steps=warmup, decay_steps=decay_steps,
-        total_steps=total,
-    )  # fmt: skip
+        o.schedule, o.learning_rate, warmup_steps=warmup, total_steps=total
+    )

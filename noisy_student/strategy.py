@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -56,6 +57,44 @@ class Devices:
             return make(context.num_input_pipelines, context.input_pipeline_id)
 
         return iter(self.strategy.distribute_datasets_from_function(of_host))
+
+    @property
+    def _spreads(self) -> bool:
+        # Of several hosts the chief predicts alone, and variables of theirs need all of them.
+        return self.num_hosts == 1 and self.strategy is not tf.distribute.get_strategy()
+
+    def prediction_scope(self) -> contextlib.AbstractContextManager:
+        """To load a model in whose predictions are made by `spread`."""
+        return self.strategy.scope() if self._spreads else contextlib.nullcontext()
+
+    def spread(self, step: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+        """Lets all replicas take part in predictions.
+
+        Args:
+            step: tensors [B, ...] -> tensor [B, ...], each row from the same rows of the arguments.
+
+        Returns:
+            The same function, of which every replica computes as many rows; where there is one
+            device or are several hosts, `step` itself.
+        """
+        if not self._spreads:
+            return step
+
+        @tf.function
+        def on_replicas(*columns: Any) -> tf.Tensor:
+            shares = self.strategy.run(step, columns)
+            return tf.concat(self.strategy.experimental_local_results(shares), axis=0)
+
+        def split(column: tf.Tensor) -> Any:
+            column = tf.convert_to_tensor(column)
+            missing = -column.shape[0] % self.num_replicas
+            padding = [[0, missing], *[[0, 0]] * (column.shape.rank - 1)]
+            parts = tf.split(tf.pad(column, padding), self.num_replicas)
+            return self.strategy.experimental_distribute_values_from_function(
+                lambda context: parts[context.replica_id_in_sync_group]
+            )
+
+        return lambda *columns: on_replicas(*map(split, columns))[: len(columns[0])]
 
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is true on some host; all must ask, and go on when all have asked."""

@@ -33,6 +33,7 @@ class Subject:
         batch_size: images at a time.
         jit_compile: whether XLA compiles the passes.
         seed: of everything random.
+        spread: lets several replicas take part in a pass (`strategy.Devices.spread`).
     """
 
     model: Callable[..., tf.Tensor]
@@ -41,10 +42,11 @@ class Subject:
     batch_size: int
     jit_compile: bool = False
     seed: int = 0
+    spread: Callable[[Callable[..., tf.Tensor]], Callable[..., tf.Tensor]] = lambda step: step
 
     def __post_init__(self) -> None:
         """Compiles the pass."""
-        step = inference.predict_step(self.model, self.jit_compile)
+        step = self.spread(inference.predict_step(self.model, self.jit_compile))
         object.__setattr__(self, "predict", step)
 
     def clean_batches(self, examples: Examples) -> tf.data.Dataset:
@@ -86,16 +88,20 @@ class Subject:
         return self.predict(batch).numpy()[: len(images)]
 
     def at_model_size(self, frames: np.ndarray) -> np.ndarray:
-        """Whole images uint8 [F, h, w, 3], without cropping, as the model takes them."""
-        size = self.spec.image_size
-        if frames.shape[1:] == (size, size, 3):
-            return frames
-        return _resized(tf.constant(frames), whole_image(self.spec)).numpy()
+        """`at_size` of the model's own."""
+        return at_size(frames, self.spec)
 
 
 def whole_image(spec: PreprocessSpec) -> PreprocessSpec:
     """The same preprocessing for images that are cropped already, as benchmarks store them."""
     return spec if spec.small_image else dataclasses.replace(spec, crop_padding=0)
+
+
+def at_size(frames: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
+    """Whole images uint8 [F, h, w, 3], without cropping, as a model of that spec takes them."""
+    if frames.shape[1:] == (spec.image_size, spec.image_size, 3):
+        return frames
+    return _resized(tf.constant(frames), whole_image(spec)).numpy()
 
 
 def _are_inputs(examples: Examples, spec: PreprocessSpec) -> bool:

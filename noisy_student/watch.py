@@ -113,9 +113,7 @@ class Watch:
         return accuracy is not None and accuracy > best
 
     def _show(self, row: dict[str, Any]) -> None:
-        text = f"loss {row['loss']:.3f}, {row['images_per_second']:.0f} images/s"
-        if "validation_top1" in row:
-            text += f", validation {row['validation_top1']:.1f}%"
+        text = _in_words(row)
         self._bar.set_postfix_str(text)
         now = time.perf_counter()
         last = row["step"] == self._last_step
@@ -136,3 +134,18 @@ class Watch:
     def _stop_profiling(self) -> None:
         tf.profiler.experimental.stop()
         self._profiling = False
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    """A log line as the progress shows it: of the unlabeled images after the labeled ones."""
+    kinds = [kind for kind in ("labeled", "unlabeled") if f"{kind}_accuracy" in row]
+
+    def both(name: str, form: str, scale: float = 1.0) -> str:
+        return " + ".join(format(scale * row[f"{kind}_{name}"], form) for kind in kinds)
+
+    text = f"loss {row['loss']:.3f} ({both('loss', '.3f')}), rate {row['learning_rate']:.2g}"
+    text += f", right {both('accuracy', '.0f', 100)}%, sure {both('confidence', '.0f', 100)}%"
+    text += f", {row['images_per_second']:.0f} images/s"
+    if "validation_top1" in row:
+        text += f", validation {row['validation_top1']:.1f}%"
+    return text

@@ -68,8 +68,10 @@ def test_a_rerun_trains_nothing(workdir):
 
 
 def test_other_settings_are_refused_and_named(workdir):
+    before = (workdir / "config.json").read_bytes()
     output = iterate(workdir, "--label_smoothing=0.2", fails=True)
     assert "label_smoothing: 0.1 -> 0.2" in output
+    assert (workdir / "config.json").read_bytes() == before
 
 
 def test_interrupted_training_ends_with_the_same_bytes(workdir, tmp_path):

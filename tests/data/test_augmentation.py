@@ -59,6 +59,30 @@ def test_digits_are_never_mirrored():
         assert np.sum(right > left) == pytest.approx(mirrored, abs=12 if flip else 0)
 
 
+@pytest.mark.parametrize(
+    ("spec", "order"),
+    [(SMALL, ["operations", "cutout", "crop", "flip"]), (LARGE, ["flip", "operations"])],
+    ids=["small", "large"],
+)
+def test_noise_comes_in_the_published_order(monkeypatch, spec, order):
+    done = []
+
+    def noting(name):
+        def note(images, *_, **__):
+            done.append(name)
+            return images
+
+        return note
+
+    monkeypatch.setattr(augmentation.randaugment, "rand_augment_batch", noting("operations"))
+    for name, function in (("cutout", "cutout"), ("crop", "small_crop"), ("flip", "flip")):
+        monkeypatch.setattr(augmentation.preprocess, function, noting(name))
+    side = spec.image_size
+    noise = augmentation.batch_noise(spec, Augmentation(cutout=True), seed=0)
+    noise(np.zeros((2, side, side, 3), np.uint8), np.zeros((2, 2), np.int32))
+    assert done == order
+
+
 def test_cutout_fills_a_square_of_half_the_side(monkeypatch):
     monkeypatch.setattr(augmentation.preprocess, "small_crop", lambda images, image_seeds: images)
     source = examples(40, images=np.zeros((40, 16, 16, 3), np.uint8))

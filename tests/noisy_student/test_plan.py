@@ -68,9 +68,16 @@ def test_figures_by_hand(planned):
     assert "5.29 M parameters; 0.386 G multiply-adds an image forward, 1.16 G" in output
     assert "100 steps, 1,000 images" in output
     # 2 * 3 * 0.386e9 * 1000 / (0.5 * 312e12) = 0.0148 s
-    assert "0.0 seconds on 1 devices at 50% of 312 T" in output
+    assert "0.0 seconds on 1 device at 50% of 312 T" in output
     # weights and statistics twice, 4 bytes: 8 * 5.33e6; gradients and 2 slots: 12 * 5.29e6
     assert "weights and averages 0.04 GiB, gradients and slots 0.06 GiB" in output
+
+
+def test_fine_tuning_is_planned_too(planned):
+    lines = student_lines(planned(*L2, "--fixres_image_size=800"))
+    tuning = lines[lines.index("fixres 1:") :]
+    assert "efficientnet-l2 at 800 pixels, batch 2048 labeled + 0 unlabeled" in tuning
+    assert "938 steps, 1,921,024 images" in tuning  # 1.5 epochs of 1 281 167
 
 
 def test_an_unknown_device_is_refused(planned):

@@ -140,8 +140,9 @@ def test_run_is_a_stage(tmp_path, model, examples):
         )
 
     assert run(shard_index=1) == {}
-    done = run()
+    done = run(skipped=["notes.txt", "cut.jpg"])
     assert done["num_records"] == SIZE
+    assert (done["num_skipped"], done["skipped"]) == (2, ["notes.txt", "cut.jpg"])
     assert sorted(done["predictions"]) == [
         "predictions-00000-of-00002.parquet",
         "predictions-00001-of-00002.parquet",
@@ -152,3 +153,12 @@ def test_run_is_a_stage(tmp_path, model, examples):
     assert card["preprocess"] == SPEC.to_dict() and card["class_names"] == list(NAMES)
     with pytest.raises(ValueError, match="num_shards: 2 -> 3"):
         pseudo_label.run(path, examples, tmp_path / "out", devices, batch_size=BATCH, num_shards=3)
+
+
+def test_what_is_no_model_is_named_and_nothing_written(tmp_path, examples):
+    devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
+    (tmp_path / "text.keras").write_text("no model")
+    for name, problem in (("nowhere.keras", "does not exist"), ("text.keras", "is not a .keras")):
+        with pytest.raises(ValueError, match=f"{tmp_path / name} {problem}"):
+            pseudo_label.run(tmp_path / name, examples, tmp_path / "out", devices, batch_size=BATCH)
+    assert not (tmp_path / "out").exists()

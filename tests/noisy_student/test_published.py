@@ -120,6 +120,22 @@ def test_all_of_imagenet_c_has_the_published_mean(models, tmp_path, monkeypatch)
     assert f"mCE {result['mce']:.1f}" in evaluate.in_words(result)
 
 
+def test_settings_of_too_few_images_are_named_and_leave_no_mce(
+    models, tmp_path, monkeypatch, caplog
+):
+    """A download that broke off within a folder is no complete benchmark either."""
+    settings = [(name, level) for name in robustness.CORRUPTIONS for level in range(1, 6)]
+    broken_off = robustness_sets.CorruptedImages(
+        tuple(settings), (), (), lambda *setting: tiny.examples(6 if setting[0] == "fog" else 8)
+    )
+    monkeypatch.setattr(robustness_sets, "imagenet_c", lambda root: broken_off)
+    chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path)
+    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    assert result["missing"] == [f"fog {level} (2 of 8 images)" for level in range(1, 6)]
+    assert result["num_examples"] == 8 and "mce" not in result
+    assert "5 missing (fog 1 (2 of 8 images), " in caplog.text
+
+
 def test_what_is_downloaded_later_is_measured_and_the_rest_kept(models, tmp_path):
     write_imagenet_c(tmp_path / "c", [("fog", 1)])
     chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path / "c")
@@ -227,6 +243,11 @@ def test_imagenet_p_complete_and_in_part(models, tmp_path, caplog):
     rates = [expected[name] / alexnet[name] for name in robustness.PERTURBATIONS]
     assert result["mfr"] == pytest.approx(10 * sum(rates))
     assert set(result["top5_distance"]) == set(expected)
+
+    (tmp_path / "p/scale" / WNIDS[1] / "val_0.mp4").rename(tmp_path / "later.mp4")
+    shorter = tiny.run(models["wnids"], None, tmp_path / "short", chosen)["imagenet_p"]
+    assert shorter["missing"] == ["scale (1 of 2 images)"] and "mfr" not in shorter
+    (tmp_path / "later.mp4").rename(tmp_path / "p/scale" / WNIDS[1] / "val_0.mp4")
 
     (tmp_path / "p/tilt").rename(tmp_path / "tilt")
     partial = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_p"]

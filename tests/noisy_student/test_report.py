@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,18 @@ def test_command(workdir):
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"report: {workdir}/report/report.html\n")
     assert "Student 2" in done.stdout
+
+
+def test_a_dry_run_tells_and_writes_nothing(workdir):
+    (workdir / "evaluation/gallery.json").unlink()
+    shutil.rmtree(workdir / "report", ignore_errors=True)
+    command = [sys.executable, "-m", "noisy_student.report", f"--workdir={workdir}", "--dry_run"]
+    root = Path(report.__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{workdir}: ") and "round2_student" in done.stdout
+    assert done.stdout.endswith("not there: evaluation/gallery.json\n")
+    assert not (workdir / "report").exists()
 
 
 def results_without_a_page(workdir: Path) -> dict:

@@ -50,6 +50,15 @@ def test_svhn_decays_every_1_37_epochs():
     assert float(rate(109_474)) == pytest.approx(0.0001, rel=0.1)
 
 
+def test_a_final_rate_with_a_warm_up_in_steps():
+    """0.97^n of the way from 0.1 to 0.05 in the 900 steps after the warm-up: n = 22.76."""
+    rate = LearningRate.paper(0.1, 10.0, final=0.05, total_steps=1000, warmup_steps=100)
+    assert rate.warmup_steps == 100
+    assert rate.decay_steps == pytest.approx(900 / (math.log(0.5) / math.log(0.97)))
+    assert float(rate(50)) == pytest.approx(0.05) and float(rate(0)) == 0.0
+    assert LearningRate.paper(0.1, 10.0, warmup_steps=7).decay_steps == pytest.approx(24)
+
+
 def test_cosine_by_hand():
     rate = tf.function(LearningRate("cosine", 0.4, warmup_steps=10, total_steps=110))
     for step in range(0, 130):

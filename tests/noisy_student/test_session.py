@@ -100,6 +100,46 @@ def test_several_steps_in_one_call_are_the_same_steps(traced, plain):
     assert plain.step_number() == 4
 
 
+@pytest.mark.parametrize(("hard", "temperature"), [(False, 1.0), (False, 0.5), (True, 0.5)])
+def test_the_loss_of_a_step_by_hand(devices, hard, temperature):
+    """From the logits of one pass over all images: what is asked for arrives in the loss."""
+    quiet = dataclasses.replace(STUDENT.model, dropout_rate=0.0, stochastic_depth_rate=0.0)
+    made = session(devices, model=quiet, hard_labels=hard, temperature=temperature)
+    batch = next(batches(1))
+    images = tf.concat([batch["images"], batch["unlabeled_images"]], axis=0)
+    logits = made.model(images, training=True).numpy().astype(float)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    targets = batch["probabilities"].numpy().astype(float) ** (1 / temperature)
+    targets /= targets.sum(axis=1, keepdims=True)
+    if hard:
+        targets = 0.9 * np.eye(CLASSES)[targets.argmax(axis=1)] + 0.1 / CLASSES
+    true = 0.9 * np.eye(CLASSES)[batch["labels"].numpy()] + 0.1 / CLASSES
+    decayed = [v for v in made.model.trainable_variables if v.name not in ("gamma", "beta")]
+    decay = 1e-3 / 2 * sum(np.sum(v.numpy().astype(float) ** 2) for v in decayed)
+    labeled, unlabeled = -(true * log_p[:4]).sum(1).mean(), -(targets * log_p[4:]).sum(1).mean()
+    shown = dict(zip(made.parts, made.run(batches(1)).numpy()[0].astype(float), strict=True))
+    assert shown["labeled_loss"] == pytest.approx(labeled, rel=1e-4)
+    assert shown["unlabeled_loss"] == pytest.approx(unlabeled, rel=1e-4)
+    assert shown["l2_loss"] == pytest.approx(decay, rel=1e-4)
+    assert shown["loss"] == pytest.approx(labeled + 2 * unlabeled + decay, rel=1e-4)
+
+
+def test_every_step_has_noise_of_its_own_and_the_same_when_repeated(devices):
+    """The same batch twice, at a rate of 0: only dropout and stochastic depth can differ."""
+    still = dataclasses.replace(STUDENT.optimizer, learning_rate=0.0)
+    quiet = dataclasses.replace(STUDENT.model, dropout_rate=0.0, stochastic_depth_rate=0.0)
+
+    def losses_of(**changes) -> np.ndarray:
+        batch = tf.data.Dataset.from_tensors(next(batches(1))).repeat()
+        return session(devices, optimizer=still, **changes).run(iter(batch), 2).numpy()[:, 0]
+
+    noisy = losses_of()
+    assert abs(noisy[0] - noisy[1]) > 1e-3
+    np.testing.assert_array_equal(losses_of(), noisy)
+    first, second = losses_of(model=quiet)
+    assert first == pytest.approx(second, rel=1e-6)
+
+
 def test_an_update_from_accumulated_gradients_by_hand(devices):
     """The weights after one step of RMSProp from the sum of both parts' gradients."""
     made = session(devices, accumulate_steps=2)
@@ -230,6 +270,18 @@ def test_a_teacher_within_the_step_gives_the_labels_of_the_clean_images(
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * scale)
     assert not online._teacher.trainable_variables
+
+
+def test_a_start_takes_over_weights_and_normalization_of_pixels(devices, tmp_path):
+    settings = dataclasses.asdict(dataclasses.replace(STUDENT.model, normalization="svhn"))
+    settings.pop("image_size")
+    saved = efficientnet.build_model(num_classes=CLASSES, **settings)
+    checkpoint.save_model(saved, tmp_path / "start.keras", ("a", "b", "c"), SPEC)
+    made = session(devices)
+    assert "with its classifier" in made.start_from(tmp_path / "start.keras", ("a", "b", "c"))
+    images = next(batches(1))["images"]
+    for model in (made.model, made.average_model):
+        np.testing.assert_allclose(model(images), saved(images), atol=1e-6)
 
 
 def test_fine_tuning_leaves_the_frozen_blocks(devices):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -54,8 +55,13 @@ def splits():
     return sources.Splits(*parts, class_names=("a", "b", "c"), info={})
 
 
-def test_logs_and_models(splits, devices, tmp_path):
+def test_logs_and_models(splits, devices, tmp_path, capsys):
     summary = train.run(TEACHER, splits, tmp_path, devices, LOG)
+    assert re.search(
+        r"teacher: step 4/4, loss (\d\.\d{3}) \(\d\.\d{3}\), rate \S+, right \d+%, sure \d+%, "
+        r"\d+ images/s, validation \d+\.\d%, \d+ s in all",
+        capsys.readouterr().err,
+    )
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4]
     for row in rows:
@@ -115,6 +121,18 @@ def test_steps_follow_from_labeled_epochs(epochs, train_ratio, steps, expected):
     optimizer = dataclasses.replace(OPTIMIZER, epochs=epochs, train_ratio=train_ratio)
     settings = dataclasses.replace(TEACHER, steps=steps, optimizer=optimizer)
     assert session.num_steps(settings, num_labeled=24) == expected
+
+
+def test_a_final_rate_is_kept_to_or_refused():
+    """Also with a warm-up in steps; never silently left out."""
+    optimizer = dataclasses.replace(OPTIMIZER, final_learning_rate=0.004, warmup_steps=10)
+    settings = dataclasses.replace(TEACHER, steps=1000, optimizer=optimizer)
+    rate = session.make_schedule(settings, num_labeled=24)
+    assert rate.warmup_steps == 10
+    assert float(rate(1000)) == pytest.approx(0.004, rel=0.05)
+    cosine = dataclasses.replace(optimizer, schedule="cosine")
+    with pytest.raises(ValueError, match="--schedule=staircase, not cosine"):
+        session.make_schedule(dataclasses.replace(settings, optimizer=cosine), num_labeled=24)
 
 
 def test_paper_schedule_of_a_training():

@@ -1,0 +1,46 @@
+"""What the commands of this package share: reading a picture, and bad input told in one line."""
+
+import os
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from absl import app
+from PIL import Image
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags and calls `main`; a ValueError of it is printed, and exits with 2."""
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            if len(argv) > 1:
+                raise ValueError(f"unknown argument {argv[1]}: flags are written --name=value.")
+            main()
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    app.run(guarded)
+
+
+def read_picture(path: str | os.PathLike, longer_side: int | None = None) -> np.ndarray:
+    """Reads an image to draw.
+
+    Args:
+        path: of any format that Pillow reads.
+        longer_side: in pixels; a larger image is scaled down to it. None: stays as it is.
+
+    Returns:
+        RGB uint8 [H, W, 3].
+
+    Raises:
+        ValueError: naming a file that is missing or no image.
+    """
+    try:
+        with Image.open(path) as stored:
+            if longer_side is not None:
+                stored.thumbnail((longer_side, longer_side))
+            return np.asarray(stored.convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}.") from None
