@@ -97,7 +97,8 @@ def _define_model_flags() -> None:
         "batch_norm_replicas",
         "none",
         "Whose images the statistics in training are of: none (each replica's own) | all | a "
-        "number: groups of as many replicas.",
+        "number: groups of as many replicas | published: of an eighth of the replicas, at least 8; "
+        "each its own where there are no more than 8.",
     )
     flags.DEFINE_string(
         "normalization",
@@ -110,8 +111,9 @@ def _define_noise_flags() -> None:
     flags.DEFINE_enum(
         "augment",
         "randaugment",
-        ["randaugment", "keras_cv", "none"],
-        "Image noise of training; none also leaves out crop and flip.",
+        ["randaugment", "keras_cv", "crop", "none"],
+        "Image noise of training: crop is random crop and flip alone (the paper's B0 and B1), none "
+        "leaves out these, too.",
     )
     flags.DEFINE_float("magnitude", 27.0, "RandAugment magnitude (10 is full).")
     flags.DEFINE_float(
