@@ -70,7 +70,7 @@ def _define_data_flags() -> None:
         "num_validation",
         -1,
         "Validation images held out of the labeled ones, stratified. -1: 10%, at most 10 000 "
-        "(mnist5k: 500).",
+        "(mnist5k: 500). 0: none; accuracy is then not watched.",
         lower_bound=-1,
     )
     flags.DEFINE_integer("seed", 0, "Everything random derives from it.", lower_bound=0)

@@ -185,6 +185,7 @@ def test_dry_run_touches_nothing(tmp_path):
         ("--images_per_class=many", "auto"),
         ("--ratio=x", "--ratio=x"),
         ("--benchmarks=clen", "clean"),
+        ("--num_labeled=0", "no unlabeled images for the students"),
     ],
 )
 def test_bad_flags_are_one_clear_line(tmp_path, flag, named):
