@@ -235,7 +235,8 @@ def first_steps(
     """Takes the first steps as `train.run` does; the session, and the logged parts by name."""
     spec = preprocess_spec(training.model)
     side = spec.image_size if spec.small_image else 96
-    devices = strategy.make(**dataclasses.asdict(settings.device))
+    # The number of threads is the process's own, which other tests share.
+    devices = strategy.make(**dataclasses.asdict(settings.device) | {"intra_op_threads": 0})
     session = Session(training, devices, classes, num_labeled=training.batch_size)
     files = None
     if training.unlabeled_batch_size:
@@ -252,9 +253,9 @@ def check_student(recipe: str, folder: Path, classes: int, steps: int, *override
     assert session.step_number() == steps
     for name, values in parts.items():
         assert np.all(np.isfinite(values)), name
-    # An untrained network knows nothing: cross entropies near log(classes). Both count by ratio.
+    # An untrained network knows nothing: cross entropies not far from log(classes).
     for name in ("labeled_loss", "unlabeled_loss"):
-        assert parts[name][0] == pytest.approx(np.log(classes), rel=0.5)
+        assert 0.5 < parts[name][0] / np.log(classes) < 2.5
     sums = parts["labeled_loss"] + student.ratio * parts["unlabeled_loss"] + parts["l2_loss"]
     np.testing.assert_allclose(parts["loss"], sums, rtol=1e-5)
 
