@@ -11,7 +11,7 @@ import tensorflow as tf
 from data import preprocess, randaugment, seeds
 from data.preprocess import PreprocessSpec
 
-KINDS = ("randaugment", "keras_cv", "none")
+KINDS = ("randaugment", "keras_cv", "crop", "none")
 # What an image's seed is folded by, one constant per purpose.
 _CROP, _FLIP, _OPERATIONS, _CUTOUT = range(4)
 
@@ -24,7 +24,8 @@ class Augmentation:
 
     Attributes:
         kind: "randaugment" (the paper's), "keras_cv" (the layer of that name, within the limits
-            told at `batch_noise`) or "none" (images as evaluated: neither random crop nor flip).
+            told at `batch_noise`), "crop" (no operations: random crop, flip and cutout alone) or
+            "none" (images as evaluated: neither random crop nor flip).
         num_layers: operations per image.
         magnitude: of the operations, on a scale where 10 is "full" (as far as keras_cv goes).
         flip: whether images are mirrored at random; not for digits.
@@ -106,6 +107,8 @@ def batch_noise(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> 
 
 def _operations(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> Noise:
     """The augmentation policy itself, on uint8 [B, S, S, 3]."""
+    if augmentation.kind == "crop":
+        return lambda images, image_seeds: images
     if augmentation.kind == "keras_cv":
         return _keras_cv(augmentation, seed)
     # The published arguments of 32x32 models: an eighth of the side, where large images take the

@@ -134,7 +134,7 @@ class BatchNorm(keras.layers.Layer):
     Args:
         momentum: of the moving statistics, `new = momentum * old + (1 - momentum) * batch`.
         replicas: whose examples the statistics in training are of: "none" (the replica's own),
-            "all", or the number of replicas in a group.
+            "all", the number of replicas in a group, or "published" (`synced_norm.group_size`).
         activation: of the normalized values, a name in `ACTIVATIONS`.
     """
 
@@ -170,7 +170,7 @@ class BatchNorm(keras.layers.Layer):
                 inputs, gamma, beta, mean, variance, BATCH_NORM_EPSILON
             )
             return activate(normalized)
-        if self.replicas != "none" and (size := synced_norm.group_size(self.replicas)) > 1:
+        if (size := self._group_size()) > 1:
             shift = tf.convert_to_tensor(self.moving_mean)
             normalized, mean, variance = synced_norm.batch_norm(
                 inputs, gamma, beta, shift, size=size, epsilon=BATCH_NORM_EPSILON
@@ -186,6 +186,13 @@ class BatchNorm(keras.layers.Layer):
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
         return outputs
+
+    def _group_size(self) -> int:
+        """Replicas that share statistics; asks the replica's context only where several may."""
+        if self.replicas == "none":
+            return 1
+        count = tf.distribute.get_replica_context().num_replicas_in_sync
+        return synced_norm.group_size(self.replicas, count)
 
     def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
         average.assign(average * self.momentum + value * (1 - self.momentum))

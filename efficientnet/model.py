@@ -56,7 +56,8 @@ def build_model(
         strides: the 7 stages' strides, or 8 numbers of which the first is the stem's, each 1 or 2.
         batch_norm_momentum: of the moving statistics, 0 <= momentum < 1.
         batch_norm_replicas: whose examples the batch statistics are of: "none" (the replica's own),
-            "all", or a number: groups of as many replicas.
+            "all", a number: groups of as many replicas, or "published": of an eighth of the
+            replicas, at least 8; each its own where there are no more than 8.
         normalization: "imagenet" (the published constants; Lite models have their own), "svhn",
             "lite", "inception", "none", or a pair (mean, std) of three numbers each in units of
             0..255.

@@ -15,23 +15,28 @@ import tensorflow as tf
 
 from efficientnet import fused_norm
 
-REPLICAS = "none, all or a number of replicas above 0"
+REPLICAS = "none, all, published or a number of replicas above 0"
+_NAMED = ("none", "all", "published")
 
 
-def group_size(replicas: str) -> int:
+def group_size(replicas: str, count: int) -> int:
     """Returns how many replicas share their statistics.
 
     Args:
         replicas: "none", "all", or the size of a group, which counts as "all" where there are not
-            as many replicas.
+            as many replicas; "published": max(8, count / 8) if there are more than 8, else 1
+            (published code, which calls the replicas shards).
+        count: of replicas.
 
     Raises:
         ValueError: it is none of these, or the groups would not be equally large.
     """
-    count = tf.distribute.get_replica_context().num_replicas_in_sync
     if replicas in ("none", "all"):
         return 1 if replicas == "none" else count
-    size = min(check_replicas(replicas), count)
+    if replicas == "published":
+        size = 1 if count <= 8 else max(8, count // 8)
+    else:
+        size = min(check_replicas(replicas), count)
     if count % size:
         raise ValueError(
             f"batch_norm_replicas = {replicas} does not divide the {count} replicas there are."
@@ -40,8 +45,8 @@ def group_size(replicas: str) -> int:
 
 
 def check_replicas(replicas: str) -> int | None:
-    """Returns the size of a group, None for "none" and "all"; a ValueError for anything else."""
-    if replicas in ("none", "all"):
+    """Returns the size of a group, None where it has a name; a ValueError for anything else."""
+    if replicas in _NAMED:
         return None
     if not replicas.isdecimal() or int(replicas) < 1:
         raise ValueError(f"batch_norm_replicas must be {REPLICAS}; got {replicas!r}.")

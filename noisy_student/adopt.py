@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data import pipeline, sources
+from data import sources
 from noisy_student import checkpoint, inference, manifest, strategy
 
 
@@ -47,10 +47,8 @@ def run(
     with devices.prediction_scope():
         model, _ = checkpoint.load_model(model_path)
     decide = inference.for_classes(model, card["class_names"], validation.class_names)
-    batches = pipeline.evaluation_batches(validation, card["preprocess"], batch_size=batch_size)
     step = devices.spread(inference.predict_step(decide, devices.jit_compile))
-    labels, table = inference.predict_all(step, batches, len(validation))
-    accuracy = inference.top_k_accuracy(table, labels)
+    accuracy = inference.accuracy(step, validation, card["preprocess"], batch_size)
 
     manifest.copy_file(model_path, output_dir / "model.keras")
     summary = {
@@ -69,5 +67,6 @@ def run(
     }
     manifest.write_json(output_dir / "train.json", summary)
     manifest.finish(output_dir, request, summary["seconds"], model_hash=model_hash)
-    print(f"teacher: {model_path} ({model.name}), validation {accuracy:.1f}%", flush=True)
+    told = "" if accuracy is None else f", validation {accuracy:.1f}%"
+    print(f"teacher: {model_path} ({model.name}){told}", flush=True)
     return summary

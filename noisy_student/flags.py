@@ -71,7 +71,7 @@ def _define_data_flags() -> None:
         "num_validation",
         -1,
         "Validation images held out of the labeled ones, stratified. -1: 10%, at most 10 000 "
-        "(mnist5k: 500).",
+        "(mnist5k: 500). 0: none; accuracy is then not watched.",
         lower_bound=-1,
     )
     flags.DEFINE_integer("seed", 0, "Everything random derives from it.", 0, MAX_SEED)
@@ -114,7 +114,8 @@ def _define_model_flags() -> None:
         "batch_norm_replicas",
         "none",
         "Whose images the statistics in training are of: none (each replica's own) | all | a "
-        "number: groups of as many replicas.",
+        "number: groups of as many replicas | published: of an eighth of the replicas, at least 8; "
+        "each its own where there are no more than 8.",
     )
     flags.DEFINE_string(
         "normalization",
@@ -127,8 +128,9 @@ def _define_noise_flags() -> None:
     flags.DEFINE_enum(
         "augment",
         "randaugment",
-        ["randaugment", "keras_cv", "none"],
-        "Image noise of training; none also leaves out crop and flip.",
+        ["randaugment", "keras_cv", "crop", "none"],
+        "Image noise of training: crop is random crop and flip alone (the paper's B0 and B1), none "
+        "leaves out these, too.",
     )
     flags.DEFINE_float("magnitude", 27.0, "RandAugment magnitude (10 is full).", 0.0)
     flags.DEFINE_float(

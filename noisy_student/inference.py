@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 import efficientnet
-from data import seeds
+from data import pipeline, seeds, sources
+from data.preprocess import PreprocessSpec
 
 
 def for_classes(
@@ -130,6 +131,27 @@ def predict_all(
     if table is None or np.any(seen != 1):
         raise RuntimeError(f"{np.sum(seen != 1)} of {num_examples} examples not seen exactly once.")
     return labels, table
+
+
+def accuracy(
+    step: tf.types.experimental.GenericFunction,
+    examples: sources.Examples,
+    spec: PreprocessSpec,
+    batch_size: int,
+) -> float | None:
+    """Top-1 in percent of ``step`` on a set of images; None where there are none.
+
+    Args:
+        step: as ``predict_step`` makes it.
+        examples: labeled images.
+        spec: how they are prepared.
+        batch_size: images at a time.
+    """
+    if not len(examples):
+        return None
+    batches = pipeline.evaluation_batches(examples, spec, batch_size=batch_size)
+    labels, table = predict_all(step, batches, len(examples))
+    return top_k_accuracy(table, labels)
 
 
 def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int = 1) -> float:

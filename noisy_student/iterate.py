@@ -48,6 +48,7 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
         splits = sources.load_splits(
             **dataclasses.asdict(settings.data), splits_file=workdir / "splits.json"
         )
+    _check_parts(settings, splits)
     if devices.is_chief and not (workdir / "config.json").exists():
         _write_config(workdir, settings, splits, devices, command)
 
@@ -101,6 +102,24 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     _write_config(workdir, settings, splits, devices, command)
     _pictures(settings, splits, workdir, [name for name in trained if "control" not in name])
     return report.run(workdir)
+
+
+def _check_parts(settings: config.Config, splits: sources.Splits) -> None:
+    """Refuses, before anything is trained, splits that lack what a later stage needs."""
+    if settings.students and not len(splits.unlabeled):
+        raise ValueError(
+            "there are no unlabeled images for the students: give --unlabeled_dir, "
+            "--unlabeled_records or --unlabeled_dataset, a --num_labeled that leaves some of the "
+            "labeled ones, or --rounds=0."
+        )
+    if not len(splits.validation):
+        calibrate = settings.labels.calibrate
+        for name, given in (
+            ("stop_when_worse", settings.stop_when_worse),
+            ("calibrate", calibrate),
+        ):
+            if given:
+                raise ValueError(f"--{name} needs validation images: a --num_validation above 0.")
 
 
 def _controls(
@@ -164,8 +183,10 @@ def _label_and_select(
 
 
 def _better(number: int, before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether the validation accuracy rose; says so where it did not."""
+    """Whether the validation accuracy rose, if there is one; says so where it did not."""
     old, new = before["validation_top1"], after["validation_top1"]
+    if old is None or new is None:
+        return True
     if new <= old:
         print(f"round {number} did not improve validation accuracy: {old:.2f}% -> {new:.2f}%")
     return new > old

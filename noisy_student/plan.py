@@ -2,12 +2,14 @@
 
     python -m noisy_student.plan --flagfile=recipes/... --device=tpu-v3-core --num_devices=2048
 
-Reads no images where ``--num_labeled`` says how many are labeled. All figures follow from the table
-of the network and from the device's data sheet; nothing is run. The time is that of the
-convolutions at the stated part of the peak rate, without input, validation or pseudo labels.
+Reads no images where ``--num_labeled`` and ``--num_classes`` are given, as in the recipes that are
+too large to try. All figures follow from the table of the network and from the device's data sheet;
+nothing is run. The time is that of the convolutions at the stated part of the peak rate, without
+input, validation or pseudo labels; fine-tuning is counted as if no block were frozen.
 """
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 
 from data import sources
@@ -137,7 +139,7 @@ def describe(settings: config.TrainConfig, made: Plan, device: Device, num_devic
         f"  {made.steps:,} steps, {made.images:,} images, {made.operations:.3g} operations",
         f"  per device: weights and averages {made.weights / GIBI:.2f} GiB, gradients and slots "
         f"{made.slots / GIBI:.2f} GiB, activations up to {made.activations / GIBI:.2f} GiB",
-        f"  {_duration(made.seconds)} on {count} at {device.utilization:.0%} of "
+        f"  {duration(made.seconds)} on {count} at {device.utilization:.0%} of "
         f"{device.peak / TERA:g} T operations per second each (assumed)",
     ]
     if made.memory > device.memory:
@@ -148,11 +150,19 @@ def describe(settings: config.TrainConfig, made: Plan, device: Device, num_devic
     return "\n".join(lines)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit of which there is one, for people."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} seconds"
+
+
+def trainings(settings: config.Config) -> tuple[config.TrainConfig, ...]:
+    """All trainings of a run, in their order: no teacher's where one is given."""
+    rounds = [settings.students, settings.tuned] if settings.tuned else [settings.students]
+    teachers = () if settings.teacher_model else (settings.teacher,)
+    return (*teachers, *itertools.chain.from_iterable(zip(*rounds, strict=True)))
 
 
 def _main(settings: config.Config) -> None:
@@ -167,14 +177,14 @@ def _main(settings: config.Config) -> None:
         splits = sources.load_splits(**dataclasses.asdict(settings.data))
         num_labeled, num_classes = len(splits.labeled), len(splits.class_names)
     precision = "float32" if flags.precision == "float32" else "mixed_bfloat16"
-    trainings = (settings.teacher, *settings.students, *settings.tuned)
+    planned = trainings(settings)
     plans = [
         plan(training, num_labeled, num_classes, device, flags.num_devices, precision)
-        for training in trainings
+        for training in planned
     ]
-    for training, made in zip(trainings, plans, strict=True):
+    for training, made in zip(planned, plans, strict=True):
         print(describe(training, made, device, flags.num_devices))
-    print(f"all trainings: {_duration(sum(made.seconds for made in plans))}")
+    print(f"all trainings: {duration(sum(made.seconds for made in plans))}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import tensorflow as tf
 import efficientnet
 from data import pipeline, sources
 from data.preprocess import PreprocessSpec
-from efficientnet import weights
+from efficientnet import synced_norm, weights
 from noisy_student import checkpoint, config, ema, inference, losses, optimizer, schedule, strategy
 from noisy_student.layout import Layout
 
@@ -332,9 +332,7 @@ def images_per_step(settings: config.TrainConfig) -> int:
 
 def batch_norm_groups(settings: config.ModelConfig, num_replicas: int) -> int:
     """Parts of a batch that batch norm takes statistics of, each its own."""
-    if settings.batch_norm_replicas in ("none", "all"):
-        return num_replicas if settings.batch_norm_replicas == "none" else 1
-    return max(1, num_replicas // int(settings.batch_norm_replicas))
+    return num_replicas // synced_norm.group_size(settings.batch_norm_replicas, num_replicas)
 
 
 def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.LearningRate:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data import pipeline, recordfile, sources
+from data import recordfile, sources
 from data.preprocess import PreprocessSpec
 from noisy_student import (
     checkpoint,
@@ -118,13 +118,6 @@ def _train(
         log.profile_steps, show=devices.is_chief,
     )  # fmt: skip
 
-    def validate() -> float:
-        batches = pipeline.evaluation_batches(
-            splits.validation, spec, batch_size=log.eval_batch_size
-        )
-        labels, table = inference.predict_all(session.predict, batches, len(splits.validation))
-        return inference.top_k_accuracy(table, labels)
-
     def save(file_name: str, **facts: Any) -> None:
         checkpoint.save_model(
             session.average_model, directory / file_name, splits.class_names, spec,
@@ -143,7 +136,11 @@ def _train(
             stopped = devices.any(signals.requested) and step < last_step
             saved = stopped or (step % log.checkpoint_every == 0 and step < last_step)
             if step % log.log_every == 0 or validated or saved:
-                accuracy = validate() if validated else None
+                accuracy = None
+                if validated:
+                    accuracy = inference.accuracy(
+                        session.predict, splits.validation, spec, log.eval_batch_size
+                    )
                 best = watching.write(step, session.learning_rate(step - 1), accuracy)
                 if devices.any(best and devices.is_chief):  # the chief has the whole history
                     save("best.keras", step=step, validation_top1=accuracy)
@@ -153,7 +150,7 @@ def _train(
                 watching.close()
                 print(f"{name}: stopped by SIGTERM after step {step}, to be continued", flush=True)
                 raise SystemExit(interruption.EXIT_CODE)
-    save("model.keras", step=step, validation_top1=watching.history[-1]["validation_top1"])
+    save("model.keras", step=step, validation_top1=watching.history[-1].get("validation_top1"))
     return watching
 
 
@@ -225,6 +222,7 @@ def dry_run(
 def _summary(session: Session, spec: PreprocessSpec, watching: watch.Watch) -> dict[str, Any]:
     settings, step = session.settings, session.step_number()
     trainable = session.average_model.trainable_variables  # frozen blocks counted, too
+    accuracies = [row["validation_top1"] for row in watching.history if "validation_top1" in row]
     return {
         "role": settings.role,
         "round": settings.round,
@@ -239,8 +237,8 @@ def _summary(session: Session, spec: PreprocessSpec, watching: watch.Watch) -> d
         "unlabeled_batch_size": settings.unlabeled_batch_size,
         "seconds": round(watching.seconds, 2),
         "final_loss": watching.history[-1]["loss"],
-        "validation_top1": watching.history[-1]["validation_top1"],
-        "best_validation_top1": max(r.get("validation_top1", 0.0) for r in watching.history),
+        "validation_top1": watching.history[-1].get("validation_top1"),
+        "best_validation_top1": max(accuracies) if accuracies else None,
         "history": watching.history,
     }
 
@@ -313,7 +311,9 @@ def _main(settings: config.Config) -> None:
         chosen, splits, output_dir, devices, settings.log, flags.selected_dir, settings.init_model,
         settings.teacher_model,
     )  # fmt: skip
-    print(f"{role}: validation {summary['validation_top1']:.2f}%, model in {output_dir}")
+    accuracy = summary["validation_top1"]
+    told = "" if accuracy is None else f"validation {accuracy:.2f}%, "
+    print(f"{role}: {told}model in {output_dir}")
 
 
 if __name__ == "__main__":

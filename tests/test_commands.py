@@ -4,6 +4,7 @@ import json
 import re
 
 import PIL.Image
+import pytest
 
 from data import sources
 from tests.small_runs import ROOT, TINY, command, iterate, run
@@ -58,8 +59,15 @@ def test_dry_run_touches_nothing(tmp_path):
     assert not (tmp_path / "digits").exists()
 
 
-def test_bad_input_is_one_clear_line(tmp_path):
-    output = iterate(tmp_path / "digits", "--teacher_name=efficientnet-b9", fails=True)
+@pytest.mark.parametrize(
+    ("flag", "named"),
+    [
+        ("--teacher_name=efficientnet-b9", "efficientnet-b0"),
+        ("--num_labeled=0", "no unlabeled images for the students"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, flag, named):
+    output = iterate(tmp_path / "digits", flag, fails=True)
     assert "Traceback" not in output
     line = next(line for line in output.splitlines() if line.startswith("error: "))
-    assert "efficientnet-b0" in line
+    assert named in line

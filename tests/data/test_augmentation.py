@@ -47,6 +47,18 @@ def test_no_augmentation_leaves_images_as_evaluated():
         assert trained == {image.tobytes() for image in clean["images"].numpy()}
 
 
+@pytest.mark.parametrize("spec", [SMALL, LARGE], ids=["small", "large"])
+def test_crop_is_the_noise_without_operations(spec):
+    """The same images as where the operations leave an image as it is."""
+    source = textured(20)
+    cropped, idle, clean = (
+        batches(source, 1, spec, noise, batch_size=20)[0]["images"]
+        for noise in (Augmentation("crop"), Augmentation(magnitude=0), NONE)
+    )
+    np.testing.assert_array_equal(cropped, idle)
+    assert not np.array_equal(cropped, clean)
+
+
 def test_digits_are_never_mirrored():
     """Identity operations leave crop and flip: a bright left half must stay left."""
     images = np.zeros((40, 16, 16, 3), np.uint8)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from efficientnet import synced_norm
 from efficientnet.layers import BATCH_NORM_EPSILON, BatchNorm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,9 +67,22 @@ def test_groups_that_do_not_divide_the_replicas_are_refused(results):
     assert "batch_norm_replicas = 3 does not divide the 4 replicas" in results["error"]
 
 
+@pytest.mark.parametrize(
+    ("count", "size"), [(1, 1), (8, 1), (16, 8), (64, 8), (128, 16), (1024, 128), (2048, 256)]
+)
+def test_published_groups(count, size):
+    """By hand from the published rule: none shared up to 8 replicas, then max(8, count / 8)."""
+    assert synced_norm.group_size("published", count) == size
+
+
+def test_published_groups_must_be_equally_large():
+    with pytest.raises(ValueError, match="published does not divide the 12 replicas"):
+        synced_norm.group_size("published", 12)
+
+
 @pytest.mark.parametrize("value", ["some", "0", "-2", "1.5"])
 def test_other_values_are_refused(value):
-    with pytest.raises(ValueError, match="none, all or a number of replicas above 0"):
+    with pytest.raises(ValueError, match="none, all, published or a number of replicas above 0"):
         BatchNorm(replicas=value)
 
 

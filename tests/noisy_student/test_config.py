@@ -62,7 +62,8 @@ def test_fine_tuning_is_of_clean_labeled_images_at_the_larger_size():
     "argument",
     [
         "--temperature=0", "--train_ratio=-1", "--student_steps=5,0", "--ratio=0", "--epsilons=-1",
-        "--severities=6", "--benchmarks=clen", "--controls=all", "--images_per_class=many", "--ratio=x",
+        "--severities=6", "--benchmarks=clen", "--controls=all", "--images_per_class=many",
+        "--ratio=x",
     ],
 )  # fmt: skip
 def test_values_that_make_no_sense_are_refused_by_name(argument):

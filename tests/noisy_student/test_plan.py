@@ -26,9 +26,9 @@ def planned(capsys):
 
 
 L2 = (
-    "--teacher_name=efficientnet-l2", "--image_size=475", "--ratio=14", "--rounds=1",
-    "--num_labeled=1281167", "--num_classes=1000", "--device=tpu-v3-core", "--num_devices=2048",
-)  # fmt: skip
+    f"--flagfile={ROOT}/recipes/imagenet_l2_round1.flags",
+    *("--device=tpu-v3-core", "--num_devices=2048"),
+)
 
 
 def student_lines(output: str) -> str:
@@ -50,6 +50,9 @@ def test_l2_on_a_pod_takes_about_the_published_6_days():
     days = float(lines.split(" days on 2048 devices")[0].split()[-1])
     assert days == pytest.approx(6, rel=0.25)
     assert "WARNING" in lines and "may not fit into 16 GiB" in lines  # the paper: reduced batches
+    assert "teacher" not in result.stdout  # it is given
+    assert "fixres 1: efficientnet-l2 at 800 pixels, batch 2048 labeled + 0 unlabeled" in lines
+    assert "938 steps" in lines  # 1.5 epochs
 
 
 def test_a_smaller_batch_fits(planned):

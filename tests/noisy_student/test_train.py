@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from data import recordfile, sources
-from noisy_student import config, session, strategy, train
+from noisy_student import adopt, config, session, strategy, train
 
 MODEL = config.ModelConfig(
     name="efficientnet-b0", width=0.1, depth=0.1, image_size=None, small_image=True, strides=None,
@@ -73,6 +73,19 @@ def test_logs_and_models(splits, devices, tmp_path, capsys):
         path.name for path in tmp_path.iterdir()
     }
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_no_validation_images(splits, devices, tmp_path):
+    """Trains and adopts, and measures nothing."""
+    without = dataclasses.replace(splits, validation=splits.validation.take([]))
+    summary = train.run(TEACHER, without, tmp_path / "trained", devices, LOG)
+    assert summary["validation_top1"] is summary["best_validation_top1"] is None
+    assert all("validation_top1" not in row for row in summary["history"])
+    assert not (tmp_path / "trained" / "best.keras").exists()
+    model = tmp_path / "trained" / "model.keras"
+    adopted = adopt.run(model, without.validation, tmp_path / "adopted", devices, 16)
+    assert adopted["validation_top1"] is None
+    assert adopted["parameters"] == summary["parameters"]
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(splits, devices, tmp_path):

@@ -1,0 +1,303 @@
+"""The recipes, read as the commands read them, against published settings written out by hand."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+from data import sources, tfrecord
+from efficientnet import config as efficientnets
+from noisy_student import config, flags, plan, strategy
+from noisy_student.session import Session, make_schedule, num_steps, preprocess_spec
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+NAMES = sorted(path.stem for path in RECIPES.glob("*.flags"))
+BY_SIZE = tuple(f"imagenet_b{size}" for size in range(8))
+L2_ROUNDS = tuple(f"imagenet_l2_round{number}" for number in (1, 2, 3))
+PUBLISHED = ("svhn", *BY_SIZE, *L2_ROUNDS)
+LABELED = 1_281_167  # training images of ImageNet
+
+
+def read(recipe: str, *overrides: str) -> tuple[config.Config, dict[str, Any]]:
+    """The settings of a recipe, and the values of all flags."""
+    with flagsaver.flagsaver():
+        flags.FLAGS(["test", f"--flagfile={RECIPES / recipe}.flags", *overrides])
+        return config.from_flags(), flags.values()
+
+
+def head(recipe: str) -> str:
+    """The comment at the top, as running text."""
+    lines = (RECIPES / f"{recipe}.flags").read_text().splitlines()
+    count = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return " ".join(line.removeprefix("#").strip() for line in lines[:count])
+
+
+@pytest.mark.parametrize("recipe", NAMES)
+def test_every_recipe_is_read_and_says_what_it_is(recipe):
+    _, values = read(recipe)
+    assert values["workdir"] == f"runs/{recipe}"
+    told = head(recipe)
+    assert re.search(r"[Pp]aper", told)
+    assert ("bash run.sh" if recipe == "mnist5k" else f"bash run.sh {recipe}") in told
+    assert "Not run to the end" in told or recipe in ("mnist5k", "cifar10", "folder")
+    lines = (RECIPES / f"{recipe}.flags").read_text().splitlines()
+    names = [line[2:].split("=")[0] for line in lines if line.startswith("--")]
+    assert len(set(names)) == len(names), "a flag is given twice"
+
+
+# The published settings. Labeled batch 2048; 218 949 steps are 350 passes over 1 281 167 images.
+
+TABLE = {  # unlabeled ratio, train_ratio, magnitude or None, dropout, side in training, steps
+    "imagenet_b0": (1, 2, None, 0.2, 224, 437_899),
+    "imagenet_b1": (3, 2, None, 0.2, 240, 437_899),
+    "imagenet_b2": (3, 2, 6, 0.3, 260, 437_899),
+    "imagenet_b3": (3, 2, 12, 0.3, 300, 437_899),
+    "imagenet_b4": (3, 2, 15, 0.4, 380, 437_899),
+    "imagenet_b5": (3, 1, 18, 0.4, 456, 218_949),
+    "imagenet_b6": (3, 1, 24, 0.5, 528, 218_949),
+    "imagenet_b7": (3, 1, 27, 0.5, 600, 218_949),
+    "imagenet_l2_round1": (14, 1, 27, 0.5, 475, 218_949),
+    "imagenet_l2_round2": (14, 1, 27, 0.5, 475, 218_949),
+    "imagenet_l2_round3": (28, 1, 27, 0.5, 475, 218_949),
+}
+
+
+@pytest.mark.parametrize("recipe", TABLE)
+def test_imagenet_settings_of_each_size(recipe):
+    ratio, train_ratio, magnitude, dropout, side, steps = TABLE[recipe]
+    settings, _ = read(recipe)
+    (student,) = settings.students
+    name = f"efficientnet-{recipe.split('_')[1]}"
+    assert student.model.name == name
+    assert student.model.dropout_rate == dropout == efficientnets.CONFIGS[name].dropout_rate
+    assert preprocess_spec(student.model).image_size == side
+    assert (student.batch_size, student.unlabeled_batch_size) == (2048, ratio * 2048)
+    assert student.ratio == ratio  # also the weight of the unlabeled loss
+    assert student.optimizer.train_ratio == train_ratio
+    assert num_steps(student, LABELED) == steps
+    noise = student.noise
+    if magnitude is None:
+        assert noise.kind == "crop"
+    else:
+        assert (noise.kind, noise.num_layers, noise.magnitude) == ("randaugment", 2, magnitude)
+    assert (noise.flip, noise.cutout, noise.magnitude_noise) == (True, False, 0)
+    if settings.teacher_model is None:
+        same = dataclasses.replace(
+            student, role="teacher", round=0, ratio=0.0, seed=settings.teacher.seed
+        )
+        assert settings.teacher == same
+
+
+@pytest.mark.parametrize("recipe", TABLE)
+def test_imagenet_rates(recipe):
+    """0.128 after 5 epochs of 625.57 steps; x0.97 every 2.4 epochs, 4.8 where train_ratio is 2."""
+    (student,) = read(recipe)[0].students
+    schedule = make_schedule(student, LABELED)
+    assert schedule.kind == "staircase"
+    assert schedule.base == pytest.approx(0.128)
+    assert schedule.warmup_steps == 3127
+    assert schedule.decay_rate == 0.97
+    assert schedule.decay_steps == pytest.approx(1501.37 * TABLE[recipe][1], abs=0.02)
+
+
+@pytest.mark.parametrize("recipe", TABLE)
+def test_what_imagenet_recipes_share(recipe):
+    """As written here, and in all but a few flags as in the recipe of B0."""
+    settings, values = read(recipe)
+    (student,) = settings.students
+    o = student.optimizer
+    assert (o.name, o.weight_decay, o.epochs, o.warmup_epochs) == ("rmsprop", 1e-5, 350, 5)
+    assert (student.label_smoothing, student.ema_decay) == (0.1, 0.9999)
+    assert student.accumulate_steps == 1
+    assert (student.hard_labels, student.temperature) == (False, 1.0)
+    assert student.model.stochastic_depth_rate == 0.2
+    assert student.model.batch_norm_momentum == 0.99
+    assert student.model.batch_norm_replicas == "published"
+    assert student.model.normalization == "imagenet"
+    assert settings.selection.images_per_class == 130_000
+    assert settings.selection.min_confidence == 0.3
+    assert settings.data.dataset == "tfds:imagenet2012"
+    assert (settings.data.num_labeled, settings.data.num_validation) == (LABELED, 0)
+    own = {"workdir", "teacher_name", "ratio", "train_ratio", "magnitude", "augment"}
+    own |= {"dropout_rate", "teacher_model", "student_name", "image_size"}
+    own |= {"fixres_image_size", "frozen_blocks", "flagfile"}
+    reference = read("imagenet_b0")[1]
+    assert {name for name in values if values[name] != reference[name]} <= own
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_l2_is_taught_by_the_round_before_and_fine_tuned(number):
+    settings, values = read(L2_ROUNDS[number - 1])
+    (student,), (tuned,) = settings.students, settings.tuned
+    before, stage = ("imagenet_b7", "student") if number == 1 else (L2_ROUNDS[number - 2], "fixres")
+    assert values["teacher_model"] == f"{read(before)[1]['workdir']}/round1/{stage}/model.keras"
+    assert student.model.image_size == 475
+    assert (tuned.role, tuned.model.image_size, tuned.fixres_epochs) == ("fixres", 800, 1.5)
+    assert settings.evaluation.image_size is None  # each model at its own: 475, and 800 when tuned
+    assert (tuned.noise.kind, tuned.unlabeled_batch_size) == ("none", 0)
+    assert num_steps(tuned, LABELED) == 938  # 1.5 * 1 281 167 / 2048
+    stages = [efficientnets.round_repeats(stage.repeats, 5.3) for stage in efficientnets.STAGES]
+    assert tuned.frozen_blocks == sum(stages[:5]) == 60
+    assert sum(stages) == 88
+
+
+def test_svhn_is_the_published_experiment():
+    settings, values = read("svhn")
+    (student,) = settings.students
+    assert settings.data.dataset == "tfds:svhn_cropped"  # its split "extra" is unlabeled
+    assert settings.data.unlabeled_split is None
+    assert (settings.data.num_labeled, settings.data.num_validation) == (69_257, 4000)  # of 73 257
+    assert student.model.name == "efficientnet-b0" and student.model.small_image
+    assert student.model.normalization == "svhn"
+    assert (student.model.dropout_rate, student.model.stochastic_depth_rate) == (0.2, 0.2)
+    assert student.noise == config.NoiseConfig("randaugment", 2, 5.0, flip=False, cutout=True)
+    assert (student.batch_size, student.unlabeled_batch_size) == (128, 640)
+    assert (student.hard_labels, student.temperature) == (False, 1.0)
+    assert num_steps(student, 69_257) == num_steps(settings.teacher, 69_257) == 109_474
+    assert (student.optimizer.name, student.optimizer.weight_decay) == ("rmsprop", 1e-4)
+    assert (student.label_smoothing, student.ema_decay) == (0.1, 0.9999)
+    assert settings.selection.images_per_class == 53_113
+    assert settings.selection.min_confidence == 0.3
+    assert settings.device.precision == "float32"
+    assert student.optimizer.final_learning_rate == pytest.approx(0.0001)
+    schedule = make_schedule(student, 69_257)
+    assert schedule.base == pytest.approx(0.008)
+    assert schedule.warmup_steps == 2705  # 5 * 69 257 / 128
+    assert schedule.decay_steps * 128 / 69_257 == pytest.approx(1.37, abs=0.005)  # epochs
+
+
+def test_a_tenth_of_imagenet():
+    settings, _ = read("imagenet_10percent")
+    assert settings.data.num_labeled == round(0.1 * LABELED)
+    assert [student.model.name[-2:] for student in settings.students] == ["b0", "b1"]
+    assert settings.selection.min_confidence == 0.3
+
+
+# What they would cost.
+
+HARDWARE = re.compile(r"Hardware: (\d+) (\S+), (\S+ \w+) by python -m noisy_student.plan")
+
+
+@pytest.mark.parametrize("recipe", [*PUBLISHED, "imagenet_10percent"])
+def test_the_plan_needs_no_data_and_is_what_the_recipe_says(recipe):
+    settings, values = read(recipe)
+    count, name, told = HARDWARE.search(head(recipe)).groups()
+    device = plan.DEVICES[name]
+    precision = "float32" if values["precision"] == "float32" else "mixed_bfloat16"
+    trainings = plan.trainings(settings)
+    plans = [
+        plan.plan(
+            training, values["num_labeled"], values["num_classes"], device, int(count), precision
+        )
+        for training in trainings
+    ]
+    assert told == plan.duration(sum(made.seconds for made in plans))
+    fits = all(made.memory <= device.memory for made in plans)
+    assert fits == ("does not fit" not in head(recipe))
+    assert all(training.role != "teacher" for training in trainings) == (recipe in L2_ROUNDS)
+    assert ("fixres" in [training.role for training in trainings]) == (recipe in L2_ROUNDS)
+
+
+# The first steps, on random images: everything but the batch size as it is.
+
+
+def pictures(name: str, count: int, side: int, classes: int) -> sources.Examples:
+    rng = np.random.default_rng(len(name))
+    return sources.Examples(
+        ids=np.array([f"{name}/{number}" for number in range(count)], object),
+        labels=rng.integers(0, classes, count).astype(np.int32),
+        class_names=tuple(map(str, range(classes))),
+        images=rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8),
+    )
+
+
+def pseudo_labeled(folder: Path, count: int, side: int, classes: int) -> list[str]:
+    """Records of as many images with random soft labels."""
+    examples = pictures("unlabeled", count, side, classes)
+    table = np.random.default_rng(0).dirichlet(np.ones(classes), count).astype(np.float32)
+
+    def records():
+        for row, p in enumerate(table):
+            label, prob = int(p.argmax()), float(p.max())
+            yield tfrecord.serialize(examples.encoded(row), label, prob, p, examples.ids[row])
+
+    files = tfrecord.write_shards(records(), folder, count, 1)
+    return [str(path) for path in files]
+
+
+def first_steps(
+    settings: config.Config, training: config.TrainConfig, folder: Path, classes: int, steps: int
+) -> tuple[Session, dict[str, np.ndarray]]:
+    """Takes the first steps as `train.run` does; the session, and the logged parts by name."""
+    spec = preprocess_spec(training.model)
+    side = spec.image_size if spec.small_image else 96
+    # The number of threads is the process's own, which other tests share.
+    devices = strategy.make(**dataclasses.asdict(settings.device) | {"intra_op_threads": 0})
+    session = Session(training, devices, classes, num_labeled=training.batch_size)
+    files = None
+    if training.unlabeled_batch_size:
+        files = pseudo_labeled(folder, training.unlabeled_batch_size, side, classes)
+    labeled = pictures("labeled", training.batch_size, side, classes)
+    table = session.run(session.batches(labeled, spec, files, 0), steps)
+    return session, dict(zip(session.parts, table.numpy().T, strict=True))
+
+
+def check_student(recipe: str, folder: Path, classes: int, steps: int, *overrides: str) -> None:
+    settings, _ = read(recipe, *overrides)
+    student = settings.students[0]
+    session, parts = first_steps(settings, student, folder, classes, steps)
+    assert session.step_number() == steps
+    for name, values in parts.items():
+        assert np.all(np.isfinite(values)), name
+    # An untrained network knows nothing: cross entropies not far from log(classes).
+    for name in ("labeled_loss", "unlabeled_loss"):
+        assert 0.5 < parts[name][0] / np.log(classes) < 2.5
+    sums = parts["labeled_loss"] + student.ratio * parts["unlabeled_loss"] + parts["l2_loss"]
+    np.testing.assert_allclose(parts["loss"], sums, rtol=1e-5)
+
+
+def test_first_steps_of_svhn(tmp_path):
+    check_student("svhn", tmp_path, 10, 2, "--batch_size=4")
+
+
+def test_first_steps_of_imagenet_b0(tmp_path):
+    check_student("imagenet_b0", tmp_path, 1000, 2, "--batch_size=2")
+
+
+@pytest.mark.slow
+def test_first_steps_of_fashion_mnist(tmp_path):
+    check_student("fashion_mnist", tmp_path, 10, 2, "--batch_size=4")
+
+
+@pytest.mark.slow
+def test_first_steps_of_a_tenth_of_imagenet(tmp_path):
+    check_student("imagenet_10percent", tmp_path, 1000, 1, "--batch_size=1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7])
+def test_a_step_of_larger_networks(tmp_path, size):
+    """At 128 pixels, which one CPU holds."""
+    overrides = ("--batch_size=1", "--image_size=128")
+    check_student(f"imagenet_b{size}", tmp_path, 1000, 1, *overrides)
+
+
+@pytest.mark.slow
+def test_a_step_of_l2(tmp_path):
+    """At 32 pixels: needs 15 GB of memory for weights, averages, slots and gradients."""
+    check_student("imagenet_l2_round1", tmp_path, 1000, 1, "--batch_size=1", "--image_size=32")
+
+
+@pytest.mark.slow
+def test_fine_tuning_of_l2_leaves_the_shallow_blocks(tmp_path):
+    overrides = ("--batch_size=1", "--image_size=32", "--fixres_image_size=64")
+    settings, _ = read("imagenet_l2_round1", *overrides)
+    session, parts = first_steps(settings, settings.tuned[0], tmp_path, 1000, 1)
+    assert np.isfinite(parts["loss"][0])
+    trained = {variable.path.split("/")[0] for variable in session.model.trainable_variables}
+    assert {f"blocks_{number}" for number in range(60, 88)} <= trained
+    assert not trained & {f"blocks_{number}" for number in range(60)}
