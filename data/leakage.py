@@ -278,6 +278,7 @@ def _main(_: list[str]) -> None:
 _SOURCE_FLAGS = (
     *("dataset", "data_dir", "labeled_dir", "unlabeled_dir", "validation_dir", "test_dir"),
     *("unlabeled_records", "unlabeled_dataset", "labeled_split", "test_split", "unlabeled_split"),
+    *("unlabeled_fraction", "unlabeled_skew"),
     *("num_labeled", "num_validation", "seed", "splits_file"),
 )
 
@@ -289,6 +290,8 @@ def _define_flags() -> None:
             flags.DEFINE_list(name, [], text)
         elif name in ("num_labeled", "seed"):
             flags.DEFINE_integer(name, 0, text)
+        elif name in ("unlabeled_fraction", "unlabeled_skew"):
+            flags.DEFINE_float(name, 1.0, text)
         elif name == "num_validation":
             flags.DEFINE_integer(name, -1, text)
         else:

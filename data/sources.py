@@ -5,15 +5,13 @@
 tensorflow-datasets).
 """
 
-import hashlib
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 
-from data import folders, named, records
+from data import folders, named, records, thinning
 from data.examples import Examples, concatenate
 from data.splits import Splits, draw_or_load, stratified
 
@@ -38,6 +36,8 @@ def load_splits(
     labeled_split: str | None = None,
     test_split: str | None = None,
     unlabeled_split: str | None = None,
+    unlabeled_fraction: float = 1.0,
+    unlabeled_skew: float = 1.0,
     num_labeled: int = 0,
     num_validation: int = -1,
     seed: int = 0,
@@ -64,6 +64,9 @@ def load_splits(
         labeled_split: for "tfds:NAME": a split or slice such as "train[:10%]"; None: "train".
         test_split: likewise; None: "test", or "validation" where the labels of "test" are secret.
         unlabeled_split: of `unlabeled_dataset`, or else of `dataset`; None: "train" of the former.
+        unlabeled_fraction: part of the unlabeled images to keep (`data.thinning`).
+        unlabeled_skew: how many times fewer of the last class than of the first are kept, by true
+            label (`data.thinning`); 1: no class is thinned.
         num_labeled: how many labeled images to keep; 0: all that are not held out.
         num_validation: how many to hold out for validation; -1: a tenth of the labeled pool, at
             most 10 000 and at least one per class.
@@ -90,6 +93,8 @@ def load_splits(
         "labeled_split": labeled_split,
         "test_split": test_split,
         "unlabeled_split": unlabeled_split,
+        "unlabeled_fraction": None if unlabeled_fraction == 1 else unlabeled_fraction,
+        "unlabeled_skew": None if unlabeled_skew == 1 else unlabeled_skew,
         "num_labeled": num_labeled,
         "num_validation": num_validation,
         "seed": seed,
@@ -178,6 +183,7 @@ def _check(request: dict):
     ]
     if len(sources) > 1:
         raise ValueError(f"Give one of {' and '.join(sources)}, not both.")
+    thinning.check(**_thinning(request))
     if request["validation_dir"] is not None and request["num_validation"] > 0:
         raise ValueError("Give one of validation_dir and num_validation, not both.")
     if request["num_labeled"] < 0:
@@ -246,7 +252,7 @@ def _draw(pool: Examples, fixed: dict[str, Examples], request: dict) -> dict[str
     """Draws test, validation and labeled images from the pool, in this order.
 
     Returns split name -> ids; splits in `fixed` are not drawn, and the rest of the pool is
-    unlabeled.
+    unlabeled. Where unlabeled images are thinned out, those that go are "left_out".
     """
     rng = np.random.default_rng(request["seed"])
     rest = np.arange(len(pool))
@@ -258,9 +264,28 @@ def _draw(pool: Examples, fixed: dict[str, Examples], request: dict) -> dict[str
             drawn[name] = rest[stratified(pool.labels[rest], count, rng)]
             rest = np.setdiff1d(rest, drawn[name], assume_unique=True)
     drawn["unlabeled"] = rest
-    return {
+    ids = {
         name: [*pool.ids[where], *(fixed[name].ids if name in fixed else ())]
         for name, where in drawn.items()
+    }
+    rule = _thinning(request)
+    if rule["fraction"] < 1 or rule["skew"] > 1:
+        labels = pool.labels[rest]
+        if "unlabeled" in fixed:
+            labels = np.concatenate([labels, fixed["unlabeled"].labels])
+        names = np.array(ids["unlabeled"], object)
+        where = thinning.kept(names, labels, len(pool.class_names), **rule, seed=request["seed"])
+        ids["unlabeled"] = names[where].tolist()
+        ids["left_out"] = np.delete(names, where).tolist()
+    return ids
+
+
+def _thinning(request: dict) -> dict[str, float]:
+    """The part of the unlabeled images that is asked for, as `thinning.kept` takes it."""
+    fraction, skew = request["unlabeled_fraction"], request["unlabeled_skew"]
+    return {
+        "fraction": 1.0 if fraction is None else fraction,
+        "skew": 1.0 if skew is None else skew,
     }
 
 
@@ -289,8 +314,10 @@ def _assemble(
 ) -> Splits:
     """The splits with the given ids, out of the pool and the splits the source has itself."""
     in_pool = {name: position for position, name in enumerate(pool.ids)}
-    splits = {}
+    splits, left_out = {}, ids.get("left_out", [])
     for split, wanted in ids.items():
+        if split == "left_out":
+            continue
         drawn = pool.take([in_pool[name] for name in wanted if name in in_pool])
         others = [name for name in wanted if name not in in_pool]
         if not others:
@@ -299,37 +326,14 @@ def _assemble(
         splits[split] = _take_ids(fixed.get(split), others, split)
         if len(drawn):
             splits[split] = concatenate(drawn, splits[split])
-    _check_splits(splits, pool, fixed, info)
+    _check_splits(splits, left_out, pool, fixed, info)
     if exclude is not None:
-        splits = _without(splits, exclude, info)
+        splits = thinning.without(splits, exclude, info, left_out)
     _warn_of_untaught(splits["labeled"], pool, info)
+    if left_out:
+        info["left_out"] = len(left_out)
     info["counts"] = {name: len(examples) for name, examples in splits.items()}
     return Splits(**splits, class_names=pool.class_names, info=info)
-
-
-def _without(
-    splits: dict[str, Examples], exclude: str | os.PathLike, info: dict
-) -> dict[str, Examples]:
-    """The splits without the images whose ids a file lists; test images may not be among them."""
-    path = pathlib.Path(exclude)
-    if not path.is_file():
-        raise ValueError(f"There is no file {path} of images to exclude.")
-    excluded = {line for line in path.read_text().splitlines() if line}
-    in_test = excluded & set(splits["test"].ids)
-    if in_test:
-        raise ValueError(f"{path} lists the test image {min(in_test)}: test images all stay.")
-    unknown = excluded - {name for examples in splits.values() for name in examples.ids}
-    if unknown:
-        raise ValueError(f"{path} lists {min(unknown)}, which is in none of the splits.")
-    info["excluded"] = {
-        "count": len(excluded),
-        "hash": hashlib.blake2b("\0".join(sorted(excluded)).encode(), digest_size=16).hexdigest(),
-    }
-    kept = {
-        name: np.flatnonzero([i not in excluded for i in examples.ids])
-        for name, examples in splits.items()
-    }
-    return {name: examples.take(kept[name]) for name, examples in splits.items()}
 
 
 def _take_ids(examples: Examples | None, wanted: list[str], split: str) -> Examples:
@@ -344,15 +348,19 @@ def _take_ids(examples: Examples | None, wanted: list[str], split: str) -> Examp
 
 
 def _check_splits(
-    splits: dict[str, Examples], pool: Examples, fixed: dict[str, Examples], info: dict
+    splits: dict[str, Examples],
+    left_out: list[str],
+    pool: Examples,
+    fixed: dict[str, Examples],
+    info: dict,
 ):
-    """Refuses splits that share an image; warns of images that are in none."""
+    """Refuses splits that share an image; warns of images that are in none, and should be."""
     owner = {}
     for split, examples in splits.items():
         for name in examples.ids:
             if owner.setdefault(name, split) != split:
                 raise ValueError(f"{name} is both in {owner[name]!r} and in {split!r}.")
-    known = len(pool) + sum(map(len, fixed.values()))
+    known = len(pool) + sum(map(len, fixed.values())) - len(left_out)
     if known > len(owner):
         info["warnings"].append(
             f"{known - len(owner)} images are in none of the stored splits: they are left out."

@@ -26,7 +26,7 @@ class Splits:
         test: for the final evaluation.
         class_names: the name of every class, in the order of the labels.
         info: "counts" (per split), "skipped" (files left out), "warnings" (sentences),
-            "unlabeled_labels_known".
+            "unlabeled_labels_known"; "left_out", how many unlabeled images were thinned out.
     """
 
     labeled: Examples

@@ -135,7 +135,8 @@ class Decision:
 
     Attributes:
         min_confidence: records below it are not taken.
-        images_per_class: N, which every class with any record is brought to.
+        images_per_class: N, which every class with any record is brought to; None: none is, and
+            every record that reaches the confidence is taken once.
         before: int64 [C], records of each class.
         above: int64 [C], those which reach min_confidence: n.
         copies: int32 [C], floor(N / n), at most max_copies: how often each of these is taken; 0 for
@@ -146,7 +147,7 @@ class Decision:
     """
 
     min_confidence: float
-    images_per_class: int
+    images_per_class: int | None
     before: np.ndarray
     above: np.ndarray
     copies: np.ndarray
@@ -176,11 +177,15 @@ class Decision:
     @property
     def distinct(self) -> np.ndarray:
         """int64 [C]: different images taken of each class."""
+        if self.images_per_class is None:
+            return self.above
         return np.minimum(self.above, self.images_per_class)
 
     @property
     def after(self) -> np.ndarray:
         """int64 [C]: images taken of each class, duplicates counted."""
+        if self.images_per_class is None:
+            return self.above
         most = self.above * (self.max_copies or self.images_per_class)
         return np.minimum(most, self.images_per_class)
 
@@ -198,7 +203,7 @@ def decide(
     Args:
         statistics: of all records.
         images_per_class: N (130 000 in the paper), or "auto": that of the largest class, so that
-            nothing above min_confidence is lost.
+            nothing above min_confidence is lost, or "none": no balance, each of these once.
         max_copies: how often an image may be taken at most, at the price of balance; None: as
             often as need be.
 
@@ -269,34 +274,37 @@ def _is_kept(confidences: np.ndarray, min_confidence: float) -> np.ndarray:
     return confidences >= confidences.dtype.type(min_confidence)
 
 
-def target_of(images_per_class: int | str, above: np.ndarray) -> int:
-    """The number that every class is brought to.
+def target_of(images_per_class: int | str, above: np.ndarray) -> int | None:
+    """The number that every class is brought to; None: classes stay as they are.
 
     Args:
-        images_per_class: that number, or "auto".
+        images_per_class: that number, or "auto", or "none".
         above: int64 [C], records of each class that reach the confidence.
 
     Raises:
         ValueError: images_per_class is neither.
     """
+    if images_per_class == "none":
+        return None
     if images_per_class == "auto":
         return max(1, int(above.max()))
     is_integer = isinstance(images_per_class, int | np.integer)
     if not is_integer or not 1 <= images_per_class < 2**31:
         raise ValueError(
-            f"images_per_class = {images_per_class!r}; it must be a whole number from 1, or 'auto'"
+            f"images_per_class = {images_per_class!r}; it must be a whole number from 1, 'auto' "
+            "or 'none'"
         )
     return int(images_per_class)
 
 
 def shares(
-    above: np.ndarray, target: int, max_copies: int | None = None
+    above: np.ndarray, target: int | None, max_copies: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """What brings a class of n images to N: copies of each, and how many of the first once more.
 
     Args:
         above: int64 [C], n.
-        target: N.
+        target: N; None: each image once.
         max_copies: as of `decide`.
 
     Returns:
@@ -307,7 +315,8 @@ def shares(
     """
     if max_copies is not None and max_copies < 1:
         raise ValueError(f"max_copies = {max_copies}; it must be 1 or more")
-    copies, extra = np.divmod(np.where(above > 0, target, 0), np.maximum(above, 1))
+    wanted = above if target is None else np.where(above > 0, target, 0)
+    copies, extra = np.divmod(wanted, np.maximum(above, 1))
     if max_copies is not None:
         extra = np.where(copies >= max_copies, 0, extra)
         copies = np.minimum(copies, max_copies)

@@ -46,7 +46,7 @@ def from_flags() -> Config:
         labels=LabelConfig(FLAGS.store_top_k, FLAGS.probabilities_dtype, FLAGS.calibrate),
         selection=SelectionConfig(
             min_confidence=FLAGS.min_confidence,
-            images_per_class="auto" if per_class == "auto" else _integer(per_class),
+            images_per_class=per_class if per_class in ("auto", "none") else _integer(per_class),
             hard_labels=FLAGS.hard_labels,
             num_shards=FLAGS.num_shards,
             seed=FLAGS.seed,
@@ -140,6 +140,7 @@ def fixres(trained: TrainConfig) -> TrainConfig:
         teacher_mode="stored",
         frozen_blocks=FLAGS.frozen_blocks,
         fixres_epochs=FLAGS.fixres_epochs,
+        labeled_weight=1.0,
     )
 
 
@@ -235,6 +236,7 @@ def _training(
         teacher_mode=FLAGS.teacher_mode if role == "student" else "stored",
         frozen_blocks=0, fixres_epochs=0.0,
         seed=1000 * FLAGS.seed + number,
+        labeled_weight=FLAGS.labeled_weight if role == "student" else 1.0,
     )  # fmt: skip
 
 
@@ -272,7 +274,9 @@ def _profile_steps() -> tuple[int, int] | None:
 
 def _integer(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"--images_per_class={text}: must be auto or a whole number above 0.")
+        raise ValueError(
+            f"--images_per_class={text}: must be auto, none or a whole number above 0."
+        )
     return int(text)
 
 

@@ -76,6 +76,22 @@ def _define_data_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Everything random derives from it.", lower_bound=0)
 
 
+def _define_thinning_flags() -> None:
+    flags.DEFINE_float(
+        "unlabeled_fraction",
+        1.0,
+        "Part of the unlabeled images kept, drawn from --seed by image; smaller parts lie in "
+        "larger ones.",
+    )
+    flags.DEFINE_float(
+        "unlabeled_skew",
+        1.0,
+        "Long tail of the unlabeled images over their true classes: of the last class as many "
+        "times fewer are kept than of the first, drawn like --unlabeled_fraction and before it. "
+        "1: off.",
+    )
+
+
 def _define_model_flags() -> None:
     flags.DEFINE_string("teacher_name", "efficientnet-b0", "First teacher: efficientnet-b0 ...")
     flags.DEFINE_float("teacher_width", None, "Width multiplier in place of the name's.")
@@ -171,6 +187,13 @@ def _define_training_flags() -> None:
     flags.DEFINE_float(
         "weight_decay", 1e-5, "Times sum(v^2)/2 over all variables but batch norm's."
     )
+    flags.DEFINE_float(
+        "labeled_weight",
+        1.0,
+        "Of the labeled images in a student's loss (paper: 1). 0: it learns from pseudo labels "
+        "alone; batch norm sees labeled images all the same.",
+        lower_bound=0,
+    )
     flags.DEFINE_float("label_smoothing", 0.1, "Of true and of hard labels.")
     flags.DEFINE_float("ema_decay", 0.9999, "Cap of the weight average.")
     flags.DEFINE_integer(
@@ -232,7 +255,10 @@ def _define_label_flags() -> None:
     )
     flags.DEFINE_float("min_confidence", 0.3, "Drop pseudo labels below it.", 0.0, 1.0)
     flags.DEFINE_string(
-        "images_per_class", "auto", "Target per class, or auto: that of the largest class."
+        "images_per_class",
+        "auto",
+        "Target per class, or auto: that of the largest class, or none: no balance, every image "
+        "that reaches --min_confidence once.",
     )
     flags.DEFINE_integer(
         "max_copies", None, "Copies of an image that may fill up its class; unset: any number.", 1
@@ -434,6 +460,7 @@ def _define_study_flags() -> None:
 
 
 _define_data_flags()
+_define_thinning_flags()
 _define_model_flags()
 _define_noise_flags()
 _define_training_flags()

@@ -93,6 +93,7 @@ def student_loss(
     targets: tf.Tensor | None = None,
     *,
     ratio: float,
+    labeled_weight: float = 1.0,
     label_smoothing: float,
     decayed_variables: Sequence,
     weight_decay: float,
@@ -109,6 +110,7 @@ def student_loss(
         unlabeled_logits: float [u, C], this replica's; None: supervised training.
         targets: float [u, C] of `unlabeled_targets`; None with unlabeled_logits.
         ratio: weight of the unlabeled mean; the paper has global_unlabeled / global_labeled.
+        labeled_weight: of the labeled mean; the paper has 1, and 0 learns from pseudo labels alone.
         label_smoothing: 0..1, of the true labels.
         decayed_variables: all trainable variables but batch norm's gamma and beta.
         weight_decay: the paper's code: 1e-5, SVHN 1e-4.
@@ -118,8 +120,9 @@ def student_loss(
         labeled_mask: float32 [b], 1 for the images that count and 0 for repeated ones; None: all.
 
     Returns:
-        (total, parts): float32 scalars; parts are "loss", "labeled_loss", "unlabeled_loss" (without
-        its weight) and "l2_loss" (with its weight), each a share that sums over the replicas.
+        (total, parts): float32 scalars; parts are "loss", "labeled_loss" and "unlabeled_loss"
+        (without their weights) and "l2_loss" (with its weight), each a share that sums over the
+        replicas.
 
     Raises:
         ValueError: only one of unlabeled_logits and targets is given.
@@ -138,7 +141,7 @@ def student_loss(
         unlabeled = tf.reduce_sum(cross_entropy(unlabeled_logits, targets)) / global_unlabeled
     decay = weight_decay * l2(decayed_variables) / num_replicas
 
-    total = labeled + ratio * unlabeled + decay
+    total = labeled_weight * labeled + ratio * unlabeled + decay
 
     parts = {
         "loss": total,

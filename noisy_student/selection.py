@@ -113,7 +113,8 @@ def write_selected(
         output_dir: of the files.
         examples: the images that the predictions are of.
         min_confidence: pseudo labels below it are dropped (paper: 0.3).
-        images_per_class: target per class (paper: 130 000), or "auto": the largest class's count.
+        images_per_class: target per class (paper: 130 000), or "auto": the largest class's count,
+            or "none": no balance.
         hard_labels: store one-hot probabilities in place of the teacher's.
         num_shards: files of records.
         seed: of the order.
@@ -145,8 +146,9 @@ def write_selected(
         rows, examples, copies, num_classes, output_dir, num_shards, index_only
     )
     report = counts.report(class_names, decision.images_per_class)
-    rule = "auto: the largest class" if images_per_class == "auto" else "given"
-    report |= {"images_per_class_rule": "decision file" if decided else rule}
+    rule = {"auto": "auto: the largest class", "none": "none: no balance"}
+    rule = "decision file" if decided else rule.get(str(images_per_class), "given")
+    report |= {"images_per_class_rule": rule}
     report |= {"max_copies": decision.max_copies, "index_only": index_only}
     sheets.write(output_dir / "samples.json", examples)
     manifest.write_json(output_dir / "decision.json", decision.to_dict())

@@ -72,7 +72,7 @@ def write_decision(
             of several such directories, of one model.
         output_dir: of the index, likewise.
         min_confidence: pseudo labels below it are dropped.
-        images_per_class: target per class, or "auto".
+        images_per_class: target per class, or "auto", or "none".
         max_copies: how often an image is taken at most.
         beam_args: Beam's own flags.
 
@@ -166,7 +166,7 @@ def main(arguments: list[str]) -> None:
     for name in ("predictions_dir", "output_dir"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--min_confidence", type=float, default=0.3, help="as of selection")
-    parser.add_argument("--images_per_class", default="auto", help="a number, or auto")
+    parser.add_argument("--images_per_class", default="auto", help="a number, auto or none")
     parser.add_argument("--max_copies", type=int, help="as of selection")
     given, beam_args = parser.parse_known_args(arguments)
     target = given.images_per_class

@@ -251,6 +251,7 @@ class Session:
                 unlabeled if layout.unlabeled else None,
                 targets,
                 ratio=settings.ratio,
+                labeled_weight=settings.labeled_weight,
                 label_smoothing=settings.label_smoothing,
                 decayed_variables=self._decayed,
                 weight_decay=settings.optimizer.weight_decay,

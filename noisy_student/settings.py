@@ -23,6 +23,8 @@ class DataConfig:
     num_labeled: int
     num_validation: int
     seed: int
+    unlabeled_fraction: float = 1.0
+    unlabeled_skew: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class TrainConfig:
 
     A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images, at the rate
     with which its training, described by the other fields, ended; the stem and the first
-    ``frozen_blocks`` blocks stay as they are, unless it is 0.
+    ``frozen_blocks`` blocks stay as they are, unless it is 0. ``labeled_weight`` is that of the
+    labeled part of the loss.
     """
 
     role: str
@@ -101,6 +104,7 @@ class TrainConfig:
     frozen_blocks: int
     fixres_epochs: float
     seed: int
+    labeled_weight: float = 1.0
 
     @property
     def unlabeled_batch_size(self) -> int:
@@ -125,7 +129,7 @@ class SelectionConfig:
     """Filter and balance of pseudo labels (paper, section 3.1)."""
 
     min_confidence: float
-    images_per_class: int | str
+    images_per_class: int | str  # or "auto", or "none"
     hard_labels: bool
     num_shards: int
     seed: int

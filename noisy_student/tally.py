@@ -47,12 +47,12 @@ class Tally:
             self.known[row] += np.bincount(labels, weights * known, size)
             self.right[row] += np.bincount(labels, weights * (known & right), size)
 
-    def report(self, class_names: Sequence[str], images_per_class: int) -> dict[str, Any]:
+    def report(self, class_names: Sequence[str], images_per_class: int | None) -> dict[str, Any]:
         """The content of `selection.json`; accuracies are 0..1, None where no truth is known.
 
         Args:
             class_names: C names.
-            images_per_class: the target of the selection.
+            images_per_class: the target of the selection; None: it did not balance.
         """
         before, above, distinct, after = self.counts.tolist()
         pairs = zip(self.right[0], self.known[0], strict=True)

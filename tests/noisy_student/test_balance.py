@@ -1,5 +1,7 @@
 """The selection against a brute-force reference, and its independence of order and shards."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,24 @@ def test_select_by_hand():
     assert balance.select(labels, confidences, ids, 3, 2, 0.3).tolist() == [1, 0, 1, 0, 2]
     assert balance.select(labels, confidences, ids, 3, 4, 0.3).tolist() == [2, 1, 1, 0, 4]
     assert balance.select(labels, confidences, ids, 3, "auto", 0.3).tolist() == [1, 1, 1, 0, 3]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_balance_each_image_above_the_threshold_counts_once(kind):
+    labels, confidences, ids = case(kind, 3)
+    statistics = balance.ClassStatistics(7, 0.45)
+    statistics.update(labels, confidences, ids)
+    decision = balance.decide(statistics, "none")
+    expected = confidences >= np.float32(0.45)
+    found = balance.copies_for(labels, confidences, ids, decision)
+    np.testing.assert_array_equal(found, expected.astype(int))
+    per_class = np.bincount(labels[expected], minlength=7)
+    for counts in (decision.distinct, decision.after, decision.above):
+        np.testing.assert_array_equal(counts, per_class)
+    again = balance.Decision.from_dict(json.loads(json.dumps(decision.to_dict())))
+    np.testing.assert_array_equal(
+        balance.copies_for(labels, confidences, ids, again), expected.astype(int)
+    )
 
 
 @pytest.mark.parametrize("sorted_at_once", [8, 2**20])

@@ -101,6 +101,15 @@ def test_student_loss_by_hand(batch):
         np.testing.assert_allclose(parts[name], value, rtol=1e-5)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_labeled_part_may_weigh_less(batch, weight):
+    total, parts = loss(batch, global_labeled=4, global_unlabeled=8, labeled_weight=weight)
+    _, paper = loss(batch, global_labeled=4, global_unlabeled=8)
+    expected = weight * paper["labeled_loss"] + 2 * paper["unlabeled_loss"] + paper["l2_loss"]
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    np.testing.assert_array_equal(parts["labeled_loss"], paper["labeled_loss"])
+
+
 def test_supervised_loss_has_no_unlabeled_part(batch):
     batch |= {"unlabeled_logits": None, "targets": None}
     total, parts = loss(batch, global_labeled=4)

@@ -45,13 +45,15 @@ def run_beam(folder, output, *flags):
     return {file.name: file.read_bytes() for file in output.iterdir()}
 
 
-@pytest.mark.parametrize(("images_per_class", "max_copies"), [("400", None), ("auto", 3)])
+@pytest.mark.parametrize(
+    ("images_per_class", "max_copies"), [("400", None), ("auto", 3), ("none", None)]
+)
 def test_beam_writes_the_same_bytes(tmp_path, images_per_class, max_copies):
     rng = np.random.default_rng(0)
     labels = np.minimum(rng.geometric(0.3, 6000) - 1, 7).astype(np.int32)
     confidences = rng.random(6000).round(2).astype(np.float32)
     columns = labels, confidences, rng.integers(0, 2**64, 6000, np.uint64)
-    target = images_per_class if images_per_class == "auto" else int(images_per_class)
+    target = int(images_per_class) if images_per_class.isdigit() else images_per_class
     write_shards(tmp_path / "a", columns, 9, np.arange(6000), 2)
     files = predictions.shard_files(tmp_path / "a")
     decision = narrowing.decide(

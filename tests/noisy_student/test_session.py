@@ -95,6 +95,19 @@ def test_an_update_from_accumulated_gradients_by_hand(devices):
     assert all(np.all(total.numpy() == 0) for total in made._gradient_sums)
 
 
+def test_without_weight_labels_teach_nothing_but_batch_norm_sees_the_images(devices):
+    made = session(devices, labeled_weight=0.0)
+    step = tf.function(lambda batch: made._gradients(batch, 0)[0])
+    batch = next(batches(1))
+    found = step(batch)
+    of_others = step(batch | {"labels": (batch["labels"] + 1) % CLASSES})
+    of_other_images = step(batch | {"images": 255 - batch["images"]})
+    for ours, same in zip(found, of_others, strict=True):
+        np.testing.assert_array_equal(ours, same)
+    first = [variable.path for variable in made.model.trainable_variables].index("stem_conv/kernel")
+    assert np.abs(found[first] - of_other_images[first]).max() > 1e-6
+
+
 def gradients(made: Session, jit_compile: bool) -> tuple[list[np.ndarray], np.ndarray]:
     step = tf.function(lambda batch: made._gradients(batch, 0), jit_compile=jit_compile)
     found, parts = step(next(batches(1)))
