@@ -54,7 +54,7 @@ def run(
         ValueError: ``workdir`` holds results of the recipe with other flags.
     """
     root = workdir / graph.recipe.name
-    manifest.begin(root / "recipe", graph.recipe.request())
+    manifest.begin(root, graph.recipe.request())
     estimator = estimator_of(graph, root)
     print(outlook(graph, root, estimator, slots), flush=True)
     failed = runner.run(list(graph.jobs.values()), root, graph.recipe, slots, estimator)

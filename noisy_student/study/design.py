@@ -1,4 +1,4 @@
-"""What a study is made of: arms, which are chains of stages with some flags changed, and comparisons.
+"""What a study is made of: arms, chains of stages with some flags changed, and comparisons.
 
 Nothing here computes; `graph` turns arms into jobs, `tables` comparisons into verdicts.
 """

@@ -38,6 +38,7 @@ class Job:
         counted: trainings, the images of which a control sees, as ``counts`` says.
         counts: `Supervised.images`, or "" for jobs that are no such training.
         training: what is trained, where something is; the length of a control is not in it.
+        told: the changed flags in its name: its own after those of the first job it builds on.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Job:
     counted: tuple["Job", ...] = ()
     counts: str = ""
     training: config.TrainConfig | None = None
+    told: tuple[str, ...] = ()
 
     @property
     def parents(self) -> tuple["Job", ...]:
@@ -210,9 +212,10 @@ class Graph:
         facts += [[flag, job.digest, file] for flag, job, file in inputs]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
         told = [flag.removeprefix("--") for flag in reading.flags if not _TAGLESS.match(flag)]
-        before = [tag for _, job, _ in inputs[:1] if (tag := _tag(job))]
-        tag = re.sub(r"[^\w.=,+-]", "_", "-".join(dict.fromkeys((*before, *told))))[:_TAG]
-        name = "-".join(filter(None, (label, tag.strip("-"), digest)))
+        before = [flag for _, job, _ in inputs[:1] for flag in job.told]
+        told = list(dict.fromkeys((*before, *told, *(flag for flag, _, _ in inputs[1:]))))
+        tag = re.sub(r"[^\w.=,+-]", "_", "-".join(told))[:_TAG].strip("-")
+        name = "-".join(filter(None, (label, tag, digest)))
         splits = "splits.json"
         if images:
             splits = f"splits-{hashlib.sha256(json.dumps(images).encode()).hexdigest()[:8]}.json"
@@ -220,14 +223,9 @@ class Graph:
             name,
             Job(
                 name, stage, seed, reading.flags, f"seed{seed}/{splits}", inputs, counted, counts,
-                reading.training,
+                reading.training, tuple(told),
             ),
         )  # fmt: skip
-
-
-def _tag(job: Job) -> str:
-    """The readable part of a job's directory."""
-    return "-".join(Path(job.name).name.split("-")[1:-1])
 
 
 def _benchmarks(names: Sequence[str]) -> str:
