@@ -26,6 +26,7 @@ from data.selected import record_batches
 # No autotuning: its buffers may grow without bound, and to end its thread took up to a minute.
 _PARALLEL = os.cpu_count() or 1
 _PREFETCH = 4  # batches
+_NO_TRAINING_PASS = np.int64(-1)  # so that noise is none that training shows
 
 __all__ = [
     "Augmentation",
@@ -120,18 +121,26 @@ def training_batches(
 
 
 def evaluation_batches(
-    examples: Examples, spec: PreprocessSpec, *, batch_size: int
+    examples: Examples,
+    spec: PreprocessSpec,
+    *,
+    batch_size: int,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
 ) -> tf.data.Dataset:
-    """Every example once, in order, without noise.
+    """Every example once, in order, without noise if not asked for.
 
     Args:
         examples: the images.
         spec: how they are cropped and resized.
         batch_size: images per batch (b); the last batch is filled up.
+        augmentation: noise; None: none.
+        seed: of the noise, which follows from it and the id of an image.
 
     Returns:
         Dictionaries of "images" uint8 [b, S, S, 3], "labels" int32 [b] and "index" int64 [b], the
-        position in `examples`; index and label are -1 where the last batch was filled up.
+        position in `examples`; index and label are -1 where the last batch was filled up. With an
+        `augmentation` also "seeds" int32 [b, 2], that of each image.
     """
     steps = -(-len(examples) // batch_size)
     index = np.arange(steps * batch_size)
@@ -139,17 +148,17 @@ def evaluation_batches(
     order = tf.data.Dataset.from_tensor_slices(
         {
             "index": index.reshape(steps, batch_size),
-            "pass": np.zeros([steps, batch_size], np.int64),
+            "pass": np.full([steps, batch_size], _NO_TRAINING_PASS),
         }
     )
     batches = gather(order, example_columns(examples, spec))
-    batches = _noised(batches, spec, Augmentation("none"), 0, batch_size)
+    batches = _noised(batches, spec, augmentation or Augmentation("none"), seed, batch_size)
+    names = ["images", "index", *(["seeds"] if augmentation else [])]
     return _finished(
         batches.map(
             lambda batch: {
-                "images": batch["images"],
                 "labels": tf.where(batch["index"] < 0, UNKNOWN_LABEL, batch["labels"]),
-                "index": batch["index"],
+                **{name: batch[name] for name in names},
             }
         )
     )

@@ -72,14 +72,33 @@ def uniform(seeds: tf.Tensor, count: int) -> tf.Tensor:
       equals what ``tf.raw_ops.StatelessRandomUniformV2`` (Philox) gives for that seed as its key
       and the counter 0.
     """
+    mantissa = tf.bitwise.bitwise_and(_numbers(seeds, count), tf.constant(0x7FFFFF, tf.uint64))
+    return tf.cast(mantissa, tf.float32) * 2.0**-23
+
+
+def _numbers(seeds: tf.Tensor, count: int) -> tf.Tensor:
+    """The first words of every seed of int32 [..., 2]: uint64 [..., count] below 2**32."""
     seeds = tf.convert_to_tensor(seeds, tf.int32)
     first, second = tf.unstack(_words(seeds)[..., tf.newaxis], axis=-2)
     zero = tf.zeros([], tf.uint64)
     block = tf.constant(np.arange(-(-count // 4)), tf.uint64)  # a counter gives four words
     words = tf.stack(_philox((first, second), (block, zero, zero, zero + _UNIFORM)), axis=-1)
     words = tf.reshape(words, tf.concat([tf.shape(seeds)[:-1], [4 * block.shape[0]]], 0))
-    mantissa = tf.bitwise.bitwise_and(words[..., :count], tf.constant(0x7FFFFF, tf.uint64))
-    return tf.cast(mantissa, tf.float32) * 2.0**-23
+    return words[..., :count]
+
+
+def bits(seeds: tf.Tensor, count: int) -> tf.Tensor:
+    """Random bits of every seed.
+
+    Args:
+      seeds: int32 [N, 2].
+      count: how many numbers each seed gives.
+
+    Returns:
+      int32 [N, count], uniform over all 2**32 values; row i depends on ``seeds[i]`` alone. They are
+      the bits that ``uniform`` makes its numbers of.
+    """
+    return tf.bitcast(tf.cast(_numbers(seeds, count), tf.uint32), tf.int32)
 
 
 def uniform_int(uniforms: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
@@ -93,7 +112,7 @@ def fold(seeds: tf.Tensor, n: int) -> tf.Tensor:
 
     Args:
       seeds: int32 [..., 2].
-      n: a small constant, at least 0, naming the purpose.
+      n: a constant, at least 0 and below 2**32, naming the purpose.
 
     Returns:
       int32 [..., 2], independent of the seeds given and of those of another n.

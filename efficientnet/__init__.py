@@ -2,7 +2,16 @@
 
 from efficientnet.config import CONFIGS
 from efficientnet.cpu_ops import portable_ops
+from efficientnet.layers import freeze_batch_norm
 from efficientnet.model import build_model, is_decayed
-from efficientnet.noise import noise_scope
+from efficientnet.noise import noise_scope, row_noise_scope
 
-__all__ = ["CONFIGS", "build_model", "is_decayed", "noise_scope", "portable_ops"]
+__all__ = [
+    "CONFIGS",
+    "build_model",
+    "freeze_batch_norm",
+    "is_decayed",
+    "noise_scope",
+    "portable_ops",
+    "row_noise_scope",
+]

@@ -289,6 +289,11 @@ class MBConv(keras.layers.Layer):
         part.build(input_shape)
         return part
 
+    def batch_norms(self) -> list[BatchNorm]:
+        """The batch normalizations of a built block."""
+        names = ("expand_bn", "depthwise_bn", "project_bn")
+        return [getattr(self, name) for name in names if hasattr(self, name)]
+
     def _batch_norm(self, filters: int, name: str, activation: str) -> BatchNorm:
         options = (self.batch_norm_momentum, self.batch_norm_replicas, activation)
         return self._part(BatchNorm, (None, None, None, filters), name, *options)
@@ -312,3 +317,12 @@ class MBConv(keras.layers.Layer):
         names = ("filters", "kernel_size", "stride", "expansion", "squeeze_filters", "drop_rate")
         names += ("activation", "batch_norm_momentum", "batch_norm_replicas")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def freeze_batch_norm(model: keras.Model) -> None:
+    """Keeps all batch normalization of `build_model` in inference mode, also in training mode."""
+    for layer in model.layers:
+        norms = layer.batch_norms() if isinstance(layer, MBConv) else [layer]
+        for norm in norms:
+            if isinstance(norm, BatchNorm):
+                norm.trainable = False

@@ -3,15 +3,17 @@
 Inside a `noise_scope` the masks are a pure function of (seed, layer name, position of the example
 in the global batch): stateless Philox numbers are drawn for the whole global batch and every
 replica takes its own rows. A run can so be resumed, or spread over another number of devices, with
-the same noise. Outside a scope (plain `model.fit`) masks come from TensorFlow's global generator,
-which under op determinism asks for `tf.random.set_seed`.
+the same noise. Inside a `row_noise_scope` the caller gives the numbers of each row, which may so
+depend on the image instead of its position. Outside a scope (plain `model.fit`) masks come from
+TensorFlow's global generator, which under op determinism asks for `tf.random.set_seed`.
 """
 
 import contextlib
 import dataclasses
+import math
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
@@ -24,6 +26,22 @@ class _Scope:
     key: tf.Tensor
     positions: tf.Tensor | None
     global_batch: int | tf.Tensor | None
+
+    def bits(self, layer: int, batch: tf.Tensor, features: tuple[int, ...]) -> tf.Tensor:
+        """Int32 [batch, *features] for the layer of this number, which is below 2**32."""
+        layer_key = tf.constant(layer - 2**31, tf.int32)
+        rows = batch if self.global_batch is None else self.global_batch
+        bits = _stateless_bits([rows, *features], tf.stack([self.key, layer_key]))
+        return bits if self.positions is None else tf.gather(bits, self.positions)
+
+
+@dataclasses.dataclass(frozen=True)
+class _RowScope:
+    draw: Callable[[int, int], tf.Tensor]
+
+    def bits(self, layer: int, batch: tf.Tensor, features: tuple[int, ...]) -> tf.Tensor:
+        """As of `_Scope`."""
+        return tf.reshape(self.draw(layer, math.prod(features)), [batch, *features])
 
 
 _active = threading.local()  # tf.distribute traces every replica in a thread of its own
@@ -51,8 +69,28 @@ def noise_scope(
     """
     if (positions is None) != (global_batch is None):
         raise ValueError("noise_scope needs both positions and global_batch, or neither.")
+    with _entered(_Scope(_stateless_bits([], seed), positions, global_batch)):
+        yield
+
+
+@contextlib.contextmanager
+def row_noise_scope(draw: Callable[[int, int], tf.Tensor]) -> Iterator[None]:
+    """Makes the noise of the models called inside what `draw` gives for each row of the batch.
+
+    Enter it like `noise_scope`.
+
+    Args:
+        draw: takes a number from 0 to 2**32 - 1 that stands for a layer, and how many random
+            numbers each row needs there; returns int32 [B, count], uniform over all 2**32 values.
+    """
+    with _entered(_RowScope(draw)):
+        yield
+
+
+@contextlib.contextmanager
+def _entered(scope: _Scope | _RowScope) -> Iterator[None]:
     previous = getattr(_active, "scope", None)
-    _active.scope = _Scope(_stateless_bits([], seed), positions, global_batch)
+    _active.scope = scope
     try:
         yield
     finally:
@@ -67,10 +105,7 @@ def _random_bits(name: str, batch: tf.Tensor, features: tuple[int, ...]) -> tf.T
     scope = getattr(_active, "scope", None)
     if scope is None:
         return tf.random.uniform([batch, *features], tf.int32.min, tf.int32.max, tf.int32)
-    layer_key = tf.constant(zlib.crc32(name.encode()) - 2**31, tf.int32)
-    rows = batch if scope.global_batch is None else scope.global_batch
-    bits = _stateless_bits([rows, *features], tf.stack([scope.key, layer_key]))
-    return bits if scope.positions is None else tf.gather(bits, scope.positions)
+    return scope.bits(zlib.crc32(name.encode()), batch, features)
 
 
 def _stateless_bits(shape: list, seed: tf.Tensor) -> tf.Tensor:

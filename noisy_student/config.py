@@ -43,7 +43,7 @@ def from_flags() -> Config:
         teacher=_teacher(),
         students=students,
         tuned=tuple(map(fixres, students)) if FLAGS.fixres_image_size else (),
-        labels=LabelConfig(FLAGS.store_top_k, FLAGS.probabilities_dtype, FLAGS.calibrate),
+        labels=_labels(),
         selection=SelectionConfig(
             min_confidence=FLAGS.min_confidence,
             images_per_class=per_class if per_class in ("auto", "none") else _integer(per_class),
@@ -72,6 +72,20 @@ def from_flags() -> Config:
         reassign=FLAGS.reassign,
         seed=FLAGS.seed,
     )
+
+
+def _labels() -> LabelConfig:
+    stored = LabelConfig(FLAGS.store_top_k, FLAGS.probabilities_dtype, FLAGS.calibrate)
+    if not FLAGS.noised_labels:
+        return stored
+    for flag, value, why in (
+        ("augment", "keras_cv", "whose noise does not follow from the image"),
+        ("calibrate", True, "which fits clean images"),
+        ("teacher_mode", "online", "whose labels are not stored"),
+    ):
+        if FLAGS[flag].value == value:
+            raise ValueError(f"--noised_labels does not go with --{flag}={value}, {why}.")
+    return dataclasses.replace(stored, noise=_noise(), noise_seed=FLAGS.seed)
 
 
 def _evaluation() -> EvaluationConfig:
@@ -206,13 +220,16 @@ def _model(name: str, width: float | None, depth: float | None) -> ModelConfig:
     )
 
 
-def _training(
-    role: str, number: int, model: ModelConfig, batch_size: int, ratio: float, steps: int | None
-) -> TrainConfig:
-    noise = NoiseConfig(
+def _noise() -> NoiseConfig:
+    return NoiseConfig(
         FLAGS.augment, FLAGS.num_layers, FLAGS.magnitude, FLAGS.flip, FLAGS.cutout,
         FLAGS.magnitude_noise,
     )  # fmt: skip
+
+
+def _training(
+    role: str, number: int, model: ModelConfig, batch_size: int, ratio: float, steps: int | None
+) -> TrainConfig:
     scale = batch_size / 256
     final = FLAGS.final_learning_rate_per_256
     optimizer = OptimizerConfig(
@@ -228,7 +245,7 @@ def _training(
         weight_decay=FLAGS.weight_decay,
     )
     return TrainConfig(
-        role=role, round=number, model=model, noise=noise, optimizer=optimizer,
+        role=role, round=number, model=model, noise=_noise(), optimizer=optimizer,
         batch_size=batch_size, ratio=ratio, steps=steps, max_steps=FLAGS.max_steps,
         label_smoothing=FLAGS.label_smoothing, hard_labels=FLAGS.hard_labels,
         temperature=FLAGS.temperature, ema_decay=FLAGS.ema_decay,

@@ -234,6 +234,12 @@ def _define_label_flags() -> None:
         "temperature", 1.0, "Of soft pseudo labels in a student's loss: targets are p^(1/T)."
     )
     flags.DEFINE_bool(
+        "noised_labels",
+        False,
+        "Noise the teacher, too (the paper's ablation, table 6): it labels augmented images, with "
+        "dropout and stochastic depth on.",
+    )
+    flags.DEFINE_bool(
         "calibrate", False, "Divide the teacher's logits by the temperature that fits validation."
     )
     flags.DEFINE_integer(

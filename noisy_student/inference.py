@@ -6,6 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import efficientnet
+from data import seeds
+
 
 def for_classes(
     model: keras.Model, model_classes: Sequence[str], classes: Sequence[str]
@@ -63,16 +66,43 @@ def predict_step(
     return step
 
 
+def noised_predict_step(
+    model: Callable[..., tf.Tensor], jit_compile: bool = False
+) -> tf.types.experimental.GenericFunction:
+    """`predict_step` under the model's own noise, dropout and stochastic depth.
+
+    The model is run in training mode: its batch norm must be frozen (`freeze_batch_norm`).
+
+    Returns:
+        A compiled function: images uint8 [B, S, S, 3] and seeds int32 [B, 2], that of each image,
+        which alone decides its noise -> probabilities float32 [B, C].
+    """
+
+    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    def step(images: tf.Tensor, image_seeds: tf.Tensor) -> tf.Tensor:
+        def draw(layer: int, count: int) -> tf.Tensor:
+            return seeds.bits(seeds.fold(image_seeds, layer), count)
+
+        with efficientnet.row_noise_scope(draw):
+            logits = model(images, training=True)
+        return tf.nn.softmax(tf.cast(logits, tf.float32))
+
+    return step
+
+
 def predictions(
     step: tf.types.experimental.GenericFunction, batches: Iterable[dict[str, tf.Tensor]]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Runs ``step`` over ``data.pipeline.evaluation_batches`` and drops the padding.
 
+    It takes their images, and their seeds where they have some.
+
     Yields:
         index int64 [b], labels int32 [b], probabilities float32 [b, C].
     """
     for batch in batches:
-        probabilities = step(batch["images"]).numpy()
+        names = ("images", "seeds") if "seeds" in batch else ("images",)
+        probabilities = step(*(batch[name] for name in names)).numpy()
         index = batch["index"].numpy()
         real = index >= 0
         yield index[real], batch["labels"].numpy()[real], probabilities[real]

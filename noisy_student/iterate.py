@@ -258,6 +258,7 @@ if __name__ == "__main__":
          "unlabeled_fraction", "unlabeled_skew", "num_labeled", "seed", "teacher_name",
          "teacher_model", "init_model", "student_name", "image_size", "small_image",
          "batch_size", "ratio", "epochs", "teacher_steps", "student_steps", "augment", "magnitude",
-         "min_confidence", "images_per_class", "hard_labels", "index_only", "calibrate",
-         "reassign", "controls", "stop_when_worse", "strategy", "max_steps", "dry_run"],
+         "labeled_weight", "min_confidence", "images_per_class", "hard_labels", "index_only",
+         "noised_labels", "calibrate", "reassign", "controls", "stop_when_worse",
+         "strategy", "max_steps", "dry_run"],
     )  # fmt: skip

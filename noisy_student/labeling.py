@@ -1,5 +1,12 @@
-"""A teacher's distributions of images, by shard: eval mode, clean images, averaged weights."""
+"""A teacher's distributions of images, by shard: eval mode, clean images, averaged weights.
 
+Or noised, as an ablation of the paper (table 6) has it: augmented images, the teacher's dropout and
+stochastic depth. Batch norm keeps to its moving statistics, so that the label of an image depends
+on no other image.
+"""
+
+import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+import efficientnet
 from data import pipeline, seeds, sources
 from data.preprocess import PreprocessSpec
 from noisy_student import (
@@ -44,11 +52,14 @@ def label_shards(
         devices: from `strategy.make`.
         batch_size: images at a time.
         num_shards: as of `write_predictions`.
-        stored: what of the probabilities is stored, and whether they are calibrated.
+        stored: what of the probabilities is stored, whether they are calibrated, and the noise of
+            a noised teacher.
         validation: labeled images that calibration fits.
         shard_index: as of `write_predictions`.
     """
     model, card = checkpoint.load_model(model_path)
+    if stored.noise:
+        efficientnet.freeze_batch_norm(model)
     model = inference.for_classes(model, card["class_names"], examples.class_names)
     temperature = 1.0
     if stored.calibrate:
@@ -60,8 +71,13 @@ def label_shards(
             labels, logits = inference.predict_all(step, batches, len(validation))
             manifest.write_json(path, calibration.describe(logits, labels))
         temperature = manifest.read_json(path)["temperature"]
+    step = (
+        inference.noised_predict_step(model, devices.jit_compile)
+        if stored.noise
+        else inference.predict_step(model, devices.jit_compile, temperature)
+    )
     write_predictions(
-        inference.predict_step(model, devices.jit_compile, temperature),
+        step,
         examples,
         card["preprocess"],
         output_dir,
@@ -73,11 +89,13 @@ def label_shards(
         store_top_k=stored.store_top_k,
         probabilities_dtype=stored.probabilities_dtype,
         temperature=temperature,
+        noise=stored.noise,
+        noise_seed=stored.noise_seed or 0,
     )
 
 
 def write_predictions(
-    predict: Callable[[tf.Tensor], tf.Tensor],
+    predict: Callable[..., tf.Tensor],
     examples: sources.Examples,
     spec: PreprocessSpec,
     output_dir: str | Path,
@@ -90,11 +108,14 @@ def write_predictions(
     store_top_k: int | None = None,
     probabilities_dtype: str = "float16",
     temperature: float = 1.0,
+    noise: settings.NoiseConfig | None = None,
+    noise_seed: int = 0,
 ) -> list[Path]:
     """Writes the shards that are missing or were made from something else.
 
     Args:
-        predict: images uint8 [batch_size, S, S, 3] -> probabilities float32 [batch_size, C].
+        predict: images uint8 [batch_size, S, S, 3] -> probabilities float32 [batch_size, C]; with
+            `noise` it also takes seeds int32 [batch_size, 2].
         examples: images to label.
         spec: preprocessing at evaluation.
         output_dir: of the shards.
@@ -106,6 +127,8 @@ def write_predictions(
         store_top_k: keep as many of the largest probabilities (`data.distributions`); None: all.
         probabilities_dtype: "float16" or "float32".
         temperature: that `predict` has divided logits by, for the record.
+        noise: of the images; None: they are clean.
+        noise_seed: what the noise is drawn from.
 
     Returns:
         The files written.
@@ -124,6 +147,11 @@ def write_predictions(
         "probabilities_dtype": probabilities_dtype,
         "temperature": temperature,
     }
+    make_batches = functools.partial(pipeline.evaluation_batches, spec=spec, batch_size=batch_size)
+    if noise:
+        card["noise"] = dataclasses.asdict(noise) | {"seed": noise_seed}
+        augmentation = pipeline.Augmentation(**dataclasses.asdict(noise))
+        make_batches = functools.partial(make_batches, augmentation=augmentation, seed=noise_seed)
     parts = np.array_split(np.arange(len(examples)), num_shards)
     wanted = range(num_shards) if shard_index is None else [shard_index]
     paths = {shard: predictions.shard_path(output_dir, shard, num_shards) for shard in wanted}
@@ -136,7 +164,7 @@ def write_predictions(
     with tqdm(desc="labeled", total=total, unit="image", leave=False, disable=None) as shown:
         for shard, path in missing.items():
             shown.set_postfix_str(f"shard {shard} of {num_shards}")
-            batches = _label(predict, examples, parts[shard], spec, class_names, batch_size)
+            batches = _label(predict, make_batches, examples, parts[shard], class_names)
             predictions.write(path, card, _grouped(_counted(batches, shown)))
     return list(missing.values())
 
@@ -149,16 +177,15 @@ def _counted(batches: Iterator[predictions.Columns], shown: tqdm) -> Iterator[pr
 
 
 def _label(
-    predict: Callable[[tf.Tensor], tf.Tensor],
+    predict: Callable[..., tf.Tensor],
+    make_batches: Callable[[sources.Examples], tf.data.Dataset],
     examples: sources.Examples,
     indices: np.ndarray,
-    spec: PreprocessSpec,
     class_names: tuple[str, ...],
-    batch_size: int,
 ) -> Iterator[predictions.Columns]:
     """Columns of the examples at `indices`, one batch at a time."""
     truth, shards = _true_labels(examples, class_names), _source_shards(examples)
-    batches = pipeline.evaluation_batches(examples.take(indices), spec, batch_size=batch_size)
+    batches = make_batches(examples.take(indices))
     for positions, _, probabilities in inference.predictions(predict, batches):
         index = indices[positions]
         yield {

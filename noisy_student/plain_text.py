@@ -31,6 +31,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     if figures["pseudo_labels"]:
         lines += ["## Pseudo labels", ""]
         lines += markdown_table(*pseudo_labels.rows(figures["pseudo_labels"]))
+        for note in pseudo_labels.notes(figures["pseudo_labels"]):
+            lines += [note, ""]
     if provenance["command"]:
         lines += ["## Command", "", f"    {provenance['command']}", ""]
     return "\n".join(lines)

@@ -5,7 +5,8 @@ set of examples, `source_shard` (string) the TFRecord file it lies in, if any; `
 `confidence` (float32) are argmax and maximum of the float32 probabilities; `probabilities` are what
 is stored of these: float16 or float32, all C or the k largest, whose `classes` (int32) then stand
 beside them; `true_label` (int32) is -1 where unknown. The schema's metadata carries a card (JSON):
-class names, model, preprocessing, examples, what is stored of the probabilities, temperature.
+class names, model, preprocessing, examples, what is stored of the probabilities, temperature, and
+`noise` where the teacher was noised.
 """
 
 import json
@@ -129,6 +130,11 @@ def read_card(path: Path) -> dict[str, Any]:
     if _CARD not in metadata:
         raise ValueError(f"{path} was not written by noisy_student.pseudo_label")
     return json.loads(metadata[_CARD])
+
+
+def are_noised(path: Path) -> bool:
+    """Whether the teacher of a shard was noised."""
+    return "noise" in read_card(path)
 
 
 def columns_of(card: dict[str, Any]) -> list[str]:

@@ -5,7 +5,8 @@ r"""Lets a teacher label images: eval mode, averaged weights, clean images (pape
 
 Shards that are there already are not computed again, and several processes may share the shards.
 With --calibrate the temperature that fits validation images best makes confidences honest first.
-With --reassign_dir a better teacher labels the images of an earlier selection again.
+With --noised_labels images and teacher are noised, as in an ablation of the paper. With
+--reassign_dir a better teacher labels the images of an earlier selection again.
 """
 
 import dataclasses
@@ -53,7 +54,8 @@ def run(
         batch_size: images at a time.
         num_shards: files to split the examples over.
         shard_index: the only shard to write, from 0; None: all that are not there.
-        stored: what of the probabilities is stored, and whether they are calibrated.
+        stored: what of the probabilities is stored, whether they are calibrated, and the noise of
+            a noised teacher.
         validation: labeled images that calibration fits.
 
     Returns:
@@ -169,6 +171,7 @@ def _reassigned(
         counts.add(*(columns[name] for name in names[:3]), copies)
         sheets.add(columns, copies)
     new = counts.report(class_names, report["images_per_class"])
+    new["noised_labels"] = predictions.are_noised(labeled[0])
     return report | new | {"reassigned": {"images": len(old.images), "changed": changed}}
 
 
@@ -225,6 +228,7 @@ if __name__ == "__main__":
     config.run(
         _main,
         ["model", "output_dir", "num_shards", "shard_index", "store_top_k", "probabilities_dtype",
-         "calibrate", "reassign_dir", "splits_file", "dataset", "data_dir", "labeled_dir",
-         "unlabeled_dir", "num_labeled", "seed", "eval_batch_size", "dry_run"],
+         "calibrate", "noised_labels", "reassign_dir", "splits_file", "dataset", "data_dir",
+         "labeled_dir", "unlabeled_dir", "unlabeled_fraction", "unlabeled_skew", "num_labeled",
+         "seed", "eval_batch_size", "dry_run"],
     )  # fmt: skip

@@ -150,6 +150,7 @@ def write_selected(
     rule = "decision file" if decided else rule.get(str(images_per_class), "given")
     report |= {"images_per_class_rule": rule}
     report |= {"max_copies": decision.max_copies, "index_only": index_only}
+    report |= {"noised_labels": predictions.are_noised(files[0])}
     sheets.write(output_dir / "samples.json", examples)
     manifest.write_json(output_dir / "decision.json", decision.to_dict())
     manifest.write_json(output_dir / "selection.json", report)

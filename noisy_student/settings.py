@@ -139,11 +139,17 @@ class SelectionConfig:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """What pseudo labels are made of, and what of them is stored."""
+    """What pseudo labels are made of, and what of them is stored.
+
+    With ``noise`` the teacher is noised, which the method is not: images by this, drawn from
+    ``noise_seed``, and the network by its own dropout and stochastic depth.
+    """
 
     store_top_k: int | None = None
     probabilities_dtype: str = "float16"
     calibrate: bool = False
+    noise: NoiseConfig | None = None
+    noise_seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ def section(selections: Sequence[Mapping[str, Any]]) -> str:
         " image as often as it was duplicated to balance the classes. The calibration error is the"
         " mean distance of confidence and accuracy.</p>"
     )
+    parts += [f"<p>{line}</p>" for line in notes(selections)]
     legend = markup.keys({figures.GREY: "all labels", figures.BLUE: "kept; after balancing"})
     parts.append(legend)
     for selection in selections:
@@ -36,6 +37,18 @@ def section(selections: Sequence[Mapping[str, Any]]) -> str:
             names = ", ".join(escape(str(name)) for name in empty)
             parts.append(f'<p class="missing">Classes without any pseudo label: {names}.</p>')
     return markup.section(title, *parts)
+
+
+def notes(selections: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What of the labels is not as the method has it, in sentences."""
+    noised = [str(s["round"]) for s in selections if s.get("noised_labels")]
+    if not noised:
+        return []
+    rounds = f"round{'s' if len(noised) > 1 else ''} {', '.join(noised)}"
+    return [
+        f"Noised teacher ({rounds}): it labeled augmented images, with dropout and stochastic depth"
+        " on. The method labels without noise."
+    ]
 
 
 def rows(

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data import order, pipeline, selected
+from data import order, pipeline, seeds, selected
+from data.augmentation import batch_noise
 from data.examples import Examples
 from data.pipeline import Augmentation
 from data.preprocess import PreprocessSpec
@@ -277,6 +278,37 @@ def test_evaluation_sees_every_example_once_in_order(tmp_path, count, stored):
         assert np.all(labels[~real] == -1)
         seen += index[real].tolist()
     assert seen == list(range(count))
+
+
+@pytest.mark.parametrize("stored", ["memory", "files"])
+def test_evaluation_may_be_noised_by_image_and_seed_alone(tmp_path, stored):
+    source = textured(11)
+    if stored == "files":
+        source = as_files(source, tmp_path / "files")
+
+    def noised(part, batch_size, seed=3):
+        stream = pipeline.evaluation_batches(
+            part, SMALL, batch_size=batch_size, augmentation=NOISE, seed=seed
+        )
+        columns = [{name: column.numpy() for name, column in b.items()} for b in stream]
+        whole = {name: np.concatenate([b[name] for b in columns]) for name in columns[0]}
+        return {name: column[whole["index"] >= 0] for name, column in whole.items()}
+
+    whole = noised(source, 4)
+    hashes = tf.constant(seeds.hash_ids(source.ids).view(np.int64))
+    everywhere = tf.zeros([11], tf.int64)
+    expected = seeds.example_seeds(3, everywhere - 1, hashes, tf.zeros([11], tf.int32))
+    np.testing.assert_array_equal(whole["seeds"], expected)
+    (clean,) = pipeline.evaluation_batches(source, SMALL, batch_size=11)
+    noise = batch_noise(SMALL, NOISE, seed=0)
+    np.testing.assert_array_equal(whole["images"], noise(clean["images"], expected))
+    part = [7, 2, 10]
+    np.testing.assert_array_equal(
+        noised(source.take(part), 2)["images"], whole["images"][np.array(part)]
+    )
+    assert (noised(source, 4, seed=4)["images"] != whole["images"]).any()
+    first_pass = pipeline.noisy_views(source, range(11), SMALL, NOISE, seed=3, views=1)[:, 0]
+    assert (first_pass != whole["images"]).any()
 
 
 def test_evaluation_of_nothing_is_empty():

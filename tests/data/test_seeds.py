@@ -27,6 +27,20 @@ def test_uniform_is_tensorflows_philox_bit_by_bit():
         np.testing.assert_array_equal(row, expected)
 
 
+def test_bits_are_tensorflows_philox_bit_by_bit():
+    numbers = seeds.bits(tf.constant(EDGES, tf.int32), 11)
+    assert numbers.dtype == tf.int32 and numbers.shape == (len(EDGES), 11)
+    for row, seed in zip(numbers, EDGES, strict=True):
+        expected = tf.raw_ops.StatelessRandomUniformFullIntV2(
+            shape=[11],
+            key=philox_key(seed),
+            counter=tf.zeros([2], tf.uint64),
+            alg=1,
+            dtype=tf.int32,
+        )
+        np.testing.assert_array_equal(row, expected)
+
+
 def test_fold_is_tensorflows_philox_bit_by_bit():
     for n in (0, 1, 7, 1000):
         folded = seeds.fold(tf.constant(EDGES, tf.int32), n)

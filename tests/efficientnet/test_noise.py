@@ -1,10 +1,11 @@
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet import noise_scope
+from efficientnet import noise_scope, row_noise_scope
 from efficientnet.noise import Dropout, StochasticDepth
 
 ONES = tf.ones([4096, 2, 2, 3])
@@ -96,6 +97,22 @@ def test_a_scope_belongs_to_its_thread():
         elsewhere = other_thread.submit(layer, ONES, training=True).result().numpy()
     assert np.array_equal(inside, call(layer, seed=(0, 1)))
     assert not np.array_equal(inside, elsewhere)
+
+
+def test_the_caller_may_give_the_numbers_of_each_row():
+    asked = []
+
+    def draw(layer, count):
+        asked.append((layer, count))
+        low, high = tf.int32.min, tf.int32.max
+        return tf.constant([[low, high] * (count // 2) or [low], [high] * count], tf.int32)
+
+    with row_noise_scope(draw):
+        dropped = Dropout(0.5, name="a")(tf.ones([2, 6]), training=True)
+        branches = StochasticDepth(0.5, name="b")(ONES[:2], training=True)
+    assert asked == [(zlib.crc32(b"a"), 6), (zlib.crc32(b"b"), 1)]
+    assert dropped.numpy().tolist() == [[0, 2] * 3, [2] * 6]
+    assert np.array_equal(branches, ONES[:2] * np.array([0, 2], np.float32).reshape(2, 1, 1, 1))
 
 
 def test_bfloat16():

@@ -100,6 +100,17 @@ def test_empty_classes_are_named(workdir):
     assert "Classes without any pseudo label: 7, &lt;9&gt;." in page_of(workdir)
 
 
+def test_a_noised_teacher_is_pointed_out(workdir):
+    report.run(workdir)
+    assert "Noised teacher" not in page_of(workdir)
+    path = workdir / "round2/selected/selection.json"
+    write(path, json.loads(path.read_text()) | {"noised_labels": True})
+    report.run(workdir)
+    told = "Noised teacher (round 2): it labeled augmented images, with dropout"
+    assert told in page_of(workdir)
+    assert told in (workdir / "report/results.md").read_text()
+
+
 @pytest.fixture(scope="module")
 def robust(tmp_path_factory) -> Path:
     """A run with every robustness benchmark; not to be changed."""

@@ -182,6 +182,20 @@ def test_report_without_any_truth(tmp_path, columns, examples):
     assert report["images_per_class"] == max(report["per_class"]["above_threshold"])
 
 
+def test_without_balance_each_image_above_the_threshold_is_written_once(
+    tmp_path, columns, examples
+):
+    files = select_into(tmp_path, columns, examples, images_per_class="none")
+    found = sorted(
+        record["image/id"].bytes_list.value[0].decode() for record in read_records(files)
+    )
+    assert found == sorted(examples.ids[columns["confidence"] >= np.float32(0.6)])
+    report = json.loads((tmp_path / "out" / "selection.json").read_text())
+    assert report["images_per_class"] is None and report["num_duplicates"] == 0
+    assert report["images_per_class_rule"] == "none: no balance"
+    assert report["noised_labels"] is False
+
+
 def test_nothing_above_the_threshold_is_refused(tmp_path, columns, examples):
     columns["confidence"] = columns["confidence"] * np.float32(0.5)
     with pytest.raises(ValueError, match=r"drops all 120 pseudo labels; .* is 0\.\d+"):
