@@ -158,13 +158,27 @@ def _seeds() -> list[int]:
     return list(map(int, given))
 
 
+def _possible(chosen: list[Study], recipe: Recipe) -> list[Study]:
+    """The studies that a recipe allows; of others says why it does not."""
+    possible = []
+    for study in chosen:
+        try:
+            Graph(recipe, [study], [0])
+            possible.append(study)
+        except ValueError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    return possible
+
+
 def _main(_: config.Config) -> None:
     given = flags.FLAGS
     if given.list:
         print(listing())
         return
-    chosen = studies.chosen(given.study)
-    graph = Graph(Recipe(given.recipe, _given()), chosen, _seeds())
+    chosen, recipe, seeds = studies.chosen(given.study), Recipe(given.recipe, _given()), _seeds()
+    if given.study == ["all"]:
+        chosen = _possible(chosen, recipe)
+    graph = Graph(recipe, chosen, seeds)
     workdir = Path(given.workdir if given["workdir"].present else _DEFAULT_WORKDIR)
     slots = given.jobs or len(os.sched_getaffinity(0))
     if given.dry_run:

@@ -25,7 +25,13 @@ _NO_BALANCE = "--images_per_class=none"
 _NO_NOISE: Flags = ("--augment=none", "--stochastic_depth_rate=0", "--dropout_rate=0")
 _OTHER_IMAGES = ByDataset(
     "unlabeled_dataset",
-    (("mnist5k", "tfds:cifar10"), ("tfds:cifar10", "mnist5k"), ("folder", "tfds:cifar10")),
+    (
+        *(
+            (name, "tfds:cifar10")
+            for name in ("mnist5k", "tfds:fashion_mnist", "tfds:svhn_cropped")
+        ),
+        ("tfds:cifar10", "mnist5k"),
+    ),
 )
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Times:
     """A flag at a multiple of the recipe's value, every entry of a list; steps, sizes stay whole.
 
-    Where the recipe leaves a width or size unset, the one that then holds is multiplied.
+    Where the recipe leaves a width or size unset, the one that then holds is multiplied; steps of a
+    recipe in epochs by way of ``--train_ratio``.
     """
 
     flag: str

@@ -25,7 +25,8 @@ _WRAP = 34  # characters of a label's line
 @matplotlib.rc_context(figures.STYLE)
 def write(table: Table, path: Path) -> None:
     """Writes a PNG of a study; the same bytes from the same rows on one machine."""
-    count = max(len(table.arms), len(table.study.comparisons))
+    arms = len(table.arms) + len(table.shown_controls)
+    count = max(arms, len(table.study.comparisons))
     figure = Figure(figsize=(11, _FRAME + _LINE * count), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
     _arms(left, table)
@@ -37,37 +38,35 @@ def write(table: Table, path: Path) -> None:
 
 
 def _arms(axes: Axes, table: Table) -> None:
-    metric = table.study.metrics[0]
-    for place, arm in enumerate(table.arms):
+    metric, colors = table.study.metrics[0], dict.fromkeys(table.arms, figures.BLUE)
+    colors |= dict.fromkeys(table.shown_controls, figures.BROWN)
+    for place, (arm, color) in enumerate(colors.items()):
         values = table.values(arm, metric)
         mean, _ = statistics.mean_sd(values)
         axes.plot(list(values.values()), [place] * len(values), "o", color=figures.GREY, ms=5)
-        axes.plot([mean], [place], "o", color=figures.BLUE, ms=8)
+        axes.plot([mean], [place], "o", color=color, ms=8)
         axes.annotate(
             f"{mean:.1f}", (mean, place), (0, 7), textcoords="offset points", ha="center",
             fontsize=8, color=figures.INK,
         )  # fmt: skip
-    _rows(axes, table.arms, f"{words.metric(metric)}, percent: seeds and mean")
+    _rows(axes, list(colors), f"{words.metric(metric)}, percent: seeds and mean")
 
 
 def _differences(axes: Axes, table: Table) -> None:
-    names = []
     axes.axvline(0, color=figures.INK, linewidth=0.8)
-    for comparison in table.study.comparisons:
-        name = f"{comparison.first} - {comparison.second}"
-        if comparison.metric != "clean.top1":
-            name += f": {words.metric(comparison.metric)}"
+    for place, comparison in enumerate(table.study.comparisons):
         found = table.difference(comparison)
-        place, color = len(names), _COLORS[found.verdict] if found else figures.GREY
-        names.append(name)
+        mean, text, color = 0.0, "not measured", figures.MUTED
         if found:
+            mean, text, color = found.mean, found.verdict, _COLORS[found.verdict]
+            axes.plot([mean], [place], "o", color=color, ms=7)
             if not math.isnan(found.low):
                 axes.plot([found.low, found.high], [place, place], color=color, linewidth=2.4)
-            axes.plot([found.mean], [place], "o", color=color, ms=7)
-            axes.annotate(
-                found.verdict, (found.mean, place), (0, 7), textcoords="offset points",
-                ha="center", fontsize=8, color=color,
-            )  # fmt: skip
+        axes.annotate(
+            text, (mean, place), (0, 7), textcoords="offset points", ha="center", fontsize=8,
+            color=color,
+        )  # fmt: skip
+    names = list(map(words.comparison, table.study.comparisons))
     _rows(axes, names, "difference in points, 95% interval")
 
 

@@ -22,6 +22,12 @@ _NEUTRAL = (*OWN, "seed", "data_dir", "corruption_cache", "log_every", "intra_op
 # Sizes that hold where a recipe leaves them unset.
 _IMAGE_SIZES = ("image_size", "test_image_size", "fixres_image_size")
 _WIDTHS = ("teacher_width", "student_width")
+# What has the same effect where a recipe leaves a flag unset.
+_INSTEAD = {
+    "teacher_steps": "train_ratio",
+    "student_steps": "train_ratio",
+    "learning_rate": "learning_rate_per_256",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,11 +108,14 @@ class Recipe:
                     f"for {dataset}."
                 )
             return f"--{flag.flag}={values[dataset]}"
-        value = self._value(flag.flag)
+        name = flag.flag
+        if self._values[name] in (None, []):
+            name = _INSTEAD.get(name, name)
+        value = self._value(name)
         numbers = [flag.factor * float(v) for v in (value if isinstance(value, list) else [value])]
-        if flag.flag.endswith(("_steps", "_size")):
+        if name.endswith(("_steps", "_size")):
             numbers = list(map(round, numbers))
-        return f"--{flag.flag}={','.join(f'{number:.10g}' for number in numbers)}"
+        return f"--{name}={','.join(f'{number:.10g}' for number in numbers)}"
 
     def _value(self, name: str) -> Any:
         """A flag's value, or what holds where the recipe leaves it unset."""

@@ -104,6 +104,7 @@ class _Pool:
         self._root, self._recipe, self._slots = root, recipe, slots
         self._code = code_version()
         self._waited_for: set[str] = set()
+        self._total, self._done, self._left = total, done, ""
         self._bar = tqdm(
             total=total, initial=done, unit="job", dynamic_ncols=True, disable=None,
             bar_format="{desc}{bar}| {n_fmt}/{total_fmt} jobs, {elapsed} passed, {postfix}",
@@ -125,7 +126,7 @@ class _Pool:
             return False
         with log:
             if job.is_done(self._root):  # by another process
-                self._bar.update()
+                self._count()
                 return True
             command = job.command(self._root, self._recipe)
             print(f"$ {shlex.join(command)}", file=log, flush=True)
@@ -149,7 +150,7 @@ class _Pool:
             seconds = round(time.perf_counter() - run.start, 1)
             record = {"command": run.command, "seconds": seconds, "code": self._code}
             manifest.write_json(self._root / run.job.name / RECORD, record)
-            self._bar.update()
+            self._count()
             self._tell(f"done    {run.job.name} in {words.duration(seconds)}")
             done.append((run.job, seconds))
         return done
@@ -161,6 +162,7 @@ class _Pool:
     def show(self, seconds: float | None) -> None:
         """Shows the time left."""
         left = "time left unknown" if seconds is None else f"about {words.duration(seconds)} left"
+        self._left = f", {left}"
         self._bar.set_postfix_str(left)
 
     def close(self) -> None:
@@ -174,6 +176,10 @@ class _Pool:
                 run.process.kill()
         self._bar.close()
 
+    def _count(self) -> None:
+        self._done += 1
+        self._bar.update()
+
     def _fail(self, run: _Running) -> None:
         self.failed.append(run.job)
         log = log_of(self._root, run.job)
@@ -185,8 +191,9 @@ class _Pool:
         )
 
     def _tell(self, text: str) -> None:
-        counted = f"[{self._bar.n}/{self._bar.total}] " if self._bar.disable else ""
-        self._bar.write(f"{counted}{text}")
+        if self._bar.disable:
+            text = f"[{self._done}/{self._total}{self._left}] {text}"
+        self._bar.write(text)
         sys.stdout.flush()
 
 

@@ -40,6 +40,12 @@ class Table:
         found = {row.arm for row in self.rows}
         return [arm.name for arm in self.study.arms if arm.name in found]
 
+    @property
+    def shown_controls(self) -> list[str]:
+        """The controls that stand beside."""
+        found = {row.arm for row in self.controls}
+        return [name for name in CONTROLS if name in found]
+
     def values(self, arm: str, metric: str) -> dict[int, float]:
         """Seed -> value."""
         return {
@@ -67,7 +73,7 @@ class Table:
                 for metric in self._metrics()
                 if (values := self.values(arm, metric))
             }
-            for arm in (*self.arms, *self._shown_controls())
+            for arm in (*self.arms, *self.shown_controls)
         }
         comparisons = []
         for comparison in self.study.comparisons:
@@ -94,10 +100,6 @@ class Table:
         found = {row.metric for row in self.rows}
         return [metric for metric in self.study.metrics if metric in found]
 
-    def _shown_controls(self) -> list[str]:
-        found = {row.arm for row in self.controls}
-        return [name for name in CONTROLS if name in found]
-
     def _arms(self) -> list[str]:
         metrics = self._metrics()
         seeds = ", ".join(map(str, self.seeds))
@@ -110,7 +112,7 @@ class Table:
             "s",
         ]
         rows = [self._arm(arm, arm, metrics) for arm in self.arms]
-        rows += [self._arm(arm, f"*{arm}*", metrics) for arm in self._shown_controls()]
+        rows += [self._arm(arm, f"*{arm}*", metrics) for arm in self.shown_controls]
         return [*_table(headers, rows), ""]
 
     def _arm(self, arm: str, shown: str, metrics: Sequence[str]) -> list[str]:
@@ -127,14 +129,12 @@ class Table:
         rows = []
         for comparison in self.study.comparisons:
             found = self.difference(comparison)
-            name = f"{comparison.first} - {comparison.second}"
-            if comparison.metric != "clean.top1":
-                name += f": {words.metric(comparison.metric)}"
             claimed = "above 0" if comparison.sign > 0 else "below 0"
             if found:
-                rows.append([name, _interval(found), claimed, f"**{found.verdict}**"])
+                cells = [_interval(found), claimed, f"**{found.verdict}**"]
             else:
-                rows.append([name, NONE, claimed, "not measured"])
+                cells = [NONE, claimed, "not measured"]
+            rows.append([words.comparison(comparison), *cells])
         headers = ["difference in points", "mean (95% interval)", "claimed", "verdict"]
         return [*_table(headers, rows), ""]
 

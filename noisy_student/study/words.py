@@ -1,4 +1,6 @@
-"""Durations and metrics as people write them."""
+"""Durations, metrics and comparisons as people write them."""
+
+from noisy_student.study.design import Comparison
 
 
 def duration(seconds: float | None) -> str:
@@ -22,3 +24,9 @@ def metric(name: str) -> str:
         "perturbations.mean_flip_probability": "flips, perturbed",
     }
     return known.get(name, f"{benchmark} {rest.replace('_', ' ')}")
+
+
+def comparison(compared: Comparison) -> str:
+    """Two arms and, unless it is the accuracy, the metric: student - teacher: FGSM 4."""
+    name = f"{compared.first} - {compared.second}"
+    return name if compared.metric == "clean.top1" else f"{name}: {metric(compared.metric)}"
