@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 INK, MUTED, RULE = "#1d2126", "#646b74", "#dfe2e6"
-GREY, BLUE, RED = "#b9bec6", "#1b5faa", "#b3261e"
+GREY, BLUE, RED, BROWN = "#b9bec6", "#1b5faa", "#b3261e", "#c77324"
 _TEACHER = "#7d848e"
 _STUDENTS = ((0x8A, 0xBB, 0xE8), (0x0D, 0x48, 0x8C))  # first and last, red green blue
-_CONTROLS = ("#c77324", "#8a4f16", "#e0a458")
+_CONTROLS = (BROWN, "#8a4f16", "#e0a458")
 
-_STYLE = {
+STYLE = {
     "font.size": 10,
     "axes.edgecolor": GREY,
     "axes.labelcolor": MUTED,
@@ -48,7 +48,7 @@ _STYLE = {
     "svg.hashsalt": "noisy_student",
 }
 _PERCENT = FuncFormatter(lambda value, _: f"{value:g}%")  # also where all values are below 1%
-_styled = matplotlib.rc_context(_STYLE)
+_styled = matplotlib.rc_context(STYLE)
 
 
 def colors(models: Sequence[Mapping[str, Any]]) -> dict[str, str]:

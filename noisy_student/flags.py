@@ -439,6 +439,35 @@ def _define_plan_flags() -> None:
     )
 
 
+STUDY = ("study", "seeds", "recipe", "jobs", "list", "results_dir", "results", "pages")
+
+
+def _define_study_flags() -> None:
+    flags.DEFINE_list("study", [], "Of noisy_student.ablate: names of studies, or all.")
+    flags.DEFINE_bool("list", False, "Of noisy_student.ablate: show the studies, do nothing.")
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "Of noisy_student.ablate: runs of every arm.")
+    flags.DEFINE_string(
+        "recipe", "mnist5k", "Of noisy_student.ablate: a name in recipes/, or a .flags file."
+    )
+    flags.DEFINE_integer(
+        "jobs", None, "Of noisy_student.ablate: stages side by side; unset: CPU cores.", 1
+    )
+    flags.DEFINE_string(
+        "results_dir", None, "Of noisy_student.ablate: copies the CSV files to RECIPE/ in it."
+    )
+    flags.DEFINE_string(
+        "results",
+        None,
+        "Of noisy_student.report: a folder of RECIPE/STUDY.csv, from which figures and the tables "
+        "in --pages are made anew.",
+    )
+    flags.DEFINE_list(
+        "pages",
+        ["README.md", "docs/RESULTS.md"],
+        "Of noisy_student.report: Markdown files with tables of studies between markers.",
+    )
+
+
 _define_data_flags()
 _define_thinning_flags()
 _define_model_flags()
@@ -451,6 +480,7 @@ _define_run_flags()
 _define_log_flags()
 _define_device_flags()
 _define_plan_flags()
+_define_study_flags()
 
 
 def values() -> dict[str, Any]:

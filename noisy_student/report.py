@@ -2,9 +2,11 @@
 
     python -m noisy_student.report --workdir=runs/mnist5k
     python -m noisy_student.report --compare=runs/one,runs/other --output_dir=runs/compared
+    python -m noisy_student.report --results=docs/results --pages=README.md,docs/RESULTS.md
 
 Reads the JSON files of a work directory and nothing else. Every one of them may be absent: what is
-there is shown, what is not is named. The second form sets runs side by side.
+there is shown, what is not is named. The second form sets runs side by side. The third makes the
+figures and tables of studies (`noisy_student.ablate`) from their CSV files.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from typing import Any
 
 from noisy_student import comparison, config, manifest, page, plain_text, scoreboard, summary
 from noisy_student.plain_text import table
+from noisy_student.study import pages
 
 
 def run(workdir: str | Path) -> dict[str, Any]:
@@ -89,9 +92,13 @@ def _main(_: config.Config) -> None:
         compare(config.FLAGS.compare, output_dir)
         print(f"comparison: {Path(output_dir) / 'comparison.html'}")
         return
+    if config.FLAGS.results:
+        files = pages.rewrite(Path(config.FLAGS.results), list(map(Path, config.FLAGS.pages)))
+        print("\n".join(f"written: {file}" for file in files) or "no results there")
+        return
     workdir = Path(config.FLAGS.workdir)
     print(f"{table(run(workdir))}\nreport: {workdir / 'report' / 'report.html'}")
 
 
 if __name__ == "__main__":
-    config.run(_main, ["workdir", "compare", "output_dir", "dry_run"])
+    config.run(_main, ["workdir", "compare", "output_dir", "results", "pages", "dry_run"])

@@ -53,6 +53,8 @@ TOOLS = {
     "session",
     "strategy",
     "student_set",
+    "studies",
+    "study",
     "subject",
     "summary",
     "tally",

@@ -1,0 +1,359 @@
+"""The paper's claims as tables: arms to train, and the comparisons that decide each claim.
+
+`noisy_student.ablate` runs them on any recipe. An arm is a chain of the usual stages with some
+flags changed; what arms have in common is computed once. Adding a study is adding an entry to
+`STUDIES`; nothing else knows their names.
+"""
+
+from noisy_student.study.design import (
+    Arm,
+    ByDataset,
+    Comparison,
+    FineTuning,
+    Flags,
+    Round,
+    Study,
+    Supervised,
+    Times,
+)
+
+BASE = Arm("as the recipe")  # most studies change something about the first student
+_ROUND = Round()
+_LIKE_TEACHER: Flags = ("--student_name=", "--student_width=", "--student_depth=")
+_HALF_WIDTH, _DOUBLE_WIDTH = Times("student_width", 0.5), Times("student_width", 2)
+_NO_BALANCE = "--images_per_class=none"
+_NO_NOISE: Flags = ("--augment=none", "--stochastic_depth_rate=0", "--dropout_rate=0")
+_OTHER_IMAGES = ByDataset(
+    "unlabeled_dataset",
+    (
+        *(
+            (name, "tfds:cifar10")
+            for name in ("mnist5k", "tfds:fashion_mnist", "tfds:svhn_cropped")
+        ),
+        ("tfds:cifar10", "mnist5k"),
+    ),
+)
+
+
+def _student(name: str, *flags: str | Times) -> Arm:
+    """The first student with some flags changed."""
+    return Arm(name, (Round(student=flags),))
+
+
+def _selection(name: str, *flags: str) -> Arm:
+    """The first student after another selection."""
+    return Arm(name, (Round(selection=flags),))
+
+
+NOISE = Study(
+    "noise",
+    "Noise matters: each of augmentation, stochastic depth and dropout taken from the student costs"
+    " accuracy, and so does noise on the teacher while it labels.",
+    "paper, section 4.1, table 6",
+    (
+        BASE,
+        _student("no augmentation", "--augment=none"),
+        _student("no stochastic depth", "--stochastic_depth_rate=0"),
+        _student("no dropout", "--dropout_rate=0"),
+        _student("no noise", *_NO_NOISE),
+        Arm("noised teacher", (Round(labels=("--noised_labels",)),)),
+    ),
+    (
+        Comparison(BASE.name, "no augmentation"),
+        Comparison(BASE.name, "no stochastic depth"),
+        Comparison(BASE.name, "no dropout"),
+        Comparison(BASE.name, "no noise"),
+        Comparison(BASE.name, "noised teacher"),
+    ),
+)
+
+_WIDER_LAST = Round(student=(Times("ratio", 2),))
+ITERATIONS = Study(
+    "iterations",
+    "Iterating helps: every round's student is better than the one before, and a larger unlabeled"
+    " batch helps in the last round.",
+    "paper, section 4.2, table 7",
+    (
+        Arm("teacher", ()),
+        Arm("round 1"),
+        Arm("round 2", 2 * (_ROUND,)),
+        Arm("round 3", 3 * (_ROUND,)),
+        Arm("round 3, twice the ratio", (_ROUND, _ROUND, _WIDER_LAST)),
+    ),
+    (
+        Comparison("round 1", "teacher"),
+        Comparison("round 2", "round 1"),
+        Comparison("round 3", "round 2"),
+        Comparison("round 3, twice the ratio", "round 3"),
+    ),
+)
+
+TEACHER_SIZE = Study(
+    "teacher_size",
+    "A larger and better teacher makes a better student.",
+    "paper, section 4.3, finding 1",
+    (
+        Arm("teacher half as wide", teacher=(Times("teacher_width", 0.5),)),
+        BASE,
+        Arm("teacher twice as wide", teacher=(Times("teacher_width", 2),)),
+    ),
+    (
+        Comparison(BASE.name, "teacher half as wide"),
+        Comparison("teacher twice as wide", BASE.name),
+    ),
+)
+
+STUDENT_SIZE = Study(
+    "student_size",
+    "A larger student is better.",
+    "paper, section 4.3, finding 4",
+    (
+        _student("student half as wide", _HALF_WIDTH),
+        BASE,
+        _student("student twice as wide", _DOUBLE_WIDTH),
+    ),
+    (
+        Comparison(BASE.name, "student half as wide"),
+        Comparison("student twice as wide", BASE.name),
+    ),
+)
+
+_PARTS = {"1/16": 0.0625, "1/8": 0.125, "1/4": 0.25, "1/2": 0.5}
+UNLABELED_AMOUNT = Study(
+    "unlabeled_amount",
+    "Many unlabeled images are needed.",
+    "paper, section 4.3, finding 2",
+    (
+        *(
+            Arm(f"{name} of the unlabeled images", data=(f"--unlabeled_fraction={part}",))
+            for name, part in _PARTS.items()
+        ),
+        BASE,
+    ),
+    tuple(Comparison(BASE.name, f"{name} of the unlabeled images") for name in _PARTS),
+)
+
+_ALL_ONCE: Flags = ("--min_confidence=0", _NO_BALANCE)
+SOFT_VS_HARD = Study(
+    "soft_vs_hard",
+    "Soft and hard pseudo labels do equally well on images of the classes; soft ones are better"
+    " where most unlabeled images are of something else.",
+    "paper, section 4.3, finding 3",
+    (
+        BASE,
+        _student("soft labels", "--temperature=1"),
+        _student("hard labels", "--hard_labels"),
+        Arm(
+            "soft labels, other images too",
+            (Round(selection=_ALL_ONCE, student=("--temperature=1",)),),
+            data=(_OTHER_IMAGES,),
+        ),
+        Arm(
+            "hard labels, other images too",
+            (Round(selection=_ALL_ONCE, student=("--hard_labels",)),),
+            data=(_OTHER_IMAGES,),
+        ),
+    ),
+    (Comparison("soft labels, other images too", "hard labels, other images too"),),
+)
+
+_SKEW: Flags = ("--unlabeled_skew=10",)
+_SMALL_NAME, _LARGE_NAME = "half as wide, ", "as wide as the recipe's, "
+BALANCING = Study(
+    "balancing",
+    "Balancing the classes of the pseudo labels helps, small students above all (here: unlabeled"
+    " images with ten times as many of the first class as of the last).",
+    "paper, section 4.3, finding 5",
+    tuple(
+        Arm(size + name, (Round(selection=selection, student=width),), data=_SKEW)
+        for size, width in ((_SMALL_NAME, (_HALF_WIDTH,)), (_LARGE_NAME, ()))
+        for name, selection in (("balanced", ()), ("not balanced", (_NO_BALANCE,)))
+    ),
+    tuple(
+        Comparison(f"{size}balanced", f"{size}not balanced") for size in (_SMALL_NAME, _LARGE_NAME)
+    ),
+)
+
+FILTERING = Study(
+    "filtering",
+    "Dropping pseudo labels of low confidence helps.",
+    "paper, section 3.1",
+    (
+        BASE,
+        _selection("every image once", "--min_confidence=0", _NO_BALANCE),
+        _selection("confidence 0.3, each once", "--min_confidence=0.3", _NO_BALANCE),
+        _selection("confidence 0.6, each once", "--min_confidence=0.6", _NO_BALANCE),
+        _selection("confidence 0.9, each once", "--min_confidence=0.9", _NO_BALANCE),
+    ),
+    (
+        Comparison("confidence 0.3, each once", "every image once"),
+        Comparison("confidence 0.6, each once", "every image once"),
+        Comparison("confidence 0.9, each once", "every image once"),
+    ),
+)
+
+_ALONE = Round(student=("--labeled_weight=0",))
+JOINT_VS_FINETUNE = Study(
+    "joint_vs_finetune",
+    "Training on labeled and pseudo-labeled images together beats pre-training on pseudo-labeled"
+    " ones and then fine-tuning on labeled ones.",
+    "paper, section 4.3, finding 6",
+    (
+        Arm("together"),
+        Arm("pseudo labels alone", (_ALONE,)),
+        Arm(
+            "pseudo labels, then labels",
+            (_ALONE,),
+            last=Supervised("labeled", True, (Times("learning_rate", 0.1),)),
+        ),
+    ),
+    (
+        Comparison("together", "pseudo labels alone"),
+        Comparison("together", "pseudo labels, then labels"),
+    ),
+)
+
+RATIO = Study(
+    "ratio",
+    "More unlabeled images per labeled one in a batch help.",
+    "paper, section 4.3, finding 7",
+    tuple(_student(f"ratio {ratio}", f"--ratio={ratio}") for ratio in (1, 3, 7, 14)),
+    tuple(Comparison(f"ratio {ratio}", "ratio 1") for ratio in (3, 7, 14)),
+)
+
+FROM_SCRATCH = Study(
+    "from_scratch_vs_init",
+    "A student of its teacher's size that starts from random weights is not worse than one that"
+    " starts from the teacher's.",
+    "paper, section 4.3, finding 8",
+    (
+        Arm("from scratch", (Round(student=_LIKE_TEACHER),)),
+        Arm("from the teacher", (Round(student=_LIKE_TEACHER, starts_from_teacher=True),)),
+    ),
+    (Comparison("from scratch", "from the teacher"),),
+)
+
+_SMALL_IMAGES: Flags = (Times("image_size", 0.75),)
+# A small labeled set needs more than the paper's 1.5 epochs to be more than some steps, and a rate
+# where the recipe's schedule ends at 0.
+_FIXRES = FineTuning(
+    (
+        Times("fixres_image_size", 1),
+        "--fixres_epochs=30",
+        "--schedule=constant",
+        Times("learning_rate", 0.1),
+    )
+)
+FIXRES = Study(
+    "fixres",
+    "Training on smaller images, fine-tuning at full size and testing there beats testing the same"
+    " network without fine-tuning.",
+    "paper, section 3.1 (FixRes: Touvron et al. 2019)",
+    (
+        Arm("trained and tested small", (Round(student=_SMALL_IMAGES),)),
+        Arm(
+            "trained small, tested at full size",
+            (Round(student=_SMALL_IMAGES),),
+            test=(Times("test_image_size", 1),),
+        ),
+        Arm(
+            "trained small, fine-tuned and tested at full size",
+            (Round(student=_SMALL_IMAGES),),
+            last=_FIXRES,
+        ),
+        BASE,
+    ),
+    (
+        Comparison("trained small, fine-tuned and tested at full size", "trained and tested small"),
+        Comparison(
+            "trained small, fine-tuned and tested at full size",
+            "trained small, tested at full size",
+        ),
+    ),
+)
+
+ROBUSTNESS = Study(
+    "robustness",
+    "The last student is more robust than its teacher, though trained for accuracy alone: fewer"
+    " errors on corrupted images, steadier under perturbations, better under attack.",
+    "paper, sections 3.3 and 3.4, tables 3 to 5, figure 3",
+    (
+        Arm("teacher", ()),
+        Arm("student 2", 2 * (_ROUND,)),
+        Arm("control, images of the chain", 2 * (_ROUND,), last=Supervised("chain")),
+    ),
+    tuple(
+        Comparison("student 2", other, metric, sign)
+        for other in ("teacher", "control, images of the chain")
+        for metric, sign in (
+            ("clean.top1", 1),
+            ("corruptions.mean_error", -1),
+            ("perturbations.mean_flip_probability", -1),
+            ("fgsm.top1.4", 1),
+            ("pgd.top1.4", 1),
+        )
+    ),
+    benchmarks=("corruptions", "perturbations", "pgd"),
+)
+
+_LONGER: Flags = (Times("teacher_steps", 2),)
+COMPUTE = Study(
+    "compute",
+    "The gain is not that of more training: the last student beats its network trained on the"
+    " labeled images alone, for as many images as it saw and for as many as the whole chain saw,"
+    " and students also beat a teacher that was trained twice as long.",
+    "not in the paper; what its claims rest on",
+    (
+        Arm("teacher", ()),
+        Arm("student 1"),
+        Arm("student 2", 2 * (_ROUND,)),
+        Arm("control, images of student 2", 2 * (_ROUND,), last=Supervised("student")),
+        Arm("control, images of the chain", 2 * (_ROUND,), last=Supervised("chain")),
+        Arm("teacher, twice the steps", (), teacher=_LONGER),
+        Arm("its student", teacher=_LONGER),
+    ),
+    (
+        Comparison("student 2", "teacher"),
+        Comparison("student 2", "control, images of student 2"),
+        Comparison("student 2", "control, images of the chain"),
+        Comparison("student 2", "teacher, twice the steps"),
+        Comparison("its student", "teacher, twice the steps"),
+    ),
+)
+
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        NOISE,
+        ITERATIONS,
+        TEACHER_SIZE,
+        STUDENT_SIZE,
+        UNLABELED_AMOUNT,
+        SOFT_VS_HARD,
+        BALANCING,
+        FILTERING,
+        JOINT_VS_FINETUNE,
+        RATIO,
+        FROM_SCRATCH,
+        FIXRES,
+        ROBUSTNESS,
+        COMPUTE,
+    )
+}
+
+
+def chosen(names: list[str]) -> list[Study]:
+    """The studies of a list of names, or all for the word "all".
+
+    Raises:
+        ValueError: naming what is no study, and those that are.
+    """
+    if names == ["all"]:
+        return list(STUDIES.values())
+    unknown = [name for name in names if name not in STUDIES]
+    if unknown or not names:
+        raise ValueError(
+            f"--study={','.join(unknown)}: must be all, or of {', '.join(STUDIES)} (--list says "
+            "what they are)."
+        )
+    return [STUDIES[name] for name in dict.fromkeys(names)]

@@ -1,0 +1,169 @@
+"""Rows of studies as CSV, tables, pictures and parts of pages."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from noisy_student import studies
+from noisy_student.study import figure, pages, rows
+from noisy_student.study.tables import Table
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "results"
+FACTS = {
+    "validation_top1": 91.25, "steps": 1000, "images_seen": 80000, "seconds": 100.5,
+    "chain_seconds": 300.0, "study_seconds": 5400.0, "changed": "student1: --hard_labels",
+    "versions": "python 3.12, tensorflow 2.21.0", "code": "abc123",
+}  # fmt: skip
+TOP1 = {
+    "from scratch": (90.0, 92.0, 94.0),
+    "from the teacher": (88.0, 89.0, 90.0),
+}  # differences 2, 3, 4
+
+
+def made(study: str, values: dict[str, tuple[float, ...]], metric="clean.top1") -> list[rows.Row]:
+    return [
+        rows.Row("mnist5k", study, arm, seed, metric, value, **FACTS)
+        for arm, by_seed in values.items()
+        for seed, value in enumerate(by_seed)
+    ]
+
+
+CONTROL = "control, images of the chain"
+CONTROLS = made("compute", {CONTROL: (91.0, 93.0, 95.0, 0.0), "student 1": (1.0, 2.0, 3.0)})
+
+
+@pytest.fixture
+def table() -> Table:
+    found = made("from_scratch_vs_init", TOP1)
+    return Table(studies.FROM_SCRATCH, found, CONTROLS)
+
+
+def test_csv_there_and_back(tmp_path):
+    found = made("from_scratch_vs_init", TOP1)
+    path = tmp_path / "f.csv"
+    path.write_text(rows.to_csv(found))
+    assert rows.read(path, studies.FROM_SCRATCH) == found
+    assert path.read_text().splitlines()[1] == (
+        "mnist5k,from_scratch_vs_init,from scratch,0,clean.top1,90,91.25,1000,80000,100.5,300,5400,"
+        'student1: --hard_labels,"python 3.12, tensorflow 2.21.0",abc123'
+    )
+
+
+def test_bad_csv_is_named(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text(rows.to_csv(made("from_scratch_vs_init", TOP1)))
+    with pytest.raises(ValueError, match=r"f\.csv has the arm 'from scratch' of from_scratch"):
+        rows.read(path, studies.NOISE)
+    path.write_text(path.read_text().replace(",90,", ",ninety,"))
+    with pytest.raises(ValueError, match=r"f\.csv is damaged: .*ninety"):
+        rows.read(path, studies.FROM_SCRATCH)
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"f\.csv has the columns \['a', 'b'\]"):
+        rows.read(path, studies.FROM_SCRATCH)
+
+
+def test_the_table_by_hand(table):
+    lines = table.markdown().splitlines()
+    assert lines[0] == "| arm | seeds 0, 1, 2 | top-1 | validation | images | s |"
+    assert lines[2] == (
+        "| from scratch | 90.0, 92.0, 94.0 | 92.0 (2.0) | 91.2 (0.0) | 80 000 | 100 |"
+    )
+    # The control stands beside, on the seeds of the study; other arms of that study do not.
+    assert lines[4].startswith(f"| *{CONTROL}* | 91.0, 93.0, 95.0 | 93.0 (2.0) |")
+    assert "student 1" not in table.markdown()
+    assert lines[8] == (
+        "| from scratch - from the teacher | +3.0 (+0.5 to +5.5) | above 0 | **holds** |"
+    )
+    assert "--study=from_scratch_vs_init --recipe=mnist5k --seeds=0,1,2`; 90 min of" in lines[-1]
+
+
+def test_a_claim_of_less(tmp_path):
+    values = {"teacher": (9.0, 8.0, 7.0), "student 2": (5.0, 5.0, 5.0)}
+    found = made("robustness", values, "corruptions.mean_error") + made("robustness", values)
+    text = Table(studies.ROBUSTNESS, found).markdown()
+    interval = "-3.0 (-5.5 to -0.5)"
+    assert f"| student 2 - teacher: error, corrupted | {interval} | below 0 | **holds** |" in text
+    assert f"| student 2 - teacher | {interval} | above 0 | **does not hold** |" in text
+    assert "| student 2 - teacher: PGD 4 | - | above 0 | not measured |" in text
+
+
+def test_the_summary_is_that_of_the_table(table):
+    summary = table.summary()
+    assert summary["arms"]["from scratch"]["clean.top1"]["mean"] == 92
+    (comparison,) = summary["comparisons"]
+    assert comparison["verdict"] == "holds" and comparison["seeds"] == [0, 1, 2]
+    assert comparison["interval"] == pytest.approx([0.515862, 5.484138], abs=1e-6)
+
+
+def test_one_seed_has_no_deviation_and_no_verdict():
+    found = [row for row in made("from_scratch_vs_init", TOP1) if row.seed == 1]
+    table = Table(studies.FROM_SCRATCH, found)
+    assert "| from scratch | 92.0 | 92.0 | 91.2 |" in table.markdown()
+    assert "| +3.0 | above 0 | **too few seeds** |" in table.markdown()
+    assert table.summary()["comparisons"][0]["interval"] == [None, None]
+
+
+def test_the_picture_is_the_same_every_time(table, tmp_path):
+    for name in "ab":
+        figure.write(table, tmp_path / f"{name}.png")
+    content = (tmp_path / "a.png").read_bytes()
+    assert content.startswith(b"\x89PNG") and content == (tmp_path / "b.png").read_bytes()
+    other = [dataclasses.replace(row, value=row.value - row.seed) for row in table.rows]
+    figure.write(Table(table.study, other), tmp_path / "b.png")
+    assert content != (tmp_path / "b.png").read_bytes()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for study in ("from_scratch_vs_init", "compute"):
+        path = tmp_path / "results" / "mnist5k" / f"{study}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = CONTROLS if study == "compute" else made(study, TOP1)
+        path.write_text(rows.to_csv(found))
+    return tmp_path / "results"
+
+
+PAGE = """# Page
+<!-- study:from_scratch_vs_init:mnist5k -->
+outdated
+<!-- end -->
+between
+<!-- study:noise:mnist5k -->
+Not measured so far.
+<!-- end -->
+"""
+
+
+def test_pages_are_made_anew(folder, tmp_path, table):
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    written = pages.rewrite(folder, [page])
+    assert sorted(path.name for path in written) == [
+        "compute.png", "from_scratch_vs_init.png", "page.md",
+    ]  # fmt: skip
+    assert table.markdown() in page.read_text() and "outdated" not in page.read_text()
+    # What has no CSV stays, and a second time nothing changes.
+    assert page.read_text().endswith(PAGE[PAGE.index("between") :])
+    assert page not in pages.rewrite(folder, [page])
+    with pytest.raises(ValueError, match=r"there is no .*other\.md"):
+        pages.rewrite(folder, [tmp_path / "other.md"])
+
+
+def test_unknown_studies_in_pages_are_refused(folder):
+    with pytest.raises(ValueError, match="study nose: must be of noise, "):
+        pages.updated("<!-- study:nose:mnist5k -->\n<!-- end -->", folder)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/RESULTS.md"])
+def test_the_projects_pages_say_what_the_results_say(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert pages.updated(text, RESULTS) == text, "run noisy_student.report --results=docs/results"
+
+
+def test_every_result_has_its_table_and_picture():
+    text = (ROOT / "docs" / "RESULTS.md").read_text(encoding="utf-8")
+    for recipe, study in pages.measured(RESULTS):
+        assert (recipe, study) in pages.studies_in(text)
+        assert (RESULTS / recipe / f"{study}.png").exists()
