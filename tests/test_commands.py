@@ -39,7 +39,7 @@ def test_stages_run_alone(tmp_path):
     recipe = f"--flagfile={ROOT}/recipes/mnist5k.flags"
     output = run(
         command(
-            "train", recipe, *TINY, "--role=control", "--control_images=64",
+            "train", recipe, *TINY, "--role=control", "--control_images=128",
             f"--output_dir={tmp_path}/control",
         )
     )  # fmt: skip

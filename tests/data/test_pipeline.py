@@ -226,7 +226,7 @@ def test_large_images_of_different_sizes(tmp_path):
 
 
 def test_inputs_that_cannot_be_trained_on_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="'cutmix'; valid: randaugment, keras_cv, none"):
+    with pytest.raises(ValueError, match="'cutmix'; valid: randaugment, keras_cv, crop, none"):
         Augmentation("cutmix")
     with pytest.raises(ValueError, match="no labeled images"):
         batches(examples(0), 1)
