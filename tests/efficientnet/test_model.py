@@ -337,7 +337,7 @@ def test_trains_on_two_replicas(tmp_path):
         ({"dropout_rate": 1.0}, "dropout_rate must be at least 0 and below 1, got 1.0"),
         ({"stochastic_depth_rate": -1}, "stochastic_depth_rate must be at least 0 and below 1"),
         ({"batch_norm_momentum": 1}, "batch_norm_momentum must be at least 0 and below 1, got 1"),
-        ({"batch_norm_replicas": "some"}, "batch_norm_replicas must be none, all, published),
+        ({"batch_norm_replicas": "some"}, "batch_norm_replicas must be none, all, published"),
         ({"normalization": "mnist"}, "svhn, lite, inception, none or a pair .* got 'mnist'"),
         ({"normalization": ([1, 2], [1, 2])}, "pair .* of three numbers each"),
         ({"normalization": ([0, 0, 0], [1, 0, 1])}, "std above 0"),
