@@ -26,10 +26,9 @@ _NO_NOISE: Flags = ("--augment=none", "--stochastic_depth_rate=0", "--dropout_ra
 _OTHER_IMAGES = ByDataset(
     "unlabeled_dataset",
     (
-        *(
-            (name, "tfds:cifar10")
-            for name in ("mnist5k", "tfds:fashion_mnist", "tfds:svhn_cropped")
-        ),
+        ("mnist5k", "tfds:cifar10"),
+        ("tfds:fashion_mnist", "tfds:cifar10"),
+        ("tfds:svhn_cropped", "tfds:cifar10"),
         ("tfds:cifar10", "mnist5k"),
     ),
 )

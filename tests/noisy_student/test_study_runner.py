@@ -118,11 +118,12 @@ def started(root: Path, number: int) -> subprocess.Popen:
     slow = t.script("slow", quick, code=t._SLOW)
     t.run([quick, slow, t.script("after", slow)], Path({str(root)!r}))
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=(root / f"out{number}").open("w"),
-    )
+    with (root / f"out{number}").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(program)],
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdout=output,
+        )
     wait_for(root / "seed0" / "order", "slow" if number == 1 else "")
     return process
 

@@ -1,0 +1,98 @@
+"""A study on real digits, as small as it gets, through its command; and what it says beforehand."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = (
+    "--teacher_width=0.1", "--teacher_depth=0.1", "--student_width=0.1", "--student_depth=0.1",
+    "--max_steps=2", "--teacher_batch_size=16", "--batch_size=8", "--ratio=2", "--log_every=2",
+    "--min_confidence=0", "--images_per_class=20", "--fgsm_examples=50", "--epsilons=4",
+)  # fmt: skip
+
+
+def ablate(*flags: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(
+        [sys.executable, "-m", "noisy_student.ablate", *flags],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+
+
+def test_the_list_has_claims_and_arms():
+    output = ablate("--list").stdout
+    assert "ratio: More unlabeled images per labeled one in a batch help." in output
+    assert "    noised teacher: 1 student; --noised_labels\n" in output
+
+
+def test_a_dry_run_touches_nothing(tmp_path):
+    result = ablate("--study=ratio,noise", "--seeds=0,3", "--dry_run", f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    jobs = [line.split()[2].rstrip(":") for line in lines if line.startswith("to do ")]
+    assert len(jobs) == len(set(jobs))
+    # Teacher, labels (and noised ones) and selections once; four ratios and six kinds of noise.
+    assert len(jobs) == 2 * (1 + 2 + 2 + 2 * 10)
+    assert "50 jobs, 50 to do: " in lines[-1]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--study=nose"], "--study=nose: must be all, or of noise, "),
+        (["--study=ratio", "--seeds=0,0"], "--seeds=0,0: must be different whole numbers"),
+        (["--study=ratio", "--seed=1"], "--seed is for a study to decide (seeds: --seeds)"),
+        (["--study=ratio", "--recipe=none"], "--recipe=none: must be of cifar10, "),
+    ],
+)
+def test_bad_flags_are_told(flags, message, tmp_path):
+    result = ablate(*flags, f"--workdir={tmp_path}")
+    assert result.returncode == 2 and f"error: {message}" in result.stderr
+
+
+@pytest.mark.slow  # two minutes
+def test_a_study_from_command_to_verdict(tmp_path):
+    workdir, copies = tmp_path / "work", tmp_path / "results"
+    given = (
+        "--study=from_scratch_vs_init", "--seeds=0,1", f"--workdir={workdir}",
+        f"--results_dir={copies}", *TINY,
+    )  # fmt: skip
+    result = ablate(*given)
+    assert result.returncode == 0, result.stdout + result.stderr
+    root = workdir / "mnist5k"
+    folder = root / "studies"
+    with (folder / "from_scratch_vs_init.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["arm"], row["seed"]) for row in rows} == {
+        (arm, seed) for arm in ("from scratch", "from the teacher") for seed in "01"
+    }
+    row = next(row for row in rows if row["metric"] == "clean.top1")
+    assert 0 <= float(row["value"]) <= 100 and row["steps"] == "2" and row["images_seen"] == "48"
+    assert {row["metric"] for row in rows} >= {"clean.top1", "fgsm.top1.0", "fgsm.top1.4"}
+    copied = copies / "mnist5k" / "from_scratch_vs_init.csv"
+    assert copied.read_bytes() == (folder / "from_scratch_vs_init.csv").read_bytes()
+    summary = json.loads((folder / "from_scratch_vs_init.json").read_text())
+    assert summary["comparisons"][0]["verdict"] == "too few seeds"
+    assert (folder / "from_scratch_vs_init.md").exists()
+    assert (folder / "from_scratch_vs_init.png").exists()
+    # A teacher, its labels and their selection of each seed; two students, two evaluations.
+    records = sorted(root.glob("seed*/*/job.json"))
+    assert len(records) == 2 * (3 + 2 + 2)
+    started = next(root.glob("seed1/logs/student1-*init_model*.log")).read_text()
+    assert "--intra_op_threads=1" in started and "starting from " in started
+    # The test images and labeled images are those of the seed, whatever the arm.
+    assert len(list(root.glob("seed0/splits*.json"))) == 1
+
+    before = {path: path.stat().st_mtime_ns for path in records}
+    again = ablate(*given)
+    assert again.returncode == 0 and "14 jobs, all done" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in records} == before
+    other = ablate(*given, "--ratio=3")
+    assert other.returncode == 2 and "was made with other settings: flags.ratio" in other.stderr
