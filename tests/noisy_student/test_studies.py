@@ -141,7 +141,10 @@ def test_names_are_unique_short_and_readable(graph):
 def test_names_stay_the_same(graph):
     """So that results which are there are found again by later versions of the code."""
     assert final(graph, "noise", "as the recipe").name == "seed0/student1-7e5eac04"
-    assert final(graph, "compute", "control, images of the chain").name == "seed0/control_chain-763e8cae"
+    assert (
+        final(graph, "compute", "control, images of the chain").name
+        == "seed0/control_chain-763e8cae"
+    )
 
 
 def test_multiples_of_the_recipes_values(graph):
