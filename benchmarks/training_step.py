@@ -1,9 +1,10 @@
-"""Training steps: bare, with the log, and with checkpoints at the default interval.
+"""Training steps: bare, fed by the pipeline, with the log, and with checkpoints.
 
     python benchmarks/training_step.py [--steps=200] [--rounds=3]
 
-Each arm trains the teacher of the default recipe on random images for as many steps; arms take
-turns, so that other work on the machine strikes all alike. Printed: milliseconds a step by the
+Each arm trains the teacher of the default recipe, whose step is the shortest, for as many steps: on
+a batch in memory, or on the digits by way of crop and RandAugment. Arms take turns, so that other
+work on the machine strikes all alike. Printed: milliseconds a step by the
 clock and of CPU time and, of the rounds, the median ratios to the bare step of the same round. A
 log line is written every 50 steps (the default); the time of a checkpoint is measured alone and
 spread over 500 steps (the default).
@@ -20,25 +21,28 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from data import sources
 from noisy_student import checkpoint, config, strategy, watch
-from noisy_student.session import Session, images_per_step
+from noisy_student.session import Session, images_per_step, preprocess_spec
 
 LOG_EVERY, CHECKPOINT_EVERY = 50, 500
 
 
-def make_session() -> tuple[Session, tf.data.Iterator]:
-    """The teacher of the default recipe, and endless random batches."""
+def make_session() -> tuple[Session, tf.data.Iterator, tf.data.Iterator]:
+    """The teacher of the default recipe, one batch of random images for ever, and its own ones."""
     recipe = Path(__file__).resolve().parents[1] / "recipes" / "mnist5k.flags"
     flags.FLAGS(["training_step", f"--flagfile={recipe}"])
-    settings = config.from_flags().teacher
-    devices = strategy.make(**dataclasses.asdict(config.from_flags().device))
+    given = config.from_flags()
+    settings, devices = given.teacher, strategy.make(**dataclasses.asdict(given.device))
     session = Session(settings, devices, num_classes=10, num_labeled=100)
     rng = np.random.default_rng(0)
     batch = {
         "images": rng.integers(0, 256, (settings.batch_size, 32, 32, 3), dtype=np.uint8),
         "labels": rng.integers(0, 10, settings.batch_size).astype("int32"),
     }
-    return session, iter(tf.data.Dataset.from_tensors(batch).repeat())
+    splits = sources.load_splits(**dataclasses.asdict(given.data))
+    fed = session.batches(splits.labeled, preprocess_spec(settings.model), None, 0)
+    return session, iter(tf.data.Dataset.from_tensors(batch).repeat()), fed
 
 
 def now() -> np.ndarray:
@@ -91,19 +95,25 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    session, batches = make_session()
+    session, batches, own_batches = make_session()
     bare(session, batches, 5)  # tracing
+    bare(session, own_batches, 5)
     ratios, steps_bare = [], []
     for _ in range(arguments.rounds):
-        first = 1000 * bare(session, batches, arguments.steps) / arguments.steps
-        second = 1000 * logged(session, batches, arguments.steps) / arguments.steps
-        steps_bare.append(first[0])
-        ratios.append(first / second)
-        print(f"bare {first.round(2)} ms, logged {second.round(2)} ms (clock, CPU)", flush=True)
+        seconds = [
+            bare(session, batches, arguments.steps),
+            bare(session, own_batches, arguments.steps),
+            logged(session, batches, arguments.steps),
+        ]
+        times = 1000 * np.array(seconds) / arguments.steps
+        steps_bare.append(times[0, 0])
+        ratios.append(times[0] / times[1:])
+        names = zip(("bare", "fed", "logged"), times.round(2), strict=True)
+        print("; ".join(f"{name} {row} ms" for name, row in names), "(clock, CPU)", flush=True)
     step = statistics.median(steps_bare) / 1000
-    clock, cpu = np.median(ratios, axis=0)
+    for name, (clock, cpu) in zip(("fed", "with the log"), np.median(ratios, axis=0), strict=True):
+        print(f"speed {name}: {clock:.3f} of the bare step's, by CPU time {cpu:.3f}")
     saving = checkpoint_seconds(session)
-    print(f"speed with the log: {clock:.3f} of the bare step's, by CPU time {cpu:.3f}")
     share = saving / (step * CHECKPOINT_EVERY)
     print(f"checkpoint: {1000 * saving:.0f} ms, {share:.2%} of {CHECKPOINT_EVERY} steps")
 
