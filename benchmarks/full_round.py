@@ -90,8 +90,10 @@ def main() -> None:
     common = [
         f"--flagfile={ROOT / 'recipes' / 'cifar10.flags'}", "--dataset=records",
         f"--labeled_dir={folder / 'labeled'}", f"--test_dir={folder / 'test'}",
-        f"--unlabeled_records={folder / 'unlabeled'}", f"--splits_file={folder / 'splits.json'}",
-        "--teacher_width=0.5", "--student_width=0.5", "--warmup_steps=10", "--validate_every=100000",
+        f"--unlabeled_records={folder / 'unlabeled'}",
+        f"--splits_file={folder / 'splits.json'}",
+        "--teacher_width=0.5", "--student_width=0.5", "--warmup_steps=10",
+        "--validate_every=100000",
         f"--teacher_steps={options.teacher_steps}", f"--student_steps={options.student_steps}",
         f"--num_shards={SHARDS}", f"--images_per_class={options.per_class}",
     ]  # fmt: skip
