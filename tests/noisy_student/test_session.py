@@ -272,6 +272,31 @@ def test_a_teacher_within_the_step_gives_the_labels_of_the_clean_images(
     assert not online._teacher.trainable_variables
 
 
+FULL_B0 = dataclasses.replace(STUDENT.model, width=None, depth=None)
+RECIPES_STUDENT = dataclasses.replace(
+    STUDENT.model, width=0.75, depth=0.3, strides=(2, 1, 2, 2, 1, 1, 1, 1), dropout_rate=0.3
+)  # of recipes/mnist5k.flags
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [FULL_B0, RECIPES_STUDENT], ids=["B0", "mnist5k"])
+def test_whole_networks_compile_with_a_teacher_in_the_step(teacher, network):
+    """Update and prediction as one XLA program each: what a TPU would be given."""
+    settings = dataclasses.replace(STUDENT, model=network)
+    found = {}
+    for jit in ("on", "off"):
+        devices = strategy.make(precision="float32", jit_compile=jit)
+        made = Session(settings, devices, CLASSES, 8, teacher=teacher[1])
+        images = tf.constant(next(batches(1))["images"])
+        before = made.predict(images).numpy()
+        shown = made.run(with_clean_copies(batches(1))).numpy()
+        assert made.step_number() == 1
+        moved = np.concatenate([np.ravel(v) for v in made.average_model.trainable_variables])
+        found[jit] = shown, before, moved
+    for compiled, plain in zip(found["on"], found["off"], strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-3, atol=2e-3 * np.abs(plain).max())
+
+
 def test_a_start_takes_over_weights_and_normalization_of_pixels(devices, tmp_path):
     settings = dataclasses.asdict(dataclasses.replace(STUDENT.model, normalization="svhn"))
     settings.pop("image_size")
