@@ -83,6 +83,8 @@ def main() -> None:
     parser.add_argument("--teacher_steps", type=int, default=600)
     parser.add_argument("--student_steps", type=int, default=100)
     parser.add_argument("--per_class", type=int, default=4333)  # 130 000 / 300 000 of 10 000
+    # Of a teacher of some hundred steps no label is sure.
+    parser.add_argument("--min_confidence", type=float, default=0.15)
     parser.add_argument("--python_beam")
     options = parser.parse_args()
     folder = options.folder
@@ -95,7 +97,8 @@ def main() -> None:
         "--teacher_width=0.5", "--student_width=0.5", "--warmup_steps=10",
         "--validate_every=100000",
         f"--teacher_steps={options.teacher_steps}", f"--student_steps={options.student_steps}",
-        f"--num_shards={SHARDS}", f"--images_per_class={options.per_class}",
+        f"--min_confidence={options.min_confidence}", f"--num_shards={SHARDS}",
+        f"--images_per_class={options.per_class}",
     ]  # fmt: skip
     python = (sys.executable, "-m")
     labels = f"--predictions_dir={folder / 'labels'}"
@@ -115,7 +118,7 @@ def main() -> None:
     if options.python_beam:
         run(
             "decide on Beam", options.python_beam, "-m", "noisy_student.selection_beam", labels,
-            f"--output_dir={folder / 'beam'}", "--min_confidence=0.3",
+            f"--output_dir={folder / 'beam'}", f"--min_confidence={options.min_confidence}",
             f"--images_per_class={options.per_class}",
         )  # fmt: skip
         print(same_files(folder / "records", folder / "beam", "chosen*"))
