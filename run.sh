@@ -14,7 +14,8 @@ Usage: bash run.sh [RECIPE] [--flag=value ...]   train, evaluate and report (REC
        bash run.sh test [pytest arguments]       run the tests; without arguments check the style too
        bash run.sh setup                         only install
        bash run.sh help                          this text
-Recipes: $(recipes)
+Recipes:
+$(recipe_titles)
 Flags:   bash run.sh --help lists them; a flag given here overrides the recipe's.
 Python:  3.11, 3.12 or 3.13; PYTHON=/path/to/python bash run.sh ... chooses one.
 TEXT
@@ -32,6 +33,16 @@ recipes() {
     names+=${names:+, }${file%.flags}
   done
   echo "$names"
+}
+
+# A line for each recipe: its name and the begin of its head comment.
+recipe_titles() {
+  local file title
+  for file in "$root"/recipes/*.flags; do
+    IFS= read -r title <"$file" || true
+    title=${title#\# } file=${file##*/}
+    printf '  %-20s %s\n' "${file%.flags}" "${title%%[,:;(]*}"
+  done
 }
 
 # Prints the version of the interpreter $1 if it runs, is a supported one and imports the module $2.

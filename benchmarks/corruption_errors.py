@@ -1,18 +1,21 @@
-"""Errors of a model under corruptions, ours beside those of the package imagecorruptions.
+"""Errors of a model under the corruptions of the package imagecorruptions, beside those under ours.
 
-Both corrupt the same clean images at the model's resolution; a corruption's error is the mean over
-its five severities, in percent. Install the package (distribution imagecorruptions-imaug) into an
-environment of its own that also has this repository's requirements.
+The package corrupts the same clean images at the model's resolution; ours are in what
+`noisy_student.evaluate --benchmarks=corruptions` has written for them. A corruption's error is the
+mean over its five severities, in percent. Install the package (distribution imagecorruptions-imaug)
+into an environment of its own that also has this repository's requirements.
 
-    python -m benchmarks.corruption_errors --model=lite0.keras --test_dir=imagenet_sample
+    python -m benchmarks.corruption_errors --model=lite0.keras --test_dir=imagenet_sample \
+        --evaluation=lite0/corruptions.json
 """
 
 import importlib
+import json
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,71 +25,49 @@ from data import corruptions
 
 _MODEL = flags.DEFINE_string("model", None, "A saved model (.keras).", required=True)
 _FOLDER = flags.DEFINE_string("test_dir", None, "One sub-folder per class.", required=True)
-_NAMES = flags.DEFINE_list("corruptions", list(corruptions.CORRUPTIONS), "Which ones.")
+_EVALUATION = flags.DEFINE_string("evaluation", None, "corruptions.json of it.", required=True)
+_NAMES = flags.DEFINE_list("corruptions", list(corruptions.TEST_CORRUPTIONS), "Which ones.")
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "That corrupt images.", 1)
 _BATCH = 50
 
 
-def clean_images(spec) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The test images as the model sees them, uint8 [N, S, S, 3], labels and class names."""
-    from data import folders, pipeline
-
-    examples = folders.read_labeled(_FOLDER.value)
-    batches = list(pipeline.evaluation_batches(examples, spec, _BATCH))
-    real = np.concatenate([batch["index"].numpy() for batch in batches]) >= 0
-    images = np.concatenate([batch["images"].numpy() for batch in batches])[real]
-    labels = np.concatenate([batch["labels"].numpy() for batch in batches])[real]
-    return images, labels, examples.class_names
-
-
-def corrupt(job: tuple[str, str, int, np.ndarray, int]) -> np.ndarray:
+def corrupt(job: tuple[str, int, np.ndarray, int]) -> np.ndarray:
     """Runs in a process of its own: the package draws from NumPy's global state."""
-    arm, name, severity, image, seed = job
+    name, severity, image, seed = job
     cv2.setNumThreads(1)
-    if arm == "ours":
-        return corruptions.corrupt(image, name, severity, seed)
     np.random.seed(seed)
     package = importlib.import_module("imagecorruptions")
     return package.corrupt(image, severity=severity, corruption_name=name)
-
-
-def wrong(step, labels: np.ndarray, images: Iterator[np.ndarray]) -> np.ndarray:
-    """Which images the model gets wrong: bool [N]."""
-    guesses = []
-    for start in range(0, len(labels), _BATCH):
-        batch = np.stack([next(images) for _ in labels[start : start + _BATCH]])
-        guesses.append(step(batch).numpy().argmax(1))
-    return np.concatenate(guesses) != labels
 
 
 def main(_: list[str]) -> None:
     """Prints a row for every corruption."""
     importlib.import_module("imagecorruptions")
     pool = ProcessPoolExecutor(_PROCESSES.value, multiprocessing.get_context("spawn"))
+    from data import folders, pipeline
     from noisy_student import checkpoint, inference
 
+    ours = json.loads(Path(_EVALUATION.value).read_text())["errors"]
     model, card = checkpoint.load_model(_MODEL.value)
-    images, labels, classes = clean_images(card["preprocess"])
-    step = inference.predict_step(inference.for_classes(model, card["class_names"], classes))
-    print(f"clean error {100 * wrong(step, labels, iter(images)).mean():.1f}")
-    print(f"{'error in percent':20} {'ours':>6} {'package':>8} {'difference':>11} {'+-':>5}")
+    examples = folders.read_labeled(_FOLDER.value)
+    batches = list(pipeline.evaluation_batches(examples, card["preprocess"], batch_size=_BATCH))
+    images = np.concatenate([batch["images"].numpy() for batch in batches])[: len(examples)]
+    decide = inference.for_classes(model, card["class_names"], examples.class_names)
+    step = inference.predict_step(decide)
+    print(f"{'error in percent':20} {'ours':>6} {'package':>8} {'difference':>11}")
     for name in _NAMES.value:
-        start, rows = time.perf_counter(), {}
-        for arm in ("ours", "package"):
-            jobs = (
-                (arm, name, severity, image, number)
-                for severity in corruptions.SEVERITIES
-                for number, image in enumerate(images)
-            )
+        start, errors = time.perf_counter(), []
+        for severity in corruptions.SEVERITIES:
+            jobs = ((name, severity, image, number) for number, image in enumerate(images))
             made = pool.map(corrupt, jobs, chunksize=25)
-            rows[arm] = np.mean([wrong(step, labels, made) for _ in corruptions.SEVERITIES], axis=0)
-        ours, theirs = (100 * rows[arm] for arm in ("ours", "package"))
-        error = (ours - theirs).std(ddof=1) / np.sqrt(len(labels))
-        print(
-            f"{name:20} {ours.mean():6.1f} {theirs.mean():8.1f} {(ours - theirs).mean():+11.2f} "
-            f"{error:5.2f}   ({time.perf_counter() - start:.0f} s)",
-            flush=True,
-        )
+            guesses = []
+            for first in range(0, len(images), _BATCH):
+                batch = [next(made) for _ in images[first : first + _BATCH]]
+                guesses.append(step(np.stack(batch)).numpy().argmax(1))
+            errors.append(np.mean(np.concatenate(guesses) != examples.labels))
+        own, theirs = 100 * np.mean(list(ours[name].values())), 100 * np.mean(errors)
+        seconds = time.perf_counter() - start
+        print(f"{name:20} {own:6.1f} {theirs:8.1f} {own - theirs:+11.2f}   ({seconds:.0f} s)")
 
 
 if __name__ == "__main__":

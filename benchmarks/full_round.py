@@ -26,22 +26,30 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARDS = 4
 
 
-def write_unlabeled(data_dir: str, repeats: int, folder: Path) -> None:
-    """Encoded images as TFRecord files; as many of them as of the data set's own."""
-    if folder.exists():
-        return
+def write_records(data_dir: str, repeats: int, folder: Path) -> None:
+    """Labeled, test and unlabeled images as TFRecord files, the JPEGs as the data set has them."""
     decoders = {"image": tfds.decode.SkipDecoding()}
-    images = tfds.load(
-        "cifar10", split="train", data_dir=data_dir, download=False, decoders=decoders
-    )
-    encoded = [element["image"] for element in images.as_numpy_iterator()]
-    one = np.ones(1, np.float32)
-    records = (
-        tfrecord.serialize(image, 0, 1.0, one, f"unlabeled/{number}/{copy}")
-        for copy in range(repeats)
-        for number, image in enumerate(encoded)
-    )
-    tfrecord.write_shards(records, folder, repeats * len(encoded), 10)
+
+    def load(split: str) -> list[tuple[bytes, int]]:
+        options = {"data_dir": data_dir, "download": False, "decoders": decoders}
+        images = tfds.load("cifar10", split=split, **options)
+        return [(element["image"], int(element["label"])) for element in images.as_numpy_iterator()]
+
+    def write(name: str, images: list[tuple[bytes, int]], shards: int, copies: int = 1) -> None:
+        if (folder / name).exists():
+            return
+        certain = np.ones(1, np.float32)
+        records = (
+            tfrecord.serialize(image, label, 1.0, certain, f"{name}/{number}/{copy}")
+            for copy in range(copies)
+            for number, (image, label) in enumerate(images)
+        )
+        tfrecord.write_shards(records, folder / name, copies * len(images), shards)
+
+    train = load("train")
+    write("labeled", train[:9000], 1)
+    write("test", load("test[:1000]"), 1)
+    write("unlabeled", train, 10, repeats)
 
 
 def run(what: str, *command: str) -> None:
@@ -78,11 +86,14 @@ def main() -> None:
     parser.add_argument("--python_beam")
     options = parser.parse_args()
     folder = options.folder
-    write_unlabeled(options.data_dir, options.repeats, folder / "unlabeled")
+    write_records(options.data_dir, options.repeats, folder)
     common = [
-        f"--flagfile={ROOT / 'recipes' / 'cifar10.flags'}", f"--data_dir={options.data_dir}",
-        f"--unlabeled_records={folder / 'unlabeled'}", f"--splits_file={folder / 'splits.json'}",
-        "--teacher_width=0.5", "--student_width=0.5", "--validate_every=100000",
+        f"--flagfile={ROOT / 'recipes' / 'cifar10.flags'}", "--dataset=records",
+        f"--labeled_dir={folder / 'labeled'}", f"--test_dir={folder / 'test'}",
+        f"--unlabeled_records={folder / 'unlabeled'}",
+        f"--splits_file={folder / 'splits.json'}",
+        "--teacher_width=0.5", "--student_width=0.5", "--warmup_steps=10",
+        "--validate_every=100000",
         f"--teacher_steps={options.teacher_steps}", f"--student_steps={options.student_steps}",
         f"--num_shards={SHARDS}", f"--images_per_class={options.per_class}",
     ]  # fmt: skip

@@ -123,8 +123,18 @@ def mean_corruption_error(errors: dict[str, dict[str, float]]) -> float | None:
     names = robustness.CORRUPTIONS
     if any(len(errors.get(name, {})) != robustness.SEVERITIES for name in names):
         return None
-    rows = {name: [errors[name][level] for level in sorted(errors[name])] for name in names}
-    return robustness.mean_corruption_error(rows)
+    return robustness.mean_corruption_error(_by_severity(errors))
+
+
+def relative_mean_corruption_error(
+    errors: dict[str, dict[str, float]], clean_error: float
+) -> float:
+    """Relative mCE of all of stored ImageNet-C in percent, given the error on clean images."""
+    return robustness.relative_mean_corruption_error(_by_severity(errors), clean_error)
+
+
+def _by_severity(errors: dict[str, dict[str, float]]) -> dict[str, list[float]]:
+    return {name: [levels[key] for key in sorted(levels)] for name, levels in errors.items()}
 
 
 def _corrupted(

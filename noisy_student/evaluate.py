@@ -102,7 +102,19 @@ def run(
             "seconds": round(time.perf_counter() - start, 2), **figures,
         }  # fmt: skip
         manifest.write_json(path, results[benchmark])
+    _add_relative_mce(results, output_dir)
     return results
+
+
+def _add_relative_mce(results: dict[str, dict[str, Any]], output_dir: Path) -> None:
+    """Relative mCE, where all of ImageNet-C and clean images of its classes were measured."""
+    clean, stored = results.get("clean"), results.get("imagenet_c", {})
+    if clean is None or stored.get("mce") is None:
+        return
+    relative = corrupted.relative_mean_corruption_error(stored["errors"], 1 - clean["top1"] / 100)
+    if stored.get("relative_mce") != relative:
+        stored["relative_mce"] = relative
+        manifest.write_json(output_dir / "imagenet_c.json", stored)
 
 
 def _measure(
@@ -257,10 +269,12 @@ def in_words(result: dict[str, Any]) -> str:
         return ", ".join(f"{top1:.2f}% at {e:g}" for e, top1 in pairs) + f" ({count})"
     if "errors" in result:
         known = f", mCE {result['mce']:.1f}" if "mce" in result else ""
+        known += f", relative mCE {result['relative_mce']:.1f}" if "relative_mce" in result else ""
         return f"mean error {result['mean_error']:.2f}%{known} ({_coverage(result)}{count})"
     if "flip_probability" in result:
         known = f", mFR {result['mfr']:.1f}" if "mfr" in result else ""
-        mean = result["mean_flip_probability"]
+        mean, distance = result["mean_flip_probability"], result.get("mean_top5_distance")
+        known += "" if distance is None else f", mean top-5 distance {distance:.2f} of 15"
         return f"mean flip probability {mean:.2f}%{known} ({_coverage(result)}{count})"
     if "num_classes" in result:
         return (

@@ -177,7 +177,7 @@ def _ranked(subject: Subject, videos: list[np.ndarray], at_once: int) -> np.ndar
 
 
 def _figures(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Flip probabilities, 0..1, their mean in percent, top-5 distances where there are five."""
+    """Flip probabilities, 0..1, and their mean in percent; of 5 classes, top-5 distances, 0..15."""
     flips = {name: content["flip_probability"] for name, content in found.items()}
     distances = {
         name: content["top5_distance"]
@@ -189,4 +189,7 @@ def _figures(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "mean_flip_probability": 100 * float(np.mean(list(flips.values()))),
         "by_image": {name: content["by_image"] for name, content in found.items()},
     }
-    return figures | ({"top5_distance": distances} if distances else {})
+    if distances:
+        figures["top5_distance"] = distances
+        figures["mean_top5_distance"] = float(np.mean(list(distances.values())))
+    return figures

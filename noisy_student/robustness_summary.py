@@ -35,12 +35,12 @@ _KEYS = {
     **dict.fromkeys(
         CORRUPTED,
         ("num_examples", "image_size", "native_size", "provenance", "clean_error", "errors",
-         "mean_error", "mce", "missing"),
+         "mean_error", "mce", "relative_mce", "missing"),
     ),
     **dict.fromkeys(
         PERTURBED,
         ("num_examples", "image_size", "native_size", "provenance", "flip_probability",
-         "top5_distance", "mean_flip_probability", "mfr", "missing"),
+         "top5_distance", "mean_flip_probability", "mean_top5_distance", "mfr", "missing"),
     ),
     **dict.fromkeys(OTHER_IMAGES, ("num_examples", "num_classes", "top1", "top1_all_classes")),
     "fgsm": ("num_examples", "epsilons", "top1"),

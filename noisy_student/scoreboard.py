@@ -35,7 +35,7 @@ class Column:
 
     Attributes:
         group: the benchmark, over all its columns.
-        header: what is measured, in percent.
+        header: what is measured, in percent unless it says another thing.
         key: the name of the figure.
     """
 
@@ -46,11 +46,12 @@ class Column:
 
 RELATIVE = "teacher = 100"
 _ERRORS = {
-    "mean_error": "mean error", "mce": "mCE", "relative_to_teacher": RELATIVE,
+    "mean_error": "mean error", "mce": "mCE", "relative_mce": "relative mCE",
+    "relative_to_teacher": RELATIVE,
 }  # fmt: skip
 _FLIPS = {
-    "mean_flip_probability": "flip probability", "mfr": "mFR",
-    "relative_to_teacher": RELATIVE,
+    "mean_flip_probability": "flip probability", "mfr": "mFR", "relative_to_teacher": RELATIVE,
+    "mean_top5_distance": "top-5 distance (0 to 15)",
 }  # fmt: skip
 
 

@@ -109,7 +109,8 @@ def test_an_index_in_place_of_records_trains_the_same_student(workdir, tmp_path)
 
 @pytest.mark.slow
 def test_the_second_teacher_labels_the_firsts_images_again(tmp_path):
-    iterate(tmp_path, "--reassign", "--calibrate", "--max_copies=2", "--benchmarks=clean")
+    longer = ("--teacher_steps=150", "--student_steps=100")  # so that labels differ
+    iterate(tmp_path, *longer, "--reassign", "--calibrate", "--max_copies=2", "--benchmarks=clean")
     first, second = figures(tmp_path)["pseudo_labels"]
     assert not (tmp_path / "round2/pseudo_labels").exists()
     assert "reassigned" not in first

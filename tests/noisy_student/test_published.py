@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from data import robustness_sets
-from noisy_student import evaluate, robustness
+from noisy_student import evaluate, manifest, robustness
 from tests.data import tfds_layout
 from tests.noisy_student import tiny_evaluation as tiny
 
@@ -118,6 +118,20 @@ def test_all_of_imagenet_c_has_the_published_mean(models, tmp_path, monkeypatch)
     assert result["missing"] == []
     assert result["mce"] == pytest.approx(100 * total / 15)
     assert f"mCE {result['mce']:.1f}" in evaluate.in_words(result)
+    assert "relative_mce" not in result
+
+    clean = tiny.examples(20, seed=99)
+    chosen = tiny.settings("clean", "imagenet_c", imagenet_c_dir=tmp_path)
+    results = tiny.run(models["wnids"], clean, tmp_path / "out", chosen)
+    added, error = results["imagenet_c"], 1 - results["clean"]["top1"] / 100
+    expected = [
+        (np.mean(list(added["errors"][name].values())) - error) / (alexnet - 0.435)
+        for name, alexnet in robustness.ALEXNET_CORRUPTION_ERROR.items()
+    ]
+    assert added["relative_mce"] == pytest.approx(100 * np.mean(expected))
+    assert added["mce"] == result["mce"]
+    stored = manifest.read_json(tmp_path / "out" / "imagenet_c.json")
+    assert stored["relative_mce"] == added["relative_mce"]
 
 
 def test_settings_of_too_few_images_are_named_and_leave_no_mce(
@@ -243,6 +257,9 @@ def test_imagenet_p_complete_and_in_part(models, tmp_path, caplog):
     rates = [expected[name] / alexnet[name] for name in robustness.PERTURBATIONS]
     assert result["mfr"] == pytest.approx(10 * sum(rates))
     assert set(result["top5_distance"]) == set(expected)
+    mean = np.mean(list(result["top5_distance"].values()))
+    assert result["mean_top5_distance"] == pytest.approx(mean)
+    assert f"mean top-5 distance {mean:.2f} of 15" in evaluate.in_words(result)
 
     (tmp_path / "p/scale" / WNIDS[1] / "val_0.mp4").rename(tmp_path / "later.mp4")
     shorter = tiny.run(models["wnids"], None, tmp_path / "short", chosen)["imagenet_p"]
