@@ -77,7 +77,15 @@ def test_side_by_side():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(4.4, "4 s"), (89, "89 s"), (91, "2 min"), (7201, "2 h 0 min")]
+    ("seconds", "text"),
+    [
+        (4.4, "4 s"),
+        (89, "89 s"),
+        (91, "2 min"),
+        (7201, "2 h 0 min"),
+        (172799, "2.0 days"),
+        (None, "an unknown time"),
+    ],
 )
 def test_durations(seconds, text):
     assert words.duration(seconds) == text
