@@ -103,10 +103,11 @@ def outlook(graph: Graph, root: Path, estimator: Estimator, slots: int) -> str:
         return f"{len(graph.jobs)} jobs, all done"
     seconds = [estimator.seconds(job) for job in missing]
     one, several = (words.duration(wall_seconds(seconds, count)) for count in (1, slots))
-    return (
-        f"{len(graph.jobs)} jobs, {len(missing)} to do: {one} of computing, about {several} "
-        f"with {slots} side by side"
-    )
+    told = f"{len(graph.jobs)} jobs, {len(missing)} to do: {one} on CPU one by one, "
+    told += f"{several} with {slots} at once"
+    if None in seconds:
+        told += " (--num_labeled is not given: the length of epochs is not known)"
+    return told
 
 
 def listing() -> str:

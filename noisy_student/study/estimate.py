@@ -1,20 +1,22 @@
 """How long jobs take: from the like of them that are done, else from a rule.
 
-The rule: a training takes `STARTUP` and its operations (three times those of a forward pass, for
-all images) at `RATE`, both of one thread of the machine that docs/RESULTS.md names; a stage of
-another kind takes `OTHERS`. Finished trainings replace the rate, other finished jobs the time of
-their kind.
+The rule, measured on mnist5k with one job at a time on the machine that docs/RESULTS.md names: a
+training takes `STARTUP`, and each image `PER_PIXEL` for all its pixels and, at `RATE`, three times
+the operations of a forward pass. Other stages take `OTHERS`. What is done corrects it: trainings by
+their time over the rule's, other stages by their mean.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from efficientnet.cost import cost
 from noisy_student import session
 from noisy_student.study.graph import Job
 
-STARTUP = 20.0  # seconds: imports, data, tracing, validation
-RATE = 5e9  # operations per second, a multiply-add counted as two
-OTHERS = {"pseudo_label": 15.0, "selection": 10.0, "test": 25.0, "more_tests": 150.0}
+STARTUP = 8.0  # seconds: imports, data, tracing
+PER_PIXEL = 5e-7  # seconds: augmentation, elementwise operations
+RATE = 1.3e11  # operations per second, a multiply-add counted as two
+OTHERS = {"pseudo_label": 8.0, "selection": 6.0, "test": 12.0, "more_tests": 150.0}
 _CLASSES = 10  # the classifier is a small part of any network
 
 
@@ -29,30 +31,29 @@ class Estimator:
                 whose length is given in epochs cannot be estimated.
         """
         self._num_labeled = num_labeled
-        self._operations = self._seconds = 0.0
+        self._expected = self._taken = 0.0  # seconds of finished trainings without startup
         self._done: defaultdict[str, list[float]] = defaultdict(list)
 
     def learn(self, job: Job, seconds: float) -> None:
         """Takes account of a job that is done."""
-        operations = self._cost(job)
-        if operations is not None and seconds > STARTUP:
-            self._operations += operations
-            self._seconds += seconds - STARTUP
-        self._done[_kind(job)].append(seconds)
+        if job.training is None:
+            self._done[_kind(job)].append(seconds)
+        elif (expected := self._by_rule(job)) is not None:
+            self._expected += expected
+            self._taken += max(0.0, seconds - STARTUP)
 
     def seconds(self, job: Job) -> float | None:
-        """Of a job, on one thread; None: not known."""
+        """Of a job; None: not known."""
         if job.training is None:
             done = self._done.get(_kind(job))
             return sum(done) / len(done) if done else OTHERS[_kind(job)]
-        operations = self._cost(job)
-        if operations is None:
+        expected = self._by_rule(job)
+        if expected is None:
             return None
-        rate = self._operations / self._seconds if self._seconds else RATE
-        return STARTUP + operations / rate
+        return STARTUP + expected * (self._taken / self._expected if self._taken else 1.0)
 
-    def _cost(self, job: Job) -> float | None:
-        """Operations of a training; None: not known, or no training."""
+    def _by_rule(self, job: Job) -> float | None:
+        """Seconds of a training by the rule, without its startup; None: not known."""
         images = self._images(job)
         if images is None:
             return None
@@ -62,12 +63,10 @@ class Estimator:
             model.name, size, _CLASSES, width=model.width, depth=model.depth,
             strides=model.strides, small_image=model.small_image,
         )  # fmt: skip
-        return 6.0 * forward.multiply_adds * images
+        return images * (PER_PIXEL * size**2 + 6 * forward.multiply_adds / RATE)
 
     def _images(self, job: Job) -> int | None:
-        """That a training sees, all or, of a control's count, labeled ones."""
-        if job.training is None:
-            return None
+        """That a training sees; None: not known."""
         if job.counts == "labeled":
             steps = self._steps(job.counted[0])
             images = steps and steps * job.counted[0].training.batch_size
@@ -95,6 +94,6 @@ def _kind(job: Job) -> str:
     return job.label if job.stage == "evaluate" else job.stage
 
 
-def wall_seconds(seconds: list[float | None], slots: int) -> float | None:
+def wall_seconds(seconds: Sequence[float | None], slots: int) -> float | None:
     """Of jobs side by side, without waiting for one another; None where one is not known."""
     return None if None in seconds else sum(seconds) / slots

@@ -4,13 +4,16 @@ from noisy_student.study.design import Comparison
 
 
 def duration(seconds: float | None) -> str:
-    """A duration for people."""
+    """A duration for people; None: not known."""
     if seconds is None:
-        return "of unknown length (epochs of an unknown number of labeled images)"
+        return "an unknown time"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def metric(name: str) -> str:

@@ -51,7 +51,7 @@ def test_every_study_decides_something():
             assert comparison.sign == (-1 if worse else 1)
 
 
-@pytest.mark.parametrize("name", ["mnist5k", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist5k", "cifar10", "fashion_mnist", "svhn"])
 def test_every_arm_is_valid_on_the_recipes(name):
     """Every changed flag exists, has a valid value and fits the others; none changes nothing."""
     graph = Graph(Recipe(name), ALL, [0])
