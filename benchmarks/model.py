@@ -101,6 +101,7 @@ def work(arm: str, mode: str, size: int, batch: int) -> None:
         step()
     print("ready", flush=True)
     for line in sys.stdin:
+        step()  # a process that waits may have lost pages and caches
         start = time.perf_counter()
         for _ in range(int(line)):
             step()

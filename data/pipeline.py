@@ -26,6 +26,7 @@ from data.selected import record_batches
 # No autotuning: its buffers may grow without bound, and to end its thread took up to a minute.
 _PARALLEL = os.cpu_count() or 1
 _PREFETCH = 4  # batches
+_AT_ONCE = 8  # batches of small images
 _NO_TRAINING_PASS = np.int64(-1)  # so that noise is none that training shows
 
 __all__ = [
@@ -95,7 +96,9 @@ def training_batches(
     rows = shard.rows(batch_size)
     order = batch_order(len(labeled), batch_size, seed, LABELED, start_step, rows)
     columns = example_columns(labeled, spec)
-    batches = _noised(gather(order, columns), spec, augmentation, seed, len(rows))
+    at_once = _AT_ONCE if spec.small_image else 1
+    batches = gather(order, columns)
+    batches = _noised(batches, spec, augmentation, seed, len(rows), at_once=at_once)
     batches = batches.map(lambda batch: {name: batch[name] for name in ("images", "labels")})
     if selected_files is not None:
         selected = record_batches(
@@ -110,7 +113,7 @@ def training_batches(
         )
         noise = unlabeled_augmentation or augmentation
         rows = shard.rows(unlabeled_batch_size)
-        selected = _noised(selected, spec, noise, seed, len(rows), clean_spec)
+        selected = _noised(selected, spec, noise, seed, len(rows), clean_spec, at_once)
         names = {"images": "unlabeled_images", "probabilities": "probabilities"}
         if clean_spec is not None:
             names["clean_images"] = "unlabeled_clean_images"
@@ -252,10 +255,13 @@ def _noised(
     seed: int,
     batch_size: int,
     clean_spec: PreprocessSpec | None = None,
+    at_once: int = 1,
 ) -> tf.data.Dataset:
     """Turns batches of columns into batches with noised "images", uint8 [batch_size, S, S, 3].
 
-    With `clean_spec` also with "clean_images" of its size.
+    With `clean_spec` also with "clean_images" of its size. Of images in memory as many batches are
+    noised `at_once`, those of an endless stream: small ones take less time than starting the
+    operations for them.
     """
     noise = batch_noise(spec, augmentation, seed)
 
@@ -274,6 +280,9 @@ def _noised(
             batch = batch | {"clean_images": batch["images"]}
         return batch | {"images": noise(batch["images"], batch["seeds"])}
 
+    at_once = at_once if "images" in batches.element_spec else 1
+    if at_once > 1:
+        batches = batches.batch(at_once, drop_remainder=True).map(_joined)
     batches = batches.map(add_seeds, num_parallel_calls=_PARALLEL)
     if clean_spec not in (None, spec) and spec.small_image:
         raise ValueError(f"Small images have one size: {clean_spec} for copies of {spec}.")
@@ -281,7 +290,26 @@ def _noised(
         images = batches.unbatch().map(load, num_parallel_calls=_PARALLEL)
         batches = images.batch(batch_size, drop_remainder=True)
     stateful = augmentation.kind == "keras_cv"
-    return batches.map(apply, num_parallel_calls=None if stateful else _PARALLEL)
+    batches = batches.map(apply, num_parallel_calls=None if stateful else _PARALLEL)
+    if at_once > 1:
+        batches = batches.map(lambda batch: _parted(batch, at_once)).unbatch()
+    return batches
+
+
+def _joined(batches: Columns) -> Columns:
+    """Batches [N, B, ...] as one [N * B, ...]."""
+    return {
+        name: tf.reshape(values, [values.shape[0] * values.shape[1], *values.shape[2:]])
+        for name, values in batches.items()
+    }
+
+
+def _parted(batch: Columns, count: int) -> Columns:
+    """The reverse of `_joined`."""
+    return {
+        name: tf.reshape(values, [count, values.shape[0] // count, *values.shape[1:]])
+        for name, values in batch.items()
+    }
 
 
 def _original(element: Columns) -> tf.Tensor:
