@@ -1,11 +1,12 @@
 """Model noise: stochastic depth and dropout, reproducible on any number of replicas.
 
 Inside a `noise_scope` the masks are a pure function of (seed, layer name, position of the example
-in the global batch): stateless Philox numbers are drawn for the whole global batch and every
-replica takes its own rows. A run can so be resumed, or spread over another number of devices, with
-the same noise. Inside a `row_noise_scope` the caller gives the numbers of each row, which may so
-depend on the image instead of its position. Outside a scope (plain `model.fit`) masks come from
-TensorFlow's global generator, which under op determinism asks for `tf.random.set_seed`.
+in the global batch): every row has its place among the stateless Philox numbers of the whole global
+batch, and a replica takes its own rows of them. A run can so be resumed, or spread over another
+number of devices, with the same noise. Inside a `row_noise_scope` the caller gives the numbers of
+each row, which may so depend on the image instead of its position. Outside a scope (plain
+`model.fit`) masks come from TensorFlow's global generator, which under op determinism asks for
+`tf.random.set_seed`.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import dataclasses
 import math
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -26,13 +27,21 @@ class _Scope:
     key: tf.Tensor
     positions: tf.Tensor | None
     global_batch: int | tf.Tensor | None
+    runs: tuple[int, ...] | None
 
     def bits(self, layer: int, batch: tf.Tensor, features: tuple[int, ...]) -> tf.Tensor:
         """Int32 [batch, *features] for the layer of this number, which is below 2**32."""
-        layer_key = tf.constant(layer - 2**31, tf.int32)
-        rows = batch if self.global_batch is None else self.global_batch
-        bits = _stateless_bits([rows, *features], tf.stack([self.key, layer_key]))
-        return bits if self.positions is None else tf.gather(bits, self.positions)
+        seed = tf.stack([self.key, tf.constant(layer - 2**31, tf.int32)])
+        if self.runs is None:
+            rows = batch if self.global_batch is None else self.global_batch
+            bits = _stateless_bits([rows, *features], seed)
+            return bits if self.positions is None else tf.gather(bits, self.positions)
+        parts, row, width = [], 0, math.prod(features)
+        for length in self.runs:
+            start = tf.cast(self.positions[row], tf.int64) * width
+            parts.append(_stateless_bits_from(start, length * width, width, seed))
+            row += length
+        return tf.reshape(tf.concat(parts, axis=0), [row, *features])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +61,7 @@ def noise_scope(
     seed: tf.Tensor,
     positions: tf.Tensor | None = None,
     global_batch: int | tf.Tensor | None = None,
+    runs: Sequence[int] | None = None,
 ) -> Iterator[None]:
     """Makes the noise of the models called inside a function of `seed`.
 
@@ -63,13 +73,20 @@ def noise_scope(
         positions: int32 [B], the rows of this replica's examples in the global batch.
         global_batch: number of examples in the global batch, on all replicas together. Give both
             `positions` and `global_batch`, or neither: rows 0..B-1 of a global batch of B.
+        runs: lengths of the parts of `positions` in which each is the one before plus 1. Only these
+            rows' numbers are then drawn, the same as without; None: those of the whole batch.
 
     Raises:
-        ValueError: only one of `positions` and `global_batch` is given.
+        ValueError: only one of `positions` and `global_batch` is given, or `runs` that are not as
+            long as `positions`.
     """
     if (positions is None) != (global_batch is None):
         raise ValueError("noise_scope needs both positions and global_batch, or neither.")
-    with _entered(_Scope(_stateless_bits([], seed), positions, global_batch)):
+    if runs is not None and (positions is None or sum(runs) != positions.shape[0]):
+        count = None if positions is None else positions.shape[0]
+        raise ValueError(f"noise_scope needs runs of {count} positions in all, not {list(runs)}.")
+    runs = None if runs is None else tuple(runs)
+    with _entered(_Scope(_stateless_bits([], seed), positions, global_batch, runs)):
         yield
 
 
@@ -111,6 +128,34 @@ def _random_bits(name: str, batch: tf.Tensor, features: tuple[int, ...]) -> tf.T
 def _stateless_bits(shape: list, seed: tf.Tensor) -> tf.Tensor:
     return tf.random.stateless_uniform(
         shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox"
+    )
+
+
+def _stateless_bits_from(start: tf.Tensor, count: int, width: int, seed: tf.Tensor) -> tf.Tensor:
+    """Int32 [count], the same as `_stateless_bits([...], seed)[start : start + count]`.
+
+    Philox makes four numbers at a time, the k-th four from the counter plus k (Salmon et al. 2011).
+
+    Args:
+        start: int64, a multiple of `width`.
+        count: how many.
+        width: of a row.
+        seed: int32 [2].
+    """
+    # Not by StatelessRandomGetKeyCounter: for negative seeds XLA (TensorFlow 2.21) computes another
+    # state than the CPU does.
+    scramble = tf.constant([0x02461E293EC8F720], tf.uint64)  # as tf.random.stateless_uniform has it
+    mixed = _philox(4, scramble, tf.cast(seed, tf.uint64), tf.uint32)
+    key, upper = tf.split(tf.bitcast(tf.reshape(mixed, [2, 2]), tf.uint64), 2)
+    counter = tf.concat([tf.cast([start // 4], tf.uint64), upper], axis=0)
+    before = 0 if width % 4 == 0 else 3  # of the first four, at most, that belong to other rows
+    bits = _philox(count + before, key, counter, tf.int32)
+    return tf.slice(bits, [start % 4], [count]) if before else bits
+
+
+def _philox(count: int, key: tf.Tensor, counter: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[count], key=key, counter=counter, alg=tf.random.Algorithm.PHILOX.value, dtype=dtype
     )
 
 

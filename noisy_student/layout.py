@@ -81,6 +81,13 @@ class Layout:
         unlabeled = self.labeled + micro_batch * self.micro_unlabeled + row
         return tf.concat([labeled, unlabeled], axis=0)
 
+    @property
+    def runs(self) -> tuple[int, ...] | None:
+        """Lengths of the parts of `numbers` that count up by 1; None where rows are repeated."""
+        if self.is_padded:
+            return None
+        return (self.labeled_rows, self.unlabeled_rows)[: 2 if self.unlabeled else 1]
+
     def mask(self, replica: tf.Tensor | int) -> tf.Tensor:
         """0 for a replica's labeled rows that repeat others, else 1: float32 [labeled_rows]."""
         row = replica * self.labeled_rows + tf.range(self.labeled_rows)

@@ -242,7 +242,7 @@ class Session:
         seed = tf.stack([settings.seed, tf.cast(self.optimizer.iterations, tf.int32)])
         with tf.GradientTape() as tape:
             numbers = layout.numbers(replica, micro_batch)
-            with efficientnet.noise_scope(seed, numbers, layout.total):
+            with efficientnet.noise_scope(seed, numbers, layout.total, layout.runs):
                 logits = self.model(images, training=True)
             labeled, unlabeled = logits[: layout.labeled_rows], logits[layout.labeled_rows :]
             loss, parts = losses.student_loss(

@@ -48,6 +48,60 @@ def test_rows_of_a_replica_are_rows_of_the_global_mask(layer_class):
     assert np.array_equal(part, whole[positions])
 
 
+def masks_of_replicas(inputs, replicas, labeled, call_layer):
+    """The masks of all replicas, each drawing its own labeled and unlabeled rows, put together."""
+    total = len(inputs)
+    rows, unlabeled_rows = labeled // replicas, (total - labeled) // replicas
+    whole = np.full(inputs.shape, np.nan, np.float32)
+    for replica in range(replicas):
+        first = replica * rows + tf.range(rows)
+        second = labeled + replica * unlabeled_rows + tf.range(unlabeled_rows)
+        positions = tf.concat([first, second], 0)
+        part = tf.gather(inputs, positions)
+        whole[positions] = call_layer(part, positions, total, (rows, unlabeled_rows))
+    return whole
+
+
+@pytest.mark.parametrize("jit_compile", [None, False, True], ids=["eager", "traced", "compiled"])
+@pytest.mark.parametrize("replicas", [1, 2, 3, 6])
+@pytest.mark.parametrize(
+    ("layer_class", "shape"),
+    [(StochasticDepth, (2, 2, 3)), (Dropout, (64,)), (Dropout, (7,)), (Dropout, (2, 3))],
+)
+def test_replicas_that_draw_their_own_rows_have_the_bits_of_one_that_draws_all(
+    layer_class, shape, replicas, jit_compile
+):
+    """Rows of 1, 64, 7 and 6 numbers: Philox makes four at a time."""
+    layer, inputs = layer_class(0.4, name="noise"), tf.ones([30, *shape])
+
+    def call_layer(part, positions, total, runs):
+        with noise_scope(tf.constant([5, 3]), positions, total, runs):
+            return layer(part, training=True)
+
+    if jit_compile is not None:
+        call_layer = tf.function(call_layer, jit_compile=jit_compile)
+    found = masks_of_replicas(inputs, replicas, 12, call_layer)
+    expected = call(layer, inputs, seed=(5, 3))
+    assert 0 < (expected == 0).mean() < 1
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_rows_far_into_a_large_batch():
+    """Beyond 2**31 numbers before them, which is more than a test can draw to compare with."""
+    layer = Dropout(0.5, name="dropout")
+    width, first = 1 << 16, 1 << 20
+
+    def rows(start, length):
+        with noise_scope(tf.constant([1, 2]), start + tf.range(length), first + 8, (length,)):
+            return layer(tf.ones([length, width]), training=True).numpy()
+
+    together = rows(first, 4)
+    np.testing.assert_array_equal(together, np.concatenate([rows(first + i, 1) for i in range(4)]))
+    assert abs((together == 0).mean() - 0.5) < 5 * 0.5 / np.sqrt(4 * width)
+    from_zero = rows(0, 4)  # where a start of 32 bits would have wrapped to
+    assert 0.49 < (from_zero == together).mean() < 0.51
+
+
 @pytest.mark.parametrize("layer_class", [StochasticDepth, Dropout])
 def test_masks_are_the_same_eager_traced_and_compiled(layer_class):
     layer = layer_class(0.3, name="noise")
@@ -125,6 +179,15 @@ def test_bfloat16():
 def test_invalid_rate(layer_class, rate):
     with pytest.raises(ValueError, match=f"{layer_class.__name__} needs 0 <= rate < 1, got {rate}"):
         layer_class(rate)
+
+
+def test_runs_are_as_long_as_the_positions():
+    for scope in ({"positions": tf.constant([0, 1]), "global_batch": 8}, {}):
+        with (
+            pytest.raises(ValueError, match=r"runs of (2|None) positions in all, not \[2, 2\]"),
+            noise_scope(tf.constant([0, 0]), runs=[2, 2], **scope),
+        ):
+            pass
 
 
 def test_positions_need_the_global_batch():

@@ -26,6 +26,21 @@ def test_fewer_labeled_images_than_replicas_by_hand():
     assert [layout.mask(replica).numpy().tolist() for replica in range(4)] == [[1], [1], [1], [0]]
 
 
+@pytest.mark.parametrize(
+    "layout", [Layout(6, 12, 2, 3), Layout(8, 0, 4), Layout(4, 8), Layout(3, 4, 4)]
+)
+def test_runs_are_the_parts_of_the_numbers_that_count_up(layout):
+    if layout.is_padded:
+        assert layout.runs is None
+        return
+    for replica in range(layout.replicas):
+        for micro_batch in range(layout.micro_batches):
+            numbers = layout.numbers(replica, micro_batch).numpy()
+            assert sum(layout.runs) == len(numbers) and all(layout.runs)
+            for run in np.split(numbers, np.cumsum(layout.runs)[:-1]):
+                np.testing.assert_array_equal(np.diff(run), 1)
+
+
 @pytest.mark.parametrize("hosts", [1, 2])
 @pytest.mark.parametrize("labeled", [8, 3])
 def test_hosts_hand_out_the_numbered_rows(hosts, labeled):
