@@ -61,6 +61,14 @@ def read_labeled(
     return _examples(root, paths, [index[path.parts[0]] for path in paths], names, prefix)
 
 
+def count_files(folder: str) -> int:
+    """The number of files that `read_labeled` takes for images; ValueError if there is no folder.
+
+    They are listed, not opened: a few seconds for a million.
+    """
+    return sum(len(files) for _, files in _levels(_existing(folder)))
+
+
 def read_unlabeled(
     folder: str, class_names: Sequence[str], prefix: str = "unlabeled"
 ) -> tuple[Examples, list[str]]:
@@ -132,11 +140,16 @@ def _existing(folder: str) -> pathlib.Path:
 
 def _walk(root: pathlib.Path) -> Iterator[pathlib.Path]:
     """Every file below `root`, relative to it, sorted; hidden ones left out."""
+    for folder, files in _levels(root):
+        for name in sorted(files):
+            yield (pathlib.Path(folder) / name).relative_to(root)
+
+
+def _levels(root: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
+    """`root` and all folders below it, sorted, with the names of their files; no hidden ones."""
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield (pathlib.Path(folder) / name).relative_to(root)
+        yield folder, [name for name in files if not name.startswith(".")]
 
 
 def _refuse_empty_classes(root: pathlib.Path, found: list[str], paths: list[pathlib.Path]):

@@ -24,12 +24,12 @@ import av
 import numpy as np
 
 from data import folders
+from data import robustness_layout as layout
 from data.corruptions import CORRUPTIONS, SEVERITIES, TEST_CORRUPTIONS
 from data.examples import UNKNOWN_LABEL, Examples
 from data.named import with_classes
 from data.perturbations import SEQUENCES
 
-GROUPS = ("noise", "blur", "weather", "digital", "extra", "validation")
 IMAGENET_P, CIFAR10_P = SEQUENCES[224], SEQUENCES[32]
 # More sequences come with the downloads, and are not part of the benchmark.
 VALIDATION_PERTURBATIONS = ("speckle_noise", "gaussian_blur", "snow", "spatter", "shear")
@@ -37,7 +37,6 @@ CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
 )
-_LABELS = "labels.npy"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +53,15 @@ class CorruptedImages:
     missing: tuple[tuple[str, int], ...]
     unknown: tuple[str, ...]
     _read: Callable[[str, int, Sequence[str]], Examples]
+    _count: Callable[[str, int], int]
+
+    def count(self, corruption: str, severity: int) -> int:
+        """The number of images of one setting as it is now; none is opened.
+
+        While a folder is still being filled it grows. ValueError: the setting is not there.
+        """
+        self._refuse_unknown(corruption, severity)
+        return self._count(corruption, severity)
 
     def examples(self, corruption: str, severity: int, class_names: Sequence[str]) -> Examples:
         """Reads the images of one setting.
@@ -70,12 +78,15 @@ class CorruptedImages:
         Raises:
             ValueError: the setting is not there, or naming the class or file at fault.
         """
+        self._refuse_unknown(corruption, severity)
+        return self._read(corruption, severity, class_names)
+
+    def _refuse_unknown(self, corruption: str, severity: int) -> None:
         if (corruption, severity) not in self.settings:
             have = ", ".join(f"{name} {level}" for name, level in self.settings)
             raise ValueError(
                 f"There is no {corruption!r} of severity {severity}; there is: {have}."
             )
-        return self._read(corruption, severity, class_names)
 
 
 class Videos:
@@ -129,6 +140,12 @@ class PerturbedVideos:
     missing: tuple[str, ...]
     unknown: tuple[str, ...]
     _read: Callable[[str, Sequence[str] | None], Videos]
+    _count: Callable[[str], int]
+
+    def count(self, perturbation: str) -> int:
+        """The number of videos of one perturbation, as of `CorruptedImages.count`."""
+        self._refuse_unknown(perturbation)
+        return self._count(perturbation)
 
     def videos(self, perturbation: str, class_names: Sequence[str] | None = None) -> Videos:
         """Opens the videos of one perturbation.
@@ -144,11 +161,14 @@ class PerturbedVideos:
         Raises:
             ValueError: the perturbation is not there, or naming the class or file at fault.
         """
+        self._refuse_unknown(perturbation)
+        return self._read(perturbation, class_names)
+
+    def _refuse_unknown(self, perturbation: str) -> None:
         if perturbation not in self.perturbations:
             raise ValueError(
                 f"There is no {perturbation!r}; there is: {', '.join(self.perturbations)}."
             )
-        return self._read(perturbation, class_names)
 
 
 # ImageNet-C and -P: folders.
@@ -160,12 +180,12 @@ def imagenet_c(root: str) -> CorruptedImages:
     Raises:
         ValueError: the folder does not exist, holds no corruption, or holds one twice.
     """
-    found, unknown = _grouped_folders(root, CORRUPTIONS)
+    found, unknown = layout.grouped_folders(root, CORRUPTIONS)
     paths = {}
     for corruption, folder in found.items():
-        for entry in _visible(folder):
+        for entry in layout.visible(folder):
             if entry.is_dir() and entry.name in map(str, SEVERITIES):
-                if any(_visible(entry)):
+                if any(layout.visible(entry)):
                     paths[corruption, int(entry.name)] = entry
             else:
                 unknown.append(str(entry))
@@ -185,6 +205,7 @@ def imagenet_c(root: str) -> CorruptedImages:
             class_names,
             prefix=f"imagenet_c/{corruption}/{severity}",
         ),
+        _count=lambda *setting: folders.count_files(str(paths[setting])),
     )
 
 
@@ -194,36 +215,23 @@ def imagenet_p(root: str) -> PerturbedVideos:
     Raises:
         ValueError: the folder does not exist, holds no perturbation, or holds one twice.
     """
-    found, unknown = _grouped_folders(root, IMAGENET_P + VALIDATION_PERTURBATIONS)
+    found, unknown = layout.grouped_folders(root, IMAGENET_P + VALIDATION_PERTURBATIONS)
     return PerturbedVideos(
         perturbations=tuple(found),
         missing=tuple(name for name in IMAGENET_P if name not in found),
         unknown=tuple(unknown),
         _read=lambda name, class_names: _folder_videos(name, found[name], class_names),
+        _count=lambda name: len(_video_paths(found[name])),
     )
 
 
-def _grouped_folders(root: str, known: Sequence[str]) -> tuple[dict[str, pathlib.Path], list[str]]:
-    """The folders named in `known`, in its order, inside `root` or its groups; and other paths."""
-    found, unknown = {}, []
-    top = list(_visible(_existing(root)))
-    groups = [entry for entry in top if entry.is_dir() and entry.name in GROUPS]
-    inside = [entry for group in groups for entry in _visible(group)]
-    for entry in [entry for entry in top if entry not in groups] + inside:
-        if not entry.is_dir() or entry.name not in known:
-            unknown.append(str(entry))
-        elif entry.name in found:
-            raise ValueError(f"{entry.name} is there twice: {found[entry.name]} and {entry}.")
-        else:
-            found[entry.name] = entry
-    if not found:
-        raise ValueError(f"{root} has none of the folders {', '.join(known)}.")
-    return {name: found[name] for name in dict.fromkeys(known) if name in found}, unknown
+def _video_paths(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Of the videos FOLDER/WNID/*.mp4, by rising path."""
+    return sorted(folder.glob("*/*.mp4"))
 
 
 def _folder_videos(name: str, folder: pathlib.Path, class_names: Sequence[str] | None) -> Videos:
-    """The videos FOLDER/WNID/*.mp4, by rising path."""
-    paths = sorted(folder.glob("*/*.mp4"))
+    paths = _video_paths(folder)
     if not paths:
         raise ValueError(f"{folder} has no videos: expected are {folder}/WNID/IMAGE.mp4.")
     labels = np.full(len(paths), UNKNOWN_LABEL, np.int32)
@@ -283,11 +291,11 @@ def cifar10_c(root: str) -> CorruptedImages:
         ValueError: the folder does not exist, has no array of a corruption or no labels.npy, or
             the labels are not those of the same images five times.
     """
-    found, unknown = _arrays(root, CORRUPTIONS)
-    file = _existing(root) / _LABELS
+    found, unknown = layout.arrays(root, CORRUPTIONS)
+    file = layout.existing(root) / layout.LABELS
     if not file.is_file():
         raise ValueError(f"{file} is missing: it holds the classes of the images.")
-    labels = _open_array(file, 1, "labels [5 N]")
+    labels = layout.open_array(file, 1, "labels [5 N]")
     if labels.dtype.kind not in "iu" or not len(labels) or len(labels) % len(SEVERITIES):
         raise ValueError(f"{file} must hold integers [5 N], not {labels.dtype} {labels.shape}.")
     blocks = labels.reshape(len(SEVERITIES), -1)
@@ -295,7 +303,7 @@ def cifar10_c(root: str) -> CorruptedImages:
         raise ValueError(f"{file} must hold the same classes 0..9 for each of five severities.")
 
     def read(corruption: str, severity: int, class_names: Sequence[str]) -> Examples:
-        images = _open_array(found[corruption], 4, "images [5 N, H, W, 3]")
+        images = layout.open_array(found[corruption], 4, "images [5 N, H, W, 3]")
         if images.dtype != np.uint8 or images.shape[-1] != 3 or len(images) != len(labels):
             raise ValueError(
                 f"{found[corruption]} must hold uint8 [{len(labels)}, H, W, 3], as many as there "
@@ -322,6 +330,7 @@ def cifar10_c(root: str) -> CorruptedImages:
         ),
         unknown=tuple(unknown),
         _read=read,
+        _count=lambda corruption, severity: len(blocks[0]),
     )
 
 
@@ -331,10 +340,13 @@ def cifar10_p(root: str) -> PerturbedVideos:
     Raises:
         ValueError: the folder does not exist or has no array of a perturbation.
     """
-    found, unknown = _arrays(root, CIFAR10_P + VALIDATION_PERTURBATIONS)
+    found, unknown = layout.arrays(root, CIFAR10_P + VALIDATION_PERTURBATIONS)
+
+    def open_videos(name: str) -> np.ndarray:
+        return layout.open_array(found[name], 5, "videos [N, frames, H, W, 3]")
 
     def read(name: str, class_names: Sequence[str] | None) -> Videos:
-        videos = _open_array(found[name], 5, "videos [N, frames, H, W, 3]")
+        videos = open_videos(name)
         if videos.dtype != np.uint8 or videos.shape[-1] != 3 or 0 in videos.shape:
             raise ValueError(
                 f"{found[name]} must hold uint8 [N, frames, H, W, 3], not {videos.dtype} "
@@ -349,43 +361,5 @@ def cifar10_p(root: str) -> PerturbedVideos:
         missing=tuple(name for name in CIFAR10_P if name not in found),
         unknown=tuple(unknown),
         _read=read,
+        _count=lambda name: len(open_videos(name)),
     )
-
-
-def _arrays(root: str, known: Sequence[str]) -> tuple[dict[str, pathlib.Path], list[str]]:
-    """The files KNOWN.npy in `root`, in the order of `known`, and the other paths there."""
-    entries = {entry.name: entry for entry in _visible(_existing(root))}
-    found = {
-        name: entries.pop(f"{name}.npy")
-        for name in dict.fromkeys(known)
-        if f"{name}.npy" in entries
-    }
-    if not found:
-        raise ValueError(f"{root} has no file NAME.npy with NAME one of {', '.join(known)}.")
-    return found, [str(entry) for name, entry in entries.items() if name != _LABELS]
-
-
-def _open_array(path: pathlib.Path, ndim: int, what: str) -> np.ndarray:
-    """Maps an array file into memory; ValueError naming it if it is none or has other axes."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable array file ({error}).") from error
-    if array.ndim != ndim:
-        raise ValueError(f"{path} must hold {what}, not {list(array.shape)}.")
-    return array
-
-
-# What both share.
-
-
-def _existing(root: str) -> pathlib.Path:
-    path = pathlib.Path(root).expanduser()
-    if not path.is_dir():
-        raise ValueError(f"There is no folder {path}.")
-    return path
-
-
-def _visible(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """What lies in a folder, by rising name; hidden entries left out."""
-    return (entry for entry in sorted(folder.iterdir()) if not entry.name.startswith("."))

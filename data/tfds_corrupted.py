@@ -7,7 +7,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from data import named
+from data import named, tfds_sets
 from data.corruptions import CORRUPTIONS, SEVERITIES, TEST_CORRUPTIONS
 from data.examples import Examples
 from data.robustness_sets import CorruptedImages
@@ -37,6 +37,9 @@ def imagenet_c(
     if not found:
         raise ValueError(f"{root} has no folder such as fog_3, as tensorflow-datasets makes them.")
 
+    def count(corruption: str, severity: int) -> int:
+        return tfds_sets.count(f"{name}/{settings[corruption, severity]}", _SPLIT, data_dir)
+
     def read(corruption: str, severity: int, class_names: Sequence[str]) -> Examples:
         dataset = f"tfds:{name}/{settings[corruption, severity]}"
         examples = named.read(dataset, _SPLIT, data_dir)
@@ -47,4 +50,5 @@ def imagenet_c(
         missing=tuple(s for s in settings if s[0] in TEST_CORRUPTIONS and s not in found),
         unknown=tuple(sorted(str(root / name) for name in there - set(settings.values()))),
         _read=read,
+        _count=count,
     )

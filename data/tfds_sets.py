@@ -40,11 +40,7 @@ def read(name: str, split: str, data_dir: str | None = None) -> Examples:
     """
     builder = _builder(name, data_dir)
     class_names = _class_names(builder, name)
-    try:
-        instructions = builder.info.splits[split].file_instructions
-    except ValueError as error:
-        valid = ", ".join(builder.info.splits)
-        raise ValueError(f"tfds:{name} has no split {split!r}. Valid: {valid}, slices.") from error
+    instructions = _split(builder, name, split).file_instructions
     places = list(itertools.chain.from_iterable(_places(builder, instructions)))
     columns = _pixels(builder, split, len(places)) if _fits(builder) else _index(instructions)
     return Examples(
@@ -52,6 +48,11 @@ def read(name: str, split: str, data_dir: str | None = None) -> Examples:
         class_names=class_names,
         **columns,
     )
+
+
+def count(name: str, split: str, data_dir: str | None = None) -> int:
+    """The number of images of a split, without reading them; arguments and errors as for `read`."""
+    return _split(_builder(name, data_dir), name, split).num_examples
 
 
 def default_splits(name: str, data_dir: str | None = None) -> dict[str, str]:
@@ -93,6 +94,15 @@ def _builder(name: str, data_dir: str | None):
             f"({type(error).__name__}): give the data_dir that has it, or network access."
         ) from error
     return builder
+
+
+def _split(builder, name: str, split: str):
+    """What a set says of a split or a slice of one; ValueError if it has none such."""
+    try:
+        return builder.info.splits[split]
+    except ValueError as error:
+        valid = ", ".join(builder.info.splits)
+        raise ValueError(f"tfds:{name} has no split {split!r}. Valid: {valid}, slices.") from error
 
 
 def _reach(urls: Iterable[str]):

@@ -123,9 +123,10 @@ def pgd(
         }
 
     epsilons = _with_zero(epsilons)
+    files = {f"epsilon_{epsilon:g}": epsilon for epsilon in epsilons}
     found = parts.measure_all(
-        {f"epsilon_{epsilon:g}": epsilon for epsilon in epsilons}, measure, folder, request,
-        what="pgd", num_images=len(examples),
+        files, measure, folder, request,
+        what="pgd", num_images=dict.fromkeys(files, len(examples)),
     ).values()  # fmt: skip
     top1, records = ([content[key] for content in found] for key in ("top1", "by_image"))
     return _figures(epsilons, top1, records, len(examples)) | {

@@ -63,7 +63,8 @@ def made(
         return _written(folder, setting, examples.ids, examples.labels, table)
 
     settings = [(name, severity) for name in names for severity in severities]
-    figures = _figures(_measured(settings, measure, folder, request, len(examples)))
+    counts = dict.fromkeys(settings, len(examples))
+    figures = _figures(_measured(counts, measure, folder, request))
     labels, table = inference.predict_all(subject.predict, clean, len(examples))
     return {
         "num_examples": len(examples),
@@ -107,8 +108,8 @@ def stored(
     tested = [s for s in images.settings if s[0] in robustness.CORRUPTIONS]
     if not tested:
         raise ValueError("none of the 15 test corruptions is there.")
-    count = len(images.examples(*tested[0], subject.class_names))
-    figures = _figures(_measured(tested, measure, folder, request, count))
+    expected = {setting: images.count(*setting) for setting in tested}
+    figures = _figures(_measured(expected, measure, folder, request))
     counts = {name: by_image.count(record) for name, record in figures["by_image"].items()}
     missing = [f"{name} {severity}" for name, severity in images.missing]
     return figures | {
@@ -161,16 +162,16 @@ def _seeds(seed: int, ids: np.ndarray) -> np.ndarray:
 
 
 def _measured(
-    settings: Sequence[Setting],
+    num_images: dict[Setting, int],
     measure: Callable[[Setting, Progress], dict[str, Any]],
     folder: Path,
     request: dict[str, Any],
-    num_images: int,
 ) -> dict[Setting, dict[str, Any]]:
-    """The content of every setting's file."""
-    files = {_file(setting): setting for setting in settings}
+    """The content of every setting's file, given the number of its images."""
+    files = {_file(setting): setting for setting in num_images}
+    counts = {_file(setting): count for setting, count in num_images.items()}
     found = parts.measure_all(
-        files, measure, folder, request, what="corruptions", num_images=num_images
+        files, measure, folder, request, what="corruptions", num_images=counts
     )
     return {files[name]: content for name, content in found.items()}
 

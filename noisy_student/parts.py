@@ -23,9 +23,12 @@ def measure_all(
     request: Mapping[str, Any],
     *,
     what: str,
-    num_images: int,
+    num_images: Mapping[str, int],
 ) -> dict[str, dict[str, Any]]:
     """Measures the parts whose files are not there, or answer another request.
+
+    The number of a part's images belongs to the request: one that was measured while its folder was
+    still being filled is measured again.
 
     A bar shows images done and the time left over all parts.
 
@@ -35,17 +38,18 @@ def measure_all(
         folder: receives ``<name>.json``.
         request: what the result depends on besides the part, JSON-like.
         what: title of the bar.
-        num_images: of one part.
+        num_images: of every part, counted before any is measured.
 
     Returns:
         Name -> content of its file, in the order of the parts.
     """
     paths = {name: folder / f"{name}.json" for name in parts}
-    todo = [name for name, path in paths.items() if not _answers(path, request)]
-    with bar(what, num_images * len(todo)) as shown:
+    requests = {name: {**request, "num_images": num_images[name]} for name in parts}
+    todo = [name for name, path in paths.items() if not _answers(path, requests[name])]
+    with bar(what, sum(num_images[name] for name in todo)) as shown:
         for name in todo:
             shown.set_postfix_str(name)
-            content = {"request": request, **measure(parts[name], shown.update)}
+            content = {"request": requests[name], **measure(parts[name], shown.update)}
             manifest.write_json(paths[name], content)
     return {name: manifest.read_json(path) for name, path in paths.items()}
 

@@ -58,7 +58,7 @@ def made(
 
     found = parts.measure_all(
         dict(zip(names, names, strict=True)), measure, folder, request,
-        what="perturbations", num_images=len(examples),
+        what="perturbations", num_images=dict.fromkeys(names, len(examples)),
     )  # fmt: skip
     return {
         "num_examples": len(examples),
@@ -110,7 +110,6 @@ def stored(
     """
     opened = {name: sets.videos(name) for name in names}
     counts = {name: len(videos) for name, videos in opened.items()}
-    count = max(counts.values())
 
     def measure(name: str, progress: Progress) -> dict[str, Any]:
         videos = opened[name]
@@ -119,10 +118,10 @@ def stored(
 
     found = parts.measure_all(
         dict(zip(names, names, strict=True)), measure, folder, request,
-        what="stored perturbations", num_images=count,
+        what="stored perturbations", num_images=counts,
     )  # fmt: skip
     return _figures(found) | {
-        "num_examples": count,
+        "num_examples": max(counts.values()),
         "missing": [*sets.missing, *parts.short_ones(counts)],
         "unknown": list(sets.unknown),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from data import robustness_sets, sources, tfds_corrupted
+from data import folders, robustness_sets, sources, tfds_corrupted
 from data.examples import Examples
 from data.robustness_sets import CorruptedImages, PerturbedVideos
 from noisy_student import (
@@ -28,8 +28,11 @@ _PERTURBATIONS = {
 }
 
 
-def parts_of(benchmark: str, place: str, data_dir: str | None) -> list[str]:
-    """What is there of a benchmark of many parts; empty for one of plain labeled images.
+def parts_of(benchmark: str, place: str, data_dir: str | None) -> dict[str, int]:
+    """What is measured of a benchmark as of now: the number of images or videos of every part.
+
+    A result that was measured of fewer answers another question. Plain labeled images are one part;
+    those of tensorflow-datasets are not counted, since they are prepared as a whole or not at all.
 
     Args:
         benchmark: of `noisy_student.flags.STORED_BENCHMARKS`.
@@ -41,8 +44,14 @@ def parts_of(benchmark: str, place: str, data_dir: str | None) -> list[str]:
     """
     sets = _opened(benchmark, place, data_dir)
     if isinstance(sets, CorruptedImages):
-        return [f"{name} {severity}" for name, severity in sets.settings]
-    return list(sets.perturbations) if sets else []
+        return {
+            f"{name} {level}": sets.count(name, level)
+            for name, level in sets.settings
+            if name in robustness.CORRUPTIONS
+        }
+    if sets:
+        return {name: sets.count(name) for name in _tested(benchmark, sets)}
+    return {} if place.startswith(_TFDS) else {benchmark: folders.count_files(place)}
 
 
 def measure(
@@ -76,7 +85,7 @@ def measure(
         if benchmark == "imagenet_c" and not figures["missing"]:
             figures["mce"] = corrupted.mean_corruption_error(figures["errors"])
         return figures
-    names = [name for name in _PERTURBATIONS[benchmark] if name in sets.perturbations]
+    names = _tested(benchmark, sets)
     if not names:
         raise ValueError(f"{place} has none of {', '.join(_PERTURBATIONS[benchmark])}.")
     figures = perturbed.stored(subject, sets, names, folder, request)
@@ -96,6 +105,11 @@ def _opened(
     if benchmark != "imagenet_c":
         raise ValueError(f"--{benchmark}_dir={place} must be a folder.")
     return tfds_corrupted.imagenet_c(place.removeprefix(_TFDS), data_dir)
+
+
+def _tested(benchmark: str, sets: PerturbedVideos) -> list[str]:
+    """The perturbations that are there and count."""
+    return [name for name in _PERTURBATIONS[benchmark] if name in sets.perturbations]
 
 
 def labeled_images(place: str, data_dir: str | None, class_names: Sequence[str]) -> Examples:

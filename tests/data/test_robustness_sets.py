@@ -53,6 +53,20 @@ def test_imagenet_c(imagenet_c):
     assert np.abs(decoded.astype(int) - picture(11)).max() < 5
 
 
+def test_images_are_counted_as_they_are_now(imagenet_c):
+    found = robustness_sets.imagenet_c(str(imagenet_c))
+    folder = imagenet_c / "weather/fog/3" / WNIDS[0]
+    (folder / ".partial").write_bytes(b"hidden files are no images")
+    assert found.count("fog", 3) == len(found.examples("fog", 3, WNIDS)) == 4
+    (folder / "deeper").mkdir()
+    (folder / "ILSVRC2012_val_0.JPEG").rename(folder / "deeper/a.JPEG")
+    (folder / "ILSVRC2012_val_1.JPEG").unlink()
+    assert found.count("fog", 3) == len(found.examples("fog", 3, WNIDS)) == 3
+    assert found.count("fog", 1) == 4
+    with pytest.raises(ValueError, match="no 'snow' of severity 1; there is: gaussian_noise 5, "):
+        found.count("snow", 1)
+
+
 def test_imagenet_c_without_groups_and_with_strange_folders(tmp_path):
     write_pictures(tmp_path / "fog/1")
     write_pictures(tmp_path / "fog/6")
@@ -132,6 +146,7 @@ def test_imagenet_p(imagenet_p):
     assert found.unknown == (str(imagenet_p / "noise/shot_noise_2"),)
     videos = found.videos("tilt", class_names=tuple(reversed(WNIDS)))
     assert (len(videos), videos.num_frames) == (2, 9)
+    assert (found.count("tilt"), found.count("shot_noise")) == (2, 1)
     assert videos.ids.tolist() == [
         "imagenet_p/tilt/n01440764/val_1.mp4",
         "imagenet_p/tilt/n01443537/val_0.mp4",
@@ -167,6 +182,8 @@ def test_what_is_wrong_with_imagenet_p_is_named(imagenet_p):
     found = robustness_sets.imagenet_p(str(imagenet_p))
     with pytest.raises(ValueError, match="no 'snow'; there is: shot_noise, tilt"):
         found.videos("snow")
+    with pytest.raises(ValueError, match="no 'snow'; there is: "):
+        found.count("snow")
     with pytest.raises(ValueError, match="tilt/n01443537 is the folder of a class that is not"):
         found.videos("tilt", WNIDS[:1])
     write_video(imagenet_p / "digital/tilt" / WNIDS[1] / "val_7.mp4", film(8))
@@ -223,6 +240,7 @@ def test_cifar10_c(cifar10_c):
     assert examples.ids.tolist()[1] == "cifar10_c/fog/4/00001"
     stored = np.load(cifar10_c / "fog.npy")
     assert np.array_equal(examples.images, stored[9:12])
+    assert found.count("fog", 4) == 3
     assert isinstance(examples.images, np.memmap)
     assert np.array_equal(found.examples("spatter", 5, names).images, 255 - stored[12:])
 
@@ -276,6 +294,7 @@ def test_cifar10_p(tmp_path):
     assert found.unknown == (str(tmp_path / "gaussian_noise_2.npy"),)
     videos = found.videos("tilt")
     assert (len(videos), videos.num_frames) == (4, 6)
+    assert found.count("tilt") == 4
     assert np.array_equal(np.stack(list(videos)), stored)
     assert videos.labels.tolist() == [-1] * 4
     assert videos.ids[3] == "cifar10_p/tilt/00003"

@@ -23,6 +23,7 @@ def test_what_is_prepared_is_found_and_read(data_dir):
     assert found.settings == (("fog", 1), ("fog", 3), ("spatter", 2))
     assert len(found.missing) == 73 and ("fog", 2) in found.missing
     assert found.unknown == (f"{data_dir}/my_corrupted/rain_1",)
+    assert [found.count(*setting) for setting in found.settings] == [2, 4, 1]
     examples = found.examples("fog", 3, class_names=tuple(reversed(CLASSES)))
     assert examples.labels.tolist() == [2, 1, 0, 2]  # by name, not by the set's own order
     assert examples.images[:, 0, 0, 0].tolist() == [1, 2, 3, 4]

@@ -103,7 +103,7 @@ def test_all_of_imagenet_c_has_the_published_mean(models, tmp_path, monkeypatch)
     settings = [(name, level) for name in robustness.CORRUPTIONS for level in range(1, 6)]
     written = {setting: tiny.examples(8, seed=i) for i, setting in enumerate(settings)}
     complete = robustness_sets.CorruptedImages(
-        tuple(settings), (), (), lambda name, level, classes: written[name, level]
+        tuple(settings), (), (), lambda name, level, classes: written[name, level], lambda *_: 8
     )
     monkeypatch.setattr(robustness_sets, "imagenet_c", lambda root: complete)
     chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path)
@@ -139,9 +139,12 @@ def test_settings_of_too_few_images_are_named_and_leave_no_mce(
 ):
     """A download that broke off within a folder is no complete benchmark either."""
     settings = [(name, level) for name in robustness.CORRUPTIONS for level in range(1, 6)]
+    count = {"fog": 6}
     broken_off = robustness_sets.CorruptedImages(
-        tuple(settings), (), (), lambda *setting: tiny.examples(6 if setting[0] == "fog" else 8)
-    )
+        tuple(settings), (), (),
+        lambda name, level, classes: tiny.examples(count.get(name, 8)),
+        lambda name, level: count.get(name, 8),
+    )  # fmt: skip
     monkeypatch.setattr(robustness_sets, "imagenet_c", lambda root: broken_off)
     chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path)
     result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
@@ -161,6 +164,44 @@ def test_what_is_downloaded_later_is_measured_and_the_rest_kept(models, tmp_path
     expected = errors_one_by_one(written, tmp_path / "out/imagenet_c")
     assert result["errors"]["snow"] == {"4": expected["snow", 4]}
     assert "fog" in result["errors"] and first.stat().st_mtime_ns == before
+
+
+def test_what_was_measured_while_its_folder_was_filled_is_measured_again(models, tmp_path):
+    """Of three settings one is complete only at the second evaluation."""
+    settings = [("fog", 1), ("fog", 2), ("snow", 4)]
+    written = write_imagenet_c(tmp_path / "c", settings)
+    late = sorted((tmp_path / "c/fog/2").glob("*/*"))[::3]  # one each of two classes
+    for path in late:
+        path.rename(tmp_path / path.name)
+    chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path / "c")
+    first = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    assert "fog 2 (2 of 6 images)" in first["missing"]
+    kept = [tmp_path / "out/imagenet_c" / name for name in ("fog-1.json", "snow-4.json")]
+    times = [path.stat().st_mtime_ns for path in kept]
+
+    for path in late:
+        (tmp_path / path.name).rename(path)
+    second = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    expected = errors_one_by_one(written, tmp_path / "out/imagenet_c")
+    assert second["errors"]["fog"]["2"] == expected["fog", 2]
+    assert not any("images)" in part for part in second["missing"])
+    assert [path.stat().st_mtime_ns for path in kept] == times
+
+    file = tmp_path / "out/imagenet_c.json"
+    time = file.stat().st_mtime_ns
+    assert tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"] == second
+    assert file.stat().st_mtime_ns == time
+
+
+def test_plain_labeled_images_that_came_later_are_measured_too(models, tmp_path):
+    write_imagenet_a(tmp_path / "a")
+    late = tmp_path / "a" / WNIDS[2] / "0.jpg"
+    late.rename(tmp_path / "0.jpg")
+    chosen = tiny.settings("imagenet_a", imagenet_a_dir=tmp_path / "a")
+    results = [tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_a"]]
+    (tmp_path / "0.jpg").rename(late)
+    results.append(tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_a"])
+    assert [result["num_examples"] for result in results] == [14, 15]
 
 
 # Arrays.
@@ -265,6 +306,9 @@ def test_imagenet_p_complete_and_in_part(models, tmp_path, caplog):
     shorter = tiny.run(models["wnids"], None, tmp_path / "short", chosen)["imagenet_p"]
     assert shorter["missing"] == ["scale (1 of 2 images)"] and "mfr" not in shorter
     (tmp_path / "later.mp4").rename(tmp_path / "p/scale" / WNIDS[1] / "val_0.mp4")
+    again = tiny.run(models["wnids"], None, tmp_path / "short", chosen)["imagenet_p"]
+    assert again["missing"] == [] and again["mfr"] == result["mfr"]
+    assert len(np.load(tmp_path / "short/imagenet_p/scale.npz")["labels"]) == 2
 
     (tmp_path / "p/tilt").rename(tmp_path / "tilt")
     partial = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_p"]
