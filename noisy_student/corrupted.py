@@ -93,8 +93,8 @@ def stored(
     Arguments as for `made`; the images on disk are resized to the model's resolution, not cropped.
 
     Returns:
-        Figures as `_figures`, the settings that are missing, wholly or in part, and the files that
-        are none.
+        Figures as `_figures`, the settings that are missing, wholly or in part, the files that are
+        none, and which "classes" occur, as of `Subject.classes_among`, where all agree.
 
     Raises:
         ValueError: none of the 15 test corruptions is there, or naming a class or file at fault.
@@ -103,19 +103,22 @@ def stored(
     def measure(setting: Setting, progress: Progress) -> dict[str, Any]:
         examples = images.examples(*setting, subject.class_names)
         labels, table = subject.predictions(examples, progress, whole=True)
-        return _written(folder, setting, examples.ids, labels, table)
+        written = _written(folder, setting, examples.ids, labels, table)
+        return written | {"classes": subject.classes_among(labels)}
 
     tested = [s for s in images.settings if s[0] in robustness.CORRUPTIONS]
     if not tested:
         raise ValueError("none of the 15 test corruptions is there.")
     expected = {setting: images.count(*setting) for setting in tested}
-    figures = _figures(_measured(expected, measure, folder, request))
+    found = _measured(expected, measure, folder, request)
+    figures, classes = _figures(found), {content["classes"] for content in found.values()}
     counts = {name: by_image.count(record) for name, record in figures["by_image"].items()}
     missing = [f"{name} {severity}" for name, severity in images.missing]
     return figures | {
         "num_examples": max(counts.values()),
         "missing": missing + parts.short_ones(counts),
         "unknown": list(images.unknown),
+        "classes": classes.pop() if len(classes) == 1 else None,
     }
 
 

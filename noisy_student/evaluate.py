@@ -102,19 +102,31 @@ def run(
             "seconds": round(time.perf_counter() - start, 2), **figures,
         }  # fmt: skip
         manifest.write_json(path, results[benchmark])
-    _add_relative_mce(results, output_dir)
+    if "imagenet_c" in results:
+        _set_relative_mce(results["imagenet_c"], source, output_dir)
     return results
 
 
-def _add_relative_mce(results: dict[str, dict[str, Any]], output_dir: Path) -> None:
-    """Relative mCE, where all of ImageNet-C and clean images of its classes were measured."""
-    clean, stored = results.get("clean"), results.get("imagenet_c", {})
-    if clean is None or stored.get("mce") is None:
+def _set_relative_mce(stored: dict[str, Any], source: dict[str, Any], output_dir: Path) -> None:
+    """Relative mCE, where all of ImageNet-C and clean images of just its classes were measured.
+
+    Args:
+        stored: the result of ImageNet-C, which is changed, with its file.
+        source: what a result on clean images must be of, now or earlier.
+        output_dir: has the results.
+    """
+    path, relative = output_dir / "clean.json", None
+    clean = manifest.read_json(path) if path.exists() else {"request": {}}
+    is_same_model = source.items() <= clean["request"].items()
+    if is_same_model and "mce" in stored and stored["classes"] == clean.get("classes"):
+        clean_error = 1 - clean["top1"] / 100
+        relative = corrupted.relative_mean_corruption_error(stored["errors"], clean_error)
+    if stored.get("relative_mce") == relative:
         return
-    relative = corrupted.relative_mean_corruption_error(stored["errors"], 1 - clean["top1"] / 100)
-    if stored.get("relative_mce") != relative:
-        stored["relative_mce"] = relative
-        manifest.write_json(output_dir / "imagenet_c.json", stored)
+    stored["relative_mce"] = relative
+    if relative is None:
+        del stored["relative_mce"]
+    manifest.write_json(output_dir / "imagenet_c.json", stored)
 
 
 def _measure(
@@ -161,6 +173,7 @@ def _clean(subject: Subject, examples: sources.Examples, output_dir: Path) -> di
     manifest.write_arrays(output_dir / "predictions.npz", labels=guesses, confidences=confidences)
     return {
         "num_examples": len(examples),
+        "classes": subject.classes_among(labels),
         "top1": inference.top_k_accuracy(table, labels, 1),
         "top5": inference.top_k_accuracy(table, labels, 5),
         "calibration_error": 100

@@ -86,10 +86,7 @@ def _scores(
 ) -> list[str]:
     return markdown_table(
         ["", *(f"{column.group}: {column.header}" for column in columns)],
-        [
-            [name, *(markup.number(row.get(column.key), ".1f") for column in columns)]
-            for name, row in scores.items()
-        ],
+        [[name, *(column.of(row) for column in columns)] for name, row in scores.items()],
     )
 
 

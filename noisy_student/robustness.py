@@ -264,9 +264,10 @@ def partial_flip_rate(
 def top5_distance(rankings: np.ndarray, noise: bool) -> float:
     """How far the five best classes move between frames.
 
-    The distance of two frames is the sum over i = 1..5 of |min(i, 6) - min(r(i), 6)|, where r(i) is
-    the rank in one frame of the class that the other ranks i-th. It is 0 where the first five are
-    the same in the same order, and 15 where none is shared.
+    The distance of two frames is the sum over i = 1..5 of |i - min(r(i), 6)|, where r(i) is the
+    rank in the later frame of the class that the earlier one ranks i-th. It is 0 where the first
+    five are the same in the same order, and 15 where none is shared. It matters which frame is the
+    earlier one: if one class comes in at the top, 5; if the top class goes out, 9.
 
     Args:
         rankings: int [videos, frames, classes], the classes of every frame, best first; all of

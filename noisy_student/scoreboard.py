@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from noisy_student import robustness_summary
+from noisy_student import markup, robustness_summary
 
 # Xie et al., "Self-training with Noisy Student improves ImageNet classification" (CVPR 2020),
 # tables 2 to 5 and section 3.3, in percent. mCE and mFR at 299 pixels; at 224 they are 30.0 and
@@ -37,11 +37,17 @@ class Column:
         group: the benchmark, over all its columns.
         header: what is measured, in percent unless it says another thing.
         key: the name of the figure.
+        digits: of its decimals.
     """
 
     group: str
     header: str
     key: str
+    digits: int = 1
+
+    def of(self, row: Mapping[str, float]) -> str:
+        """The figure of a model, as text."""
+        return markup.number(row.get(self.key), f".{self.digits}f")
 
 
 RELATIVE = "teacher = 100"
@@ -51,8 +57,9 @@ _ERRORS = {
 }  # fmt: skip
 _FLIPS = {
     "mean_flip_probability": "flip probability", "mfr": "mFR", "relative_to_teacher": RELATIVE,
-    "mean_top5_distance": "top-5 distance (0 to 15)",
+    "mean_top5_distance": "mean top-5 distance (0 to 15)",
 }  # fmt: skip
+_DIGITS = {"mean_top5_distance": 2}
 
 
 def of_model(figures: Mapping[str, Any], name: str) -> dict[str, float]:
@@ -195,7 +202,10 @@ def _flat(benchmark: str, content: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _columns(group: str, benchmark: str, headers: Mapping[str, str]) -> list[Column]:
-    return [Column(group, header, f"{benchmark}.{key}") for key, header in headers.items()]
+    return [
+        Column(group, header, f"{benchmark}.{key}", _DIGITS.get(key, 1))
+        for key, header in headers.items()
+    ]
 
 
 def _position(key: str) -> int:

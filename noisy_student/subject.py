@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +87,15 @@ class Subject:
         missing = size - len(images)
         batch = np.pad(images, [(0, missing), *3 * [(0, 0)]]) if missing else images
         return self.predict(batch).numpy()[: len(images)]
+
+    def classes_among(self, labels: np.ndarray) -> str:
+        """A hash (16 hex digits) of the names of the classes that occur, in whatever order.
+
+        Args:
+            labels: int [N].
+        """
+        names = sorted(self.class_names[label] for label in np.unique(labels))
+        return hashlib.blake2b("\0".join(names).encode(), digest_size=8).hexdigest()
 
     def at_model_size(self, frames: np.ndarray) -> np.ndarray:
         """`at_size` of the model's own."""

@@ -89,12 +89,17 @@ def _scores(title: str, body: Iterable[Sequence[str]], columns: Sequence[scorebo
 
 
 def _row(name: str, values: Mapping[str, float], columns: Sequence[scoreboard.Column]) -> list[str]:
-    return [name, *(markup.number(values.get(column.key), ".1f") for column in columns)]
+    return [name, *(column.of(values) for column in columns)]
 
 
 def _note(measured: Mapping[str, Any], columns: Sequence[scoreboard.Column]) -> str:
     """What the columns mean, in full."""
     notes = ["In percent; of errors and flips less is better."]
+    if any("distance" in column.header for column in columns):
+        notes.append(
+            "The top-5 distance, by how many ranks the five best classes move from frame to frame, "
+            "is divided by no baseline: 0 is never, 15 is all of them every time."
+        )
     names = {
         content["relative_to_teacher"]["name"]: None
         for column in columns

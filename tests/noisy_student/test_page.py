@@ -146,6 +146,7 @@ def test_robustness_is_shown_by_benchmark(robust):
     assert "<b>Student 2 is more robust than the teacher in 7 of 9 tests, level" in section
     assert "Not there: frost, snow." in section and "Not there: tilt." in section
     assert "10 steps of 2.5 epsilon / 10, from a random start." in section
+    assert "The top-5 distance, by how many ranks" in section and "T5D" not in section
     # the older charts, then bars, 1 + families for three sets, bars for three, two attacks
     assert html.count("<svg") == 11 + (6 + 6 + 4) + 3 + 2
 

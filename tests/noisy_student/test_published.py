@@ -1,5 +1,6 @@
 """Stored benchmarks through the evaluation, beside plain loops over single images."""
 
+import dataclasses
 from fractions import Fraction
 
 import av
@@ -120,18 +121,43 @@ def test_all_of_imagenet_c_has_the_published_mean(models, tmp_path, monkeypatch)
     assert f"mCE {result['mce']:.1f}" in evaluate.in_words(result)
     assert "relative_mce" not in result
 
-    clean = tiny.examples(20, seed=99)
-    chosen = tiny.settings("clean", "imagenet_c", imagenet_c_dir=tmp_path)
-    results = tiny.run(models["wnids"], clean, tmp_path / "out", chosen)
-    added, error = results["imagenet_c"], 1 - results["clean"]["top1"] / 100
+
+def of_classes(tested, labels):
+    return dataclasses.replace(tested, labels=np.resize(np.int32(labels), len(tested)))
+
+
+def test_relative_mce_needs_clean_images_of_the_same_classes(models, tmp_path, monkeypatch):
+    settings = [(name, level) for name in robustness.CORRUPTIONS for level in range(1, 6)]
+    written = {s: of_classes(tiny.examples(8, seed=i), [2, 5, 7]) for i, s in enumerate(settings)}
+    complete = robustness_sets.CorruptedImages(
+        tuple(settings), (), (), lambda name, level, classes: written[name, level], lambda *_: 8
+    )
+    monkeypatch.setattr(robustness_sets, "imagenet_c", lambda root: complete)
+
+    def measured(labels, *benchmarks):
+        clean = of_classes(tiny.examples(20, seed=99), labels)
+        chosen = tiny.settings(*benchmarks, imagenet_c_dir=tmp_path)
+        results = tiny.run(models["wnids"], clean, tmp_path / "out", chosen)
+        if "imagenet_c" in results:
+            stored = manifest.read_json(tmp_path / "out/imagenet_c.json")
+            assert stored == results["imagenet_c"]
+        return results
+
+    of_others = measured([2, 5, 8], "clean", "imagenet_c")["imagenet_c"]
+    assert "relative_mce" not in of_others and of_others["mce"] > 0
+    # Clean images measured by themselves count, too.
+    error = 1 - measured([7, 2, 5], "clean")["clean"]["top1"] / 100
+    result = measured([7, 2, 5], "imagenet_c")["imagenet_c"]
     expected = [
-        (np.mean(list(added["errors"][name].values())) - error) / (alexnet - 0.435)
+        (np.mean(list(result["errors"][name].values())) - error) / (alexnet - 0.435)
         for name, alexnet in robustness.ALEXNET_CORRUPTION_ERROR.items()
     ]
-    assert added["relative_mce"] == pytest.approx(100 * np.mean(expected))
-    assert added["mce"] == result["mce"]
-    stored = manifest.read_json(tmp_path / "out" / "imagenet_c.json")
-    assert stored["relative_mce"] == added["relative_mce"]
+    assert result["relative_mce"] == pytest.approx(100 * np.mean(expected))
+    assert result["mce"] == of_others["mce"]
+    assert f"relative mCE {result['relative_mce']:.1f}" in evaluate.in_words(result)
+    # It goes again with the clean error that it was made with.
+    of_all = measured(range(10), "clean", "imagenet_c")["imagenet_c"]
+    assert of_all == of_others
 
 
 def test_settings_of_too_few_images_are_named_and_leave_no_mce(
@@ -253,6 +279,13 @@ def test_cifar10_p(models, tmp_path):
     for name, probability in result["flip_probability"].items():
         expected = flips_one_by_one(written[name], noise=name == "shot_noise")
         assert probability == pytest.approx(expected) and expected > 0
+        films_moved = [
+            tiny.top5_distance_one_by_one(frames, noise=name == "shot_noise")
+            for frames in written[name]
+        ]
+        assert result["top5_distance"][name] == pytest.approx(np.mean(films_moved))
+    mean = np.mean(list(result["top5_distance"].values()))
+    assert result["mean_top5_distance"] == pytest.approx(mean) and mean > 0
     assert len(result["missing"]) == 8 and "mfr" not in result
 
 

@@ -136,7 +136,8 @@ def test_robustness_in_markdown_and_for_the_terminal(workdir):
     text = plain_text.markdown(results)
     assert "Student 2 is more robust than the teacher in 2 of 4 tests" in text
     assert "Student 2 is more robust than the teacher in 2 of 4 tests" in report.table(results)
-    assert "| Student 2 | 93.6 | 24.8 | 80.0 | 2.7 | 64.0 | 10.4 | 2.5 |" in text
+    assert "| Student 2 | 93.6 | 24.8 | 80.0 | 2.7 | 64.0 | 0.54 | 10.4 | 2.5 |" in text
+    assert "Perturbations, made here: mean top-5 distance (0 to 15)" in text
     assert "| fog | 33.0 | 29.7 | 26.4 | 33.0 | 31.4 |" in text
     assert "| Student 2 | 90.0 | 83.6 | 77.2 | 64.4 | 38.8 | 2.5 |" in text
     # the names of complete published sets
@@ -147,7 +148,8 @@ def test_robustness_in_markdown_and_for_the_terminal(workdir):
 def test_published_benchmarks_in_markdown(workdir):
     add_published_robustness(workdir)
     text = plain_text.markdown(results_without_a_page(workdir))
-    assert "ImageNet-C: mean error | ImageNet-C: mCE | ImageNet-P: flip probability" in text
+    assert "ImageNet-C: mCE | ImageNet-C: relative mCE | ImageNet-P: flip probability" in text
+    assert "T5D" not in text
     assert "| EfficientNet-L2, Noisy Student (paper) | 88.4 | 4.4 | 83.7 | - | 28.3 |" in text
 
 

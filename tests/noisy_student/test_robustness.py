@@ -230,6 +230,8 @@ def test_top5_distance_by_hand():
     assert robustness.top5_distance(np.array([[first, first]]), False) == 0
     assert robustness.top5_distance(np.array([[first, swapped]]), False) == 2
     assert robustness.top5_distance(np.array([[first, shifted]]), False) == 5
+    # The other way one leaves the top, and four move: 5 + 4.
+    assert robustness.top5_distance(np.array([[shifted, first]]), False) == 9
     # Nothing in common: 5 + 4 + 3 + 2 + 1.
     others = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     assert robustness.top5_distance(np.array([others]), False) == 15

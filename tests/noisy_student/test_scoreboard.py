@@ -32,7 +32,10 @@ def test_csv_holds_every_setting_of_every_model(figures):
     assert float(student["perturbations.relative_to_teacher"]) == 64
     assert float(student["perturbations.flip_probability.spatter"]) == pytest.approx(2.56)
     assert float(student["perturbations.top5_distance.spatter"]) == pytest.approx(0.512)
+    # 20 * 0.64 * the mean of 0.02 + 0.005 * row over rows 0 to 9
+    assert float(student["perturbations.mean_top5_distance"]) == pytest.approx(0.544)
     assert float(student["imagenet_c.mce"]) == 48
+    assert float(student["imagenet_c.relative_mce"]) == 60
     assert float(student["imagenet_a.top1"]) == 44
     assert float(student["pgd.top1.8"]) == pytest.approx(38.8)
     assert student["clean.top1"] == "93.6"
@@ -59,7 +62,12 @@ def test_made_and_stored_data_share_no_column(figures):
     assert not [key for key in own if key.startswith(stored)]
     assert all(key.startswith(stored) for key in published)
     assert {"corruptions.mean_error", "perturbations.relative_to_teacher"} <= own
-    assert {"imagenet_c.mce", "cifar10_c.relative_to_teacher"} <= published
+    assert "perturbations.mean_top5_distance" in own
+    assert {
+        "imagenet_c.mce",
+        "imagenet_c.relative_mce",
+        "cifar10_c.relative_to_teacher",
+    } <= published
 
 
 def test_columns_only_of_what_is_there():

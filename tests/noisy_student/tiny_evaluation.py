@@ -68,6 +68,17 @@ def guesses_one_by_one(images: np.ndarray) -> np.ndarray:
     return logits_one_by_one(images).argmax(1)
 
 
+def top5_distance_one_by_one(frames: np.ndarray, noise: bool) -> float:
+    """The definition word by word: to which ranks the best five move, mean over the frames."""
+    orders = [list(np.argsort(-row)) for row in logits_one_by_one(frames)]
+    distances = []
+    for i in range(1, len(orders)):
+        before = orders[0 if noise else i - 1]
+        ranks = [min(orders[i].index(name) + 1, 6) for name in before[:5]]
+        distances.append(sum(abs(rank - place) for place, rank in enumerate(ranks, start=1)))
+    return float(np.mean(distances))
+
+
 def write_image(path: Path, image: np.ndarray) -> None:
     """Lossless, whatever the name says: readers go by the content."""
     path.parent.mkdir(parents=True, exist_ok=True)
