@@ -34,6 +34,7 @@ TOOLS = {
     "layout",
     "losses",
     "manifest",
+    "method_flags",
     "markup",
     "narrowing",
     "optimizer",
