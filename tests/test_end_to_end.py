@@ -1,7 +1,8 @@
 """The whole method on real digits, as small as it gets, through the commands people use."""
 
 import json
-import shutil
+import random
+import signal
 import time
 from pathlib import Path
 
@@ -74,24 +75,30 @@ def test_other_settings_are_refused_and_named(workdir):
     assert (workdir / "config.json").read_bytes() == before
 
 
-def test_interrupted_training_ends_with_the_same_bytes(workdir, tmp_path):
-    """Kills the process in the first student's training, then runs the same command again."""
-    other, flags = tmp_path / "digits", ("--rounds=1", "--benchmarks=clean")
-    for part in ("round0", "round1/pseudo_labels", "round1/selected"):  # up to the student
-        shutil.copytree(workdir / part, other / part)
-    shutil.copy(workdir / "splits.json", other)
-    with start(tiny_iterate(other, *flags)) as process:
-        saved = other / "round1" / "student" / "checkpoints" / "checkpoint"
-        while not saved.exists():
-            assert process.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.02)
-        process.kill()
-    assert not (other / "round1" / "student" / "done.json").exists()
-    output = iterate(other, *flags)
-    assert "student 1: going on from" in output
-    for name in ("model.keras", "best.keras"):
-        ours, theirs = (d / "round1" / "student" / name for d in (other, workdir))
-        assert ours.read_bytes() == theirs.read_bytes(), name
+def test_five_kills_end_with_the_same_bytes(workdir, tmp_path):
+    """SIGKILL in every stage, up to half a second after it is under way; then to the end."""
+    other, flags = tmp_path / "digits", ("--rounds=1", "--benchmarks=clean", "--checkpoint_every=3")
+    under_way = (
+        "round0/teacher/checkpoints/checkpoint",
+        "round1/pseudo_labels/*.parquet",
+        "round1/student/checkpoints/checkpoint",
+        "round1/student/best.keras",
+        "evaluation/round0_teacher/clean.json",
+    )
+    numbers = random.Random(0)
+    for sign in under_way:
+        with start(tiny_iterate(other, *flags)) as process:
+            while not list(other.glob(sign)):
+                assert process.poll() is None, f"the run ended before {sign}"
+                time.sleep(0.01)
+            time.sleep(numbers.uniform(0, 0.5))
+            process.kill()
+        assert process.returncode == -signal.SIGKILL, f"the run had ended after {sign}"
+    iterate(other, *flags)
+    for part in ("round0/teacher", "round1/student"):
+        for name in ("model.keras", "best.keras"):
+            ours, theirs = (d / part / name for d in (other, workdir))
+            assert ours.read_bytes() == theirs.read_bytes(), f"{part}/{name}"
     found, expected = (
         {model["name"]: (model["top1"], model["validation_top1"]) for model in figures(d)["models"]}
         for d in (other, workdir)
