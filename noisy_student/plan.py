@@ -5,11 +5,14 @@
 Reads no images where ``--num_labeled`` and ``--num_classes`` are given, as in the recipes that are
 too large to try. All figures follow from the table of the network and from the device's data sheet;
 nothing is run. The time is that of the convolutions at the stated part of the peak rate, without
-input, validation or pseudo labels; fine-tuning is counted as if no block were frozen.
+input, validation or stored pseudo labels; fine-tuning is counted as if no block were frozen. An
+online teacher (``--teacher_mode=online``) adds its weights and its forward pass over the unlabeled
+images; one given by ``--teacher_model`` is not read and counted as the student's network.
 """
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data import sources
@@ -60,7 +63,8 @@ class Plan:
         steps: of training.
         images: seen in all steps.
         operations: of all steps, a multiply-add counted as two.
-        weights: bytes of weights, their averages and batch norm's statistics.
+        weights: bytes of weights, their averages and batch norm's statistics; an online teacher's
+            weights too.
         slots: bytes of the optimizer's slots and of gradients.
         activations: bytes kept for the backward pass, at most: compilers recompute some.
         seconds: of training.
@@ -88,6 +92,7 @@ def plan(
     device: Device,
     num_devices: int = 1,
     precision: str = "mixed_bfloat16",
+    online_teacher: config.ModelConfig | None = None,
 ) -> Plan:
     """The plan of one training.
 
@@ -98,21 +103,23 @@ def plan(
         device: one of `DEVICES`, or another.
         num_devices: replicas.
         precision: of activations, "mixed_bfloat16" or "float32".
+        online_teacher: the network that labels within the step, at its own resolution.
 
     Raises:
         ValueError: a batch that the devices cannot share evenly.
     """
-    m = settings.model
-    image = cost(
-        m.name, preprocess_spec(m).image_size, num_classes, width=m.width, depth=m.depth,
-        strides=m.strides, small_image=m.small_image,
-    )  # fmt: skip
+    image = _cost(settings.model, num_classes)
     layout = Layout(
         settings.batch_size, settings.unlabeled_batch_size, num_devices, settings.accumulate_steps
     )
     steps = num_steps(settings, num_labeled)
     steps = min(steps, settings.max_steps or steps)
     operations = 2.0 * (1 + _BACKWARD) * image.multiply_adds * steps * layout.total
+    weights = 4.0 * 2 * (image.parameters + image.statistics)
+    if online_teacher is not None:
+        teacher = _cost(online_teacher, num_classes)
+        operations += 2.0 * teacher.multiply_adds * steps * settings.unlabeled_batch_size
+        weights += 4.0 * (teacher.parameters + teacher.statistics)
     accumulated = settings.accumulate_steps > 1
     rows = layout.labeled_rows + layout.unlabeled_rows
     return Plan(
@@ -120,11 +127,18 @@ def plan(
         steps=steps,
         images=steps * layout.total,
         operations=operations,
-        weights=4.0 * 2 * (image.parameters + image.statistics),
+        weights=weights,
         slots=4.0 * (_SLOTS[settings.optimizer.name] + 1 + accumulated) * image.parameters,
         activations=float(rows * image.activations * (2 if precision != "float32" else 4)),
         seconds=operations / (device.peak * device.utilization * num_devices),
     )
+
+
+def _cost(model: config.ModelConfig, num_classes: int) -> Cost:
+    return cost(
+        model.name, preprocess_spec(model).image_size, num_classes, width=model.width,
+        depth=model.depth, strides=model.strides, small_image=model.small_image,
+    )  # fmt: skip
 
 
 def describe(settings: config.TrainConfig, made: Plan, device: Device, num_devices: int) -> str:
@@ -165,6 +179,15 @@ def trainings(settings: config.Config) -> tuple[config.TrainConfig, ...]:
     return (*teachers, *itertools.chain.from_iterable(zip(*rounds, strict=True)))
 
 
+def online_teachers(planned: Sequence[config.TrainConfig]) -> list[config.ModelConfig | None]:
+    """Of each training the network that labels within its step: the training's before it."""
+    before = [training.model for training in (*planned[:1], *planned[:-1])]
+    return [
+        model if training.teacher_mode == "online" else None
+        for training, model in zip(planned, before, strict=True)
+    ]
+
+
 def _main(settings: config.Config) -> None:
     flags = config.FLAGS
     if flags.device not in DEVICES:
@@ -179,8 +202,8 @@ def _main(settings: config.Config) -> None:
     precision = "float32" if flags.precision == "float32" else "mixed_bfloat16"
     planned = trainings(settings)
     plans = [
-        plan(training, num_labeled, num_classes, device, flags.num_devices, precision)
-        for training in planned
+        plan(training, num_labeled, num_classes, device, flags.num_devices, precision, teacher)
+        for training, teacher in zip(planned, online_teachers(planned), strict=True)
     ]
     for training, made in zip(planned, plans, strict=True):
         print(describe(training, made, device, flags.num_devices))
@@ -192,5 +215,5 @@ if __name__ == "__main__":
         _main,
         ["device", "num_devices", "utilization", "num_classes", "num_labeled", "teacher_name",
          "student_name", "image_size", "fixres_image_size", "batch_size", "ratio", "epochs",
-         "rounds", "precision", "accumulate_steps"],
+         "rounds", "precision", "accumulate_steps", "teacher_mode"],
     )  # fmt: skip

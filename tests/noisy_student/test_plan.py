@@ -76,6 +76,23 @@ def test_figures_by_hand(planned):
     assert "weights and averages 0.04 GiB, gradients and slots 0.06 GiB" in output
 
 
+def test_an_online_teacher_costs_its_weights_and_forward_pass(planned):
+    """B0 in float32 with batch norm's statistics: 4 * 5.33e6 bytes = 0.02 GiB."""
+    flags = (
+        "--teacher_name=efficientnet-b0", "--rounds=1", "--num_labeled=1000", "--num_classes=1000",
+        "--student_name=efficientnet-b0", "--batch_size=10", "--ratio=4", "--student_steps=100",
+        "--device=a100-40gb",
+    )  # fmt: skip
+    stored, online = (
+        student_lines(planned(*flags, f"--teacher_mode={mode}")) for mode in ("stored", "online")
+    )
+    assert "weights and averages 0.04 GiB" in stored
+    assert "weights and averages 0.06 GiB" in online
+    # Training: 6 * 0.386e9 for each of 5000 images; the teacher: 2 * 0.386e9 for 4000 of them.
+    assert "5,000 images, 1.16e+13 operations" in stored
+    assert "5,000 images, 1.47e+13 operations" in online
+
+
 def test_fine_tuning_is_planned_too(planned):
     lines = student_lines(planned(*L2, "--fixres_image_size=800"))
     tuning = lines[lines.index("fixres 1:") :]
