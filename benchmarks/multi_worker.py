@@ -1,6 +1,6 @@
 """Two processes that train together on one machine beside one process that has all of its cores.
 
-    python -m benchmarks.multi_worker [--rounds=2] [--steps=120] [--flag=value ...]
+    python -m benchmarks.multi_worker [--rounds=2] [--steps=120] [--log_every=20] [--flag=value ...]
 
 All train the same global batches of the same model with `python -m noisy_student.train`, images
 from its own pipeline, batch norm over all replicas. Threads: the one process has as many threads
@@ -20,7 +20,6 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOG_EVERY = 20
 ONE, SINGLE_THREAD, TWO = "one process", "one process, one thread", "two processes"
 THREADS = {ONE: 0, SINGLE_THREAD: 1, TWO: 1}  # of an operation; 0: all cores
 
@@ -38,14 +37,14 @@ def tf_configs(count: int) -> list[str]:
     ]
 
 
-def images_per_second(arm: str, flags: list[str], steps: int) -> float:
+def images_per_second(arm: str, flags: list[str], steps: int, log_every: int) -> float:
     """Trains and reads the log; the first lines, in which the step is traced, do not count."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     with tempfile.TemporaryDirectory() as folder:
         command = [
             *(sys.executable, "-m", "noisy_student.train", "--role=teacher"),
             f"--flagfile={ROOT / 'recipes' / 'mnist5k.flags'}",
-            *(f"--output_dir={folder}", f"--teacher_steps={steps}", f"--log_every={LOG_EVERY}"),
+            *(f"--output_dir={folder}", f"--teacher_steps={steps}", f"--log_every={log_every}"),
             *("--validate_every=1000000", "--batch_norm_replicas=all"),
             f"--intra_op_threads={THREADS[arm]}",
             f"--strategy={'multi_worker' if arm == TWO else 'one'}",
@@ -73,11 +72,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--log_every", type=int, default=20, help="steps; fewer for slow ones")
     options, flags = parser.parse_known_args()
     rates = {arm: [] for arm in THREADS}
     for _ in range(options.rounds):
         for arm, found in rates.items():
-            found.append(images_per_second(arm, flags, options.steps))
+            found.append(images_per_second(arm, flags, options.steps, options.log_every))
             print(f"{arm}: {found[-1]:.0f} images/s", flush=True)
     medians = {arm: statistics.median(found) for arm, found in rates.items()}
     best = max(medians[ONE], medians[SINGLE_THREAD])
