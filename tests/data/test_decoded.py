@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data import example_columns, folders, pipeline, preprocess, records, selected, tfrecord
+from data import example_columns, folders, order, pipeline, preprocess, records, selected, tfrecord
 from data.decoded import DecodedCache
 from data.examples import Examples
 from tests.data.toy_batches import (
@@ -116,6 +116,19 @@ def test_clean_copies_of_another_size_need_the_originals(tmp_path):
     cache = DecodedCache(MIB)
     assert_equal(batches(source, 3, cache=cache, **arguments), batches(source, 3, **arguments))
     assert held(cache) == {"labeled": True}
+
+
+def test_selected_records_in_memory_are_held_decoded_in_place_of_encoded(tmp_path):
+    files = [str(f) for f in write_records(tmp_path / "selected", textured(20))]
+    options = {"num_classes": CLASSES, "batch_size": 6, "seed": 3, "start_step": 0}
+    for cache, there, missing in (
+        (DecodedCache(20 * IMAGE), "images", "encoded"),
+        (DecodedCache(20 * IMAGE - 1), "encoded", "images"),
+        (None, "encoded", "images"),
+    ):
+        stream = selected.record_batches(files, SMALL, shard=order.Shard(), cache=cache, **options)
+        assert there in stream.element_spec
+        assert missing not in stream.element_spec
 
 
 @pytest.mark.parametrize("kind", ["files", "records"])
