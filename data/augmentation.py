@@ -45,6 +45,11 @@ class Augmentation:
             raise ValueError(f"Unknown augmentation {self.kind!r}; valid: {', '.join(KINDS)}.")
 
 
+def needs_original(spec: PreprocessSpec, augmentation: Augmentation) -> bool:
+    """Whether the noise starts from the original image, by a random crop of large images."""
+    return not spec.small_image and augmentation.kind != "none"
+
+
 def single_noise(
     image: tf.Tensor, seed: tf.Tensor, spec: PreprocessSpec, augmentation: Augmentation
 ) -> tf.Tensor:
@@ -59,9 +64,9 @@ def single_noise(
     Returns:
         uint8 [S, S, 3]; without random crop where images are small or the noise is "none".
     """
-    if spec.small_image or augmentation.kind == "none":
-        return preprocess.eval_image(image, spec)
-    return preprocess.inception_crop(image, seeds.fold(seed, _CROP), spec)
+    if needs_original(spec, augmentation):
+        return preprocess.inception_crop(image, seeds.fold(seed, _CROP), spec)
+    return preprocess.eval_image(image, spec)
 
 
 def batch_noise(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> Noise:

@@ -1,16 +1,36 @@
 """Examples as tensors that batches are gathered from."""
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
-from data import preprocess, seeds
+from data import preprocess, recordfile, seeds
+from data.decoded import DecodedCache
 from data.examples import Examples
 from data.order import Columns
 from data.preprocess import PreprocessSpec
 
+_PARALLEL = os.cpu_count() or 1
 
-def example_columns(examples: Examples, spec: PreprocessSpec) -> Columns:
-    """The examples as tensors: "images" in the model's size, "original" ones, or their places."""
+
+def example_columns(
+    examples: Examples,
+    spec: PreprocessSpec,
+    cache: DecodedCache | None = None,
+    name: str = "",
+) -> Columns:
+    """The examples as tensors: "images" in the model's size, "original" ones, or their places.
+
+    Args:
+        examples: the images.
+        spec: size and crop of the model's images.
+        cache: holds images on disk as "images" if they fit; None: none are held.
+        name: of the examples, for people who want to know what is held.
+
+    Returns:
+        Tensors whose rows are the examples; `original` reads an element without "images".
+    """
     with tf.device("CPU:0"):
         columns = {
             "labels": tf.constant(examples.labels),
@@ -18,14 +38,54 @@ def example_columns(examples: Examples, spec: PreprocessSpec) -> Columns:
             "copy": tf.zeros(len(examples), tf.int32),
         }
         if examples.files is not None:
-            columns["file"] = tf.constant(examples.files.tolist(), tf.string)
+            places = {"file": tf.constant(examples.files.tolist(), tf.string)}
             if examples.offsets is not None:
-                columns["offset"] = tf.constant(examples.offsets)
+                places["offset"] = tf.constant(examples.offsets)
+            held = None if cache is None else _held(examples, places, spec, cache, name)
+            columns |= places if held is None else {"images": held}
         elif not spec.small_image:
             columns["original"] = tf.constant(examples.images)
         else:
             columns["images"] = _fit_all(tf.constant(examples.images), size=spec.image_size)
     return columns
+
+
+def original(element: Columns) -> tf.Tensor:
+    """The image, uint8 [H, W, 3], of an element that has it in one form or another."""
+    if "original" in element:
+        return element["original"]
+    return preprocess.decode_image(_encoded(element))
+
+
+def _encoded(element: Columns) -> tf.Tensor:
+    """The encoded image, a string scalar, of an element that has it or says where it lies."""
+    if "encoded" in element:
+        return element["encoded"]
+    file, offset = element["file"], element.get("offset")
+    if offset is None:
+        return tf.io.read_file(file)
+    return tf.cond(
+        offset < 0, lambda: tf.io.read_file(file), lambda: recordfile.read_encoded(file, offset)
+    )
+
+
+def _held(
+    examples: Examples, places: Columns, spec: PreprocessSpec, cache: DecodedCache, name: str
+) -> tf.Tensor | None:
+    """The images as evaluation shows them, uint8 [N, S, S, 3], if the cache holds them."""
+
+    def read(index: tf.Tensor) -> tf.Tensor:
+        element = {name: tf.gather(column, index) for name, column in places.items()}
+        return preprocess.eval_image(original(element), spec)
+
+    return cache.hold(
+        name,
+        (examples, spec),
+        len(examples),
+        spec.image_size,
+        lambda: tf.data.Dataset.range(len(examples)).map(read, num_parallel_calls=_PARALLEL),
+        lambda index: f"{examples.ids[index]} ({examples.files[index]})",
+    )
 
 
 @tf.function

@@ -5,8 +5,9 @@ its own permutation, drawn from (seed, pass) without state; which examples a bat
 from k; and the noise of an image follows from (seed, pass, id, copy). So neither parallelism nor
 resuming at a later step changes a batch.
 
-Images in memory that a small-image model takes never leave whole batches; others are decoded,
-cropped and resized one by one, in parallel, and noised in batches.
+Images in memory that a small-image model takes never leave whole batches, nor do those that a cache
+holds decoded; others are decoded, cropped and resized one by one, in parallel, and noised in
+batches.
 """
 
 import os
@@ -15,9 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from data import preprocess, recordfile, seeds
-from data.augmentation import Augmentation, batch_noise, single_noise
-from data.example_columns import example_columns
+from data import preprocess, seeds
+from data.augmentation import Augmentation, batch_noise, needs_original, single_noise
+from data.decoded import DecodedCache
+from data.example_columns import example_columns, original
 from data.examples import UNKNOWN_LABEL, Examples
 from data.order import LABELED, Columns, Shard, batch_order, gather
 from data.preprocess import PreprocessSpec
@@ -54,13 +56,14 @@ def training_batches(
     clean_spec: PreprocessSpec | None = None,
     num_shards: int = 1,
     shard_index: int = 0,
+    cache: DecodedCache | None = None,
 ) -> tf.data.Dataset:
     """An endless stream of training batches.
 
     Every pass sees every example once; batches run across the ends of passes. Of several hosts,
     each makes its own rows: host i of n the i-th n-th of every batch, labeled and unlabeled, and no
-    other image is decoded there. Put together in the order of the hosts, they are the batches of a
-    single one.
+    other image is decoded there, unless it is cached. Put together in the order of the hosts, they
+    are the batches of a single one.
 
     Args:
         labeled: the labeled images.
@@ -79,6 +82,8 @@ def training_batches(
             no copies. Small images allow no other than `spec`.
         num_shards: how many hosts there are (n); divides both batch sizes.
         shard_index: which of them this is, 0..n - 1.
+        cache: holds images on disk decoded where they fit, unless a random crop needs the
+            originals; None: none are held. It changes no batch.
 
     Returns:
         With n = 1: dictionaries of "images" uint8 [B, S, S, 3] and "labels" int32 [B], and with
@@ -95,12 +100,16 @@ def training_batches(
     shard = Shard(num_shards, shard_index)
     rows = shard.rows(batch_size)
     order = batch_order(len(labeled), batch_size, seed, LABELED, start_step, rows)
-    columns = example_columns(labeled, spec)
+    columns = example_columns(
+        labeled, spec, None if needs_original(spec, augmentation) else cache, "labeled"
+    )
     at_once = _AT_ONCE if spec.small_image else 1
     batches = gather(order, columns)
     batches = _noised(batches, spec, augmentation, seed, len(rows), at_once=at_once)
     batches = batches.map(lambda batch: {name: batch[name] for name in ("images", "labels")})
     if selected_files is not None:
+        noise = unlabeled_augmentation or augmentation
+        whole = needs_original(spec, noise) or clean_spec not in (None, spec)
         selected = record_batches(
             [os.fspath(file) for file in selected_files],
             spec,
@@ -110,8 +119,8 @@ def training_batches(
             start_step=start_step,
             shard=shard,
             examples=selected_examples,
+            cache=None if whole else cache,
         )
-        noise = unlabeled_augmentation or augmentation
         rows = shard.rows(unlabeled_batch_size)
         selected = _noised(selected, spec, noise, seed, len(rows), clean_spec, at_once)
         names = {"images": "unlabeled_images", "probabilities": "probabilities"}
@@ -130,6 +139,8 @@ def evaluation_batches(
     batch_size: int,
     augmentation: Augmentation | None = None,
     seed: int = 0,
+    cache: DecodedCache | None = None,
+    name: str = "",
 ) -> tf.data.Dataset:
     """Every example once, in order, without noise if not asked for.
 
@@ -139,12 +150,15 @@ def evaluation_batches(
         batch_size: images per batch (b); the last batch is filled up.
         augmentation: noise; None: none.
         seed: of the noise, which follows from it and the id of an image.
+        cache: as for training; of use where the images are gone through several times.
+        name: of the images in the cache, for people.
 
     Returns:
         Dictionaries of "images" uint8 [b, S, S, 3], "labels" int32 [b] and "index" int64 [b], the
         position in `examples`; index and label are -1 where the last batch was filled up. With an
         `augmentation` also "seeds" int32 [b, 2], that of each image.
     """
+    noise = augmentation or Augmentation("none")
     steps = -(-len(examples) // batch_size)
     index = np.arange(steps * batch_size)
     index = np.where(index < len(examples), index, -1)
@@ -154,8 +168,9 @@ def evaluation_batches(
             "pass": np.full([steps, batch_size], _NO_TRAINING_PASS),
         }
     )
-    batches = gather(order, example_columns(examples, spec))
-    batches = _noised(batches, spec, augmentation or Augmentation("none"), seed, batch_size)
+    cache = None if needs_original(spec, noise) else cache
+    batches = gather(order, example_columns(examples, spec, cache, name))
+    batches = _noised(batches, spec, noise, seed, batch_size)
     names = ["images", "index", *(["seeds"] if augmentation else [])]
     return _finished(
         batches.map(
@@ -214,7 +229,7 @@ def thumbnail_batches(examples: Examples, side: int, batch_size: int) -> tf.data
     columns = example_columns(examples, PreprocessSpec(side))
 
     def thumbnail(index: tf.Tensor) -> tf.Tensor:
-        image = _original({name: tf.gather(column, index) for name, column in columns.items()})
+        image = original({name: tf.gather(column, index) for name, column in columns.items()})
         gray = tf.image.rgb_to_grayscale(tf.cast(image, tf.float32))
         small = tf.image.resize(gray, [side, side], "area")
         return tf.ensure_shape(small[..., 0], [side, side])
@@ -270,10 +285,10 @@ def _noised(
         return batch | {"seeds": drawn}
 
     def load(element: Columns) -> Columns:
-        original = _original(element)
+        image = original(element)
         if clean_spec is not None:
-            element = element | {"clean_images": preprocess.eval_image(original, clean_spec)}
-        return element | {"images": single_noise(original, element["seeds"], spec, augmentation)}
+            element = element | {"clean_images": preprocess.eval_image(image, clean_spec)}
+        return element | {"images": single_noise(image, element["seeds"], spec, augmentation)}
 
     def apply(batch: Columns) -> Columns:
         if clean_spec is not None and "clean_images" not in batch:
@@ -310,22 +325,3 @@ def _parted(batch: Columns, count: int) -> Columns:
         name: tf.reshape(values, [count, values.shape[0] // count, *values.shape[1:]])
         for name, values in batch.items()
     }
-
-
-def _original(element: Columns) -> tf.Tensor:
-    """The image, uint8 [H, W, 3], of an element that has it in one form or another."""
-    if "original" in element:
-        return element["original"]
-    return preprocess.decode_image(_encoded(element))
-
-
-def _encoded(element: Columns) -> tf.Tensor:
-    """The encoded image, a string scalar, of an element that has it or says where it lies."""
-    if "encoded" in element:
-        return element["encoded"]
-    file, offset = element["file"], element.get("offset")
-    if offset is None:
-        return tf.io.read_file(file)
-    return tf.cond(
-        offset < 0, lambda: tf.io.read_file(file), lambda: recordfile.read_encoded(file, offset)
-    )

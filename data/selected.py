@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from data import preprocess, recordfile, tfrecord
+from data.decoded import DecodedCache
 from data.examples import Examples
 from data.order import BLOCK, SELECTED, SHARDS, Columns, Shard, batch_order, gather, permutation
 from data.preprocess import PreprocessSpec
@@ -16,6 +17,7 @@ from data.selected_index import SelectedIndex
 
 IN_MEMORY_BYTES = 2 << 30  # files up to this size altogether are kept in memory
 _READ_RECORDS = 1024
+_PARALLEL = os.cpu_count() or 1
 _BLOCK_RECORDS = 8192  # streamed records are shuffled in blocks of as many,
 _OPEN_SHARDS = 16  # read from as many shards at once
 
@@ -30,6 +32,7 @@ def record_batches(
     start_step: int,
     shard: Shard,
     examples: Examples | None = None,
+    cache: DecodedCache | None = None,
 ) -> tf.data.Dataset:
     """An endless stream of batches, in which every pass holds every record once.
 
@@ -39,13 +42,15 @@ def record_batches(
 
     Args:
         files: TFRecord files, or those of an index (.parquet).
-        spec: small images in memory are brought to its size, so as to be decoded only once.
+        spec: images that are held decoded are brought to its size.
         num_classes: length of the distributions (C).
         batch_size: records per batch (U).
         seed: the run's seed.
         start_step: number of the first batch.
         shard: which rows of every batch are returned (u of them).
         examples: the images that an index is of.
+        cache: holds images decoded where they fit: those of records that are in memory anyway, and
+            all images that an index is of; None: none are held.
 
     Returns:
         Dictionaries of what `tfrecord.parse` returns and "pass" int64, with a leading u; instead of
@@ -62,7 +67,10 @@ def record_batches(
     if not files:
         raise ValueError("There are no records: the list of selected files is empty.")
     indexed = files[0].endswith(".parquet")
-    source = SelectedIndex(files, examples, spec) if indexed else _Records(files, spec)
+    if indexed:
+        source = SelectedIndex(files, examples, spec, cache)
+    else:
+        source = _Records(files, spec, cache)
     if source.num_classes != num_classes:
         raise ValueError(
             f"The records of {files[0]} have {source.num_classes} probabilities, but there are "
@@ -81,8 +89,8 @@ def record_batches(
 class _Records:
     """Records with their images, of one number of classes, going by the first one."""
 
-    def __init__(self, files: Sequence[str], spec: PreprocessSpec):
-        self._files, self._spec = files, spec
+    def __init__(self, files: Sequence[str], spec: PreprocessSpec, cache: DecodedCache | None):
+        self._files, self._spec, self._cache = files, spec, cache
         self.num_bytes = sum(os.path.getsize(file) for file in files)
         serialized = next(iter(tf.data.TFRecordDataset(files)), None)
         if serialized is None:
@@ -97,21 +105,42 @@ class _Records:
         return tfrecord.read_file(file, self.num_classes)
 
     def read_all(self) -> Columns:
-        """All records as tensors; small images decoded. A damaged file names itself."""
+        """All records as tensors; images decoded if held. A damaged file names itself."""
         with recordfile.damage_named(self._files):
             return self._read_all()
 
     def _read_all(self) -> Columns:
-        def decode(record: Columns) -> Columns:
-            image = preprocess.decode_image(record.pop("encoded"))
-            return record | {"images": preprocess.fit_small(image, self._spec.image_size)}
-
         with tf.device("CPU:0"):
+            held = self._held()
             records = tf.data.Dataset.from_tensor_slices(list(self._files)).flat_map(self.read_file)
-            if self._spec.small_image:
-                records = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+            if held is not None:
+                records = records.map(
+                    lambda record: {k: v for k, v in record.items() if k != "encoded"}
+                )
             parts = list(records.batch(_READ_RECORDS))
-            return {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
+            columns = {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
+            return columns if held is None else columns | {"images": held}
+
+    def _held(self) -> tf.Tensor | None:
+        """The images as evaluation shows them, uint8 [N, S, S, 3], if the cache holds them."""
+        if self._cache is None:
+            return None
+
+        def decode(record: Columns) -> tf.Tensor:
+            return preprocess.eval_image(preprocess.decode_image(record["encoded"]), self._spec)
+
+        def images() -> tf.data.Dataset:
+            files = tf.data.Dataset.from_tensor_slices(list(self._files))
+            return files.flat_map(self.read_file).map(decode, num_parallel_calls=_PARALLEL)
+
+        return self._cache.hold(
+            "selected",
+            (tuple(self._files), self._spec),
+            self.count(),
+            self._spec.image_size,
+            images,
+            lambda number: f"Record {number} of those from {self._files[0]} on",
+        )
 
     def join(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """The batches as they are: records have their images."""

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from data import distributions, tfrecord
+from data.decoded import DecodedCache
 from data.example_columns import example_columns
 from data.examples import Examples
 from data.order import Columns, gather
@@ -105,13 +106,20 @@ def check(file: str | os.PathLike, examples: Examples | None) -> dict[str, Any]:
 class SelectedIndex:
     """An index joined with its images; what `data.selected` reads in place of records."""
 
-    def __init__(self, files: Sequence[str], examples: Examples | None, spec: PreprocessSpec):
+    def __init__(
+        self,
+        files: Sequence[str],
+        examples: Examples | None,
+        spec: PreprocessSpec,
+        cache: DecodedCache | None = None,
+    ):
         """Opens the files.
 
         Args:
             files: of one index.
             examples: the images it was made of.
             spec: small images are brought to its size once.
+            cache: holds the decoded images of the examples where they fit; None: none are held.
 
         Raises:
             ValueError: there are no examples, or others than the index was made of.
@@ -119,7 +127,7 @@ class SelectedIndex:
         card = check(files[0], examples)
         self.num_classes: int = card["num_classes"]
         self.num_bytes: int = card["image_bytes"]
-        self._files, self._examples, self._spec = files, examples, spec
+        self._files, self._examples, self._spec, self._cache = files, examples, spec, cache
 
     def count(self) -> int:
         """The number of records."""
@@ -149,7 +157,7 @@ class SelectedIndex:
 
     def join(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """Adds the images, or their places, and the hashes of their ids to batches of rows."""
-        columns = example_columns(self._examples, self._spec)
+        columns = example_columns(self._examples, self._spec, self._cache, "unlabeled")
         images = {name: columns[name] for name in columns.keys() - {"labels", "id_hash", "copy"}}
         images["id_hash"] = tfrecord.hash_ids(tf.constant(self._examples.ids.tolist(), tf.string))
 

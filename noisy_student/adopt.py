@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data import sources
+from data import pipeline, sources
 from noisy_student import checkpoint, inference, manifest, strategy
 
 
@@ -48,7 +48,8 @@ def run(
         model, _ = checkpoint.load_model(model_path)
     decide = inference.for_classes(model, card["class_names"], validation.class_names)
     step = devices.spread(inference.predict_step(decide, devices.jit_compile))
-    accuracy = inference.accuracy(step, validation, card["preprocess"], batch_size)
+    batches = pipeline.evaluation_batches(validation, card["preprocess"], batch_size=batch_size)
+    accuracy = inference.accuracy(step, batches, len(validation))
 
     manifest.copy_file(model_path, output_dir / "model.keras")
     summary = {

@@ -67,6 +67,7 @@ def from_flags() -> Config:
             FLAGS.eval_batch_size,
             FLAGS.steps_per_execution,
             _profile_steps(),
+            FLAGS.cache_decoded_mib,
         ),
         controls=tuple(FLAGS.controls),
         teacher_model=FLAGS.teacher_model,

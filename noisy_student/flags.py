@@ -116,6 +116,14 @@ def _define_run_flags() -> None:
         "stop_when_worse", False, "Stop after a round that does not improve validation accuracy."
     )
     flags.DEFINE_integer("eval_batch_size", 250, "Of every forward-only pass.", 1)
+    flags.DEFINE_integer(
+        "cache_decoded_mib",
+        2048,
+        "Memory of a training for images of files and records that are decoded once, not in every "
+        "pass: labeled, selected and validation images, each all or none, where no random crop "
+        "needs the originals (--small_image, or clean images). Changes no batch. 0: off.",
+        lower_bound=0,
+    )
     flags.DEFINE_integer("max_steps", None, "Cut every training short, the schedule unchanged.", 1)
     flags.DEFINE_bool(
         "dry_run", False, "Print configuration, splits, shapes and expected time; touch nothing."

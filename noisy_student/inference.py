@@ -7,8 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import efficientnet
-from data import pipeline, seeds, sources
-from data.preprocess import PreprocessSpec
+from data import seeds
 
 
 def for_classes(
@@ -135,22 +134,19 @@ def predict_all(
 
 def accuracy(
     step: tf.types.experimental.GenericFunction,
-    examples: sources.Examples,
-    spec: PreprocessSpec,
-    batch_size: int,
+    batches: Iterable[dict[str, tf.Tensor]],
+    num_examples: int,
 ) -> float | None:
     """Top-1 in percent of ``step`` on a set of images; None where there are none.
 
     Args:
         step: as ``predict_step`` makes it.
-        examples: labeled images.
-        spec: how they are prepared.
-        batch_size: images at a time.
+        batches: labeled images, as of ``data.pipeline.evaluation_batches``.
+        num_examples: how many there are.
     """
-    if not len(examples):
+    if not num_examples:
         return None
-    batches = pipeline.evaluation_batches(examples, spec, batch_size=batch_size)
-    labels, table = predict_all(step, batches, len(examples))
+    labels, table = predict_all(step, batches, num_examples)
     return top_k_accuracy(table, labels)
 
 

@@ -283,5 +283,5 @@ if __name__ == "__main__":
          "batch_size", "ratio", "epochs", "teacher_steps", "student_steps", "augment", "magnitude",
          "labeled_weight", "min_confidence", "images_per_class", "hard_labels", "index_only",
          "noised_labels", "calibrate", "reassign", "controls", "stop_when_worse",
-         "strategy", "max_steps", "dry_run"],
+         "strategy", "cache_decoded_mib", "max_steps", "dry_run"],
     )  # fmt: skip

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 import efficientnet
 from data import pipeline, sources
+from data.decoded import DecodedCache
 from data.preprocess import PreprocessSpec
 from efficientnet import synced_norm, weights
 from noisy_student import checkpoint, config, ema, inference, losses, optimizer, schedule, strategy
@@ -111,10 +112,12 @@ class Session:
         selected_files: list[str] | None,
         start_step: int,
         unlabeled: sources.Examples | None = None,
+        cache: DecodedCache | None = None,
     ) -> Iterator[Batch]:
         """Endless batches for ``run`` from step ``start_step`` on, for the replicas of this host.
 
-        Selected files that are an index need the ``unlabeled`` images.
+        Selected files that are an index need the ``unlabeled`` images. A ``cache`` holds what is
+        decoded once.
 
         With accumulated steps one of these batches is a part of a step's: the images of a step are
         the same.
@@ -138,6 +141,7 @@ class Session:
                 clean_spec=self._teacher_spec,
                 num_shards=shards[0],
                 shard_index=shards[1],
+                cache=cache,
             )
             return layout.per_replica(micro_batches, hosts, host)
 

@@ -114,7 +114,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What does not change the result of a training."""
+    """What does not change the result of a training; ``cache_decoded_mib`` bounds memory."""
 
     log_every: int
     validate_every: int
@@ -122,6 +122,7 @@ class LogConfig:
     eval_batch_size: int
     steps_per_execution: int
     profile_steps: tuple[int, int] | None
+    cache_decoded_mib: int = 2048
 
 
 @dataclass(frozen=True)

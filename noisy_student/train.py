@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data import recordfile, sources
+from data import pipeline, recordfile, sources
+from data.decoded import DecodedCache
 from data.preprocess import PreprocessSpec
 from noisy_student import (
     checkpoint,
@@ -76,14 +77,16 @@ def run(
     selected = student_set.files_of(selected_dir) if selected_dir else None
     teacher = teacher_model if settings.teacher_mode == "online" else None
     session = Session(settings, devices, len(splits.class_names), len(splits.labeled), teacher)
+    cache = DecodedCache(log.cache_decoded_mib << 20)
     with devices.writable(output_dir) as directory:
         state = checkpoint.TrainingState(output_dir, directory, **session.trackables())
         records = [*splits.labeled.record_files(), *splits.validation.record_files()]
         indexed = student_set.is_index(selected)
         records += splits.unlabeled.record_files() if indexed else selected or []
         with recordfile.damage_named(records):
-            watching = _train(session, splits, directory, log, selected, init_model, state)
+            watching = _train(session, splits, directory, log, selected, init_model, state, cache)
         summary = _summary(session, preprocess_spec(settings.model), watching)
+        summary["decoded_once"] = cache.report()
         manifest.write_json(directory / "train.json", summary)
         watching.close()
         model_hash = manifest.file_hash(directory / "model.keras")
@@ -101,6 +104,7 @@ def _train(
     selected: list[str] | None,
     init_model: str | Path | None,
     state: checkpoint.TrainingState,
+    cache: DecodedCache,
 ) -> watch.Watch:
     """From the last checkpoint to ``model.keras``; `SystemExit` where a SIGTERM stops it."""
     settings, devices = session.settings, session.devices
@@ -125,7 +129,12 @@ def _train(
             seed=settings.seed, **facts,
         )  # fmt: skip
 
-    batches = session.batches(splits.labeled, spec, selected, step, splits.unlabeled)
+    batches = session.batches(splits.labeled, spec, selected, step, splits.unlabeled, cache)
+    validation = pipeline.evaluation_batches(
+        splits.validation, spec, batch_size=log.eval_batch_size, cache=cache, name="validation"
+    )
+    if told := cache.in_words():
+        print(f"{name}: {told}", flush=True)
     with interruption.Listener() as signals:
         while step < last_step:
             watching.before(step)
@@ -139,7 +148,7 @@ def _train(
                 accuracy = None
                 if validated:
                     accuracy = inference.accuracy(
-                        session.predict, splits.validation, spec, log.eval_batch_size
+                        session.predict, validation, len(splits.validation)
                     )
                 best = watching.write(step, session.learning_rate(step - 1), accuracy)
                 if devices.any(best and devices.is_chief):  # the chief has the whole history
@@ -326,5 +335,5 @@ if __name__ == "__main__":
          "batch_size", "ratio", "epochs", "teacher_steps", "student_steps", "optimizer",
          "learning_rate", "schedule", "labeled_weight", "augment", "magnitude", "dropout_rate",
          "stochastic_depth_rate", "strategy", "batch_norm_replicas", "accumulate_steps",
-         "steps_per_execution", "precision", "max_steps", "dry_run"],
+         "steps_per_execution", "precision", "cache_decoded_mib", "max_steps", "dry_run"],
     )  # fmt: skip

@@ -35,6 +35,13 @@ def test_the_paper_is_the_default():
     assert settings.selection.min_confidence == 0.3
 
 
+def test_the_cache_of_decoded_images_is_bounded_by_a_flag():
+    assert given().log.cache_decoded_mib == 2048
+    assert given("--cache_decoded_mib=0").log.cache_decoded_mib == 0
+    with pytest.raises(flags.IllegalFlagValueError, match="cache_decoded_mib=-1"):
+        given("--cache_decoded_mib=-1")
+
+
 def test_rates_follow_the_batch_unless_given():
     settings = given("--batch_size=128", "--final_learning_rate_per_256=0.0002")
     optimizer = settings.teacher.optimizer

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from data import distributions, pipeline, recordfile, records, selected, tfrecord
+from data import decoded, distributions, pipeline, recordfile, records, selected, tfrecord
 from data.order import Shard
 from data.preprocess import PreprocessSpec
 from noisy_student import (
@@ -122,6 +123,27 @@ def test_records_and_index_train_alike(tmp_path, model_path, source, spec, strea
     half = labels_in(as_index, source, spec, shard=Shard(2, 1))
     assert_equal([{name: rows[6:] for name, rows in batch.items()} for batch in found], half)
     assert len({(i, c) for b in found for i, c in zip(b["id_hash"], b["copy"], strict=True)}) > 50
+
+
+@pytest.mark.parametrize("source", ["files"], indirect=True)
+@pytest.mark.parametrize("block", [None, 7], ids=["in memory", "streamed"])
+def test_images_that_an_index_is_of_are_decoded_once(
+    tmp_path, model_path, source, block, monkeypatch
+):
+    label(model_path, source, tmp_path / "labels")
+    chosen = select(tmp_path / "labels", source, index_only=True)
+    if block:
+        monkeypatch.setattr(selected, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(selected, "_BLOCK_RECORDS", block)
+    expected = batches(chosen, source, SMALL)
+    cache = decoded.DecodedCache(1 << 20)
+    assert_equal(batches(chosen, source, SMALL, cache=cache), expected)
+    (entry,) = cache.report()["sets"]
+    assert (entry["name"], entry["images"], entry["held"]) == ("unlabeled", COUNT, True)
+    resumed = batches(chosen, source, SMALL, steps=3, start_step=6, cache=cache)
+    assert_equal(resumed, expected[6:])
+    shutil.rmtree(tmp_path / "images")
+    assert_equal(batches(chosen, source, SMALL, cache=cache), expected)
 
 
 @pytest.mark.slow

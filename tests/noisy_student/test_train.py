@@ -118,6 +118,37 @@ def test_damage_that_training_meets_is_named(splits, devices, tmp_path):
         train.run(PLAIN, dataclasses.replace(splits, labeled=labeled), tmp_path / "a", devices, LOG)
 
 
+def test_what_is_decoded_once_is_said_and_changes_nothing(splits, devices, tmp_path, capsys):
+    def as_files(name):
+        examples = getattr(splits, name)
+        paths = [str(tmp_path / f"{name}-{i}.png") for i in range(len(examples))]
+        for path, image in zip(paths, examples.images, strict=True):
+            tf.io.write_file(path, tf.io.encode_png(image))
+        return dataclasses.replace(examples, images=None, files=np.array(paths, object))
+
+    on_disk = dataclasses.replace(
+        splits, labeled=as_files("labeled"), validation=as_files("validation")
+    )
+    trained = {}
+    for mib in (0, 1):
+        log = dataclasses.replace(LOG, cache_decoded_mib=mib)
+        trained[mib] = train.run(PLAIN, on_disk, tmp_path / str(mib), devices, log)
+    assert trained[0]["decoded_once"] == {"budget_mib": 0, "sets": []}
+    entry = {"images": 24, "mib": 0.1, "held": True}
+    assert trained[1]["decoded_once"] == {
+        "budget_mib": 1,
+        "sets": [{"name": "labeled"} | entry, {"name": "validation"} | entry],
+    }
+    told = "teacher: decoded once: 24 labeled images (0.1 MiB), 24 validation images (0.1 MiB)"
+    assert capsys.readouterr().out.splitlines() == [told]
+    for rows in zip(*(summary["history"] for summary in trained.values()), strict=True):
+        without, cached = (
+            {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
+            for row in rows
+        )
+        assert without == cached
+
+
 def test_students_need_selected_labels_and_only_they(splits, devices, tmp_path):
     student = dataclasses.replace(TEACHER, role="student", round=1, ratio=2.0)
     with pytest.raises(ValueError, match="--role=student with --selected_dir=None"):
