@@ -4,6 +4,8 @@ The package corrupts the same clean images at the model's resolution; ours are i
 `noisy_student.evaluate --benchmarks=corruptions` has written for them. A corruption's error is the
 mean over its five severities, in percent. Install the package (distribution imagecorruptions-imaug)
 into an environment of its own that also has this repository's requirements.
+--package_constants=published gives its frost and elastic transform the constants and photographs
+of ImageNet-C, so that what still differs is the code.
 
     python -m benchmarks.corruption_errors --model=lite0.keras --test_dir=imagenet_sample \
         --evaluation=lite0/corruptions.json
@@ -21,14 +23,25 @@ import cv2
 import numpy as np
 from absl import app, flags
 
+from benchmarks import package_constants
 from data import corruptions
 
 _MODEL = flags.DEFINE_string("model", None, "A saved model (.keras).", required=True)
 _FOLDER = flags.DEFINE_string("test_dir", None, "One sub-folder per class.", required=True)
 _EVALUATION = flags.DEFINE_string("evaluation", None, "corruptions.json of it.", required=True)
 _NAMES = flags.DEFINE_list("corruptions", list(corruptions.TEST_CORRUPTIONS), "Which ones.")
+_CONSTANTS = flags.DEFINE_enum(
+    "package_constants", "own", ["own", "published"], "Of its frost and elastic transform."
+)
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "That corrupt images.", 1)
 _BATCH = 50
+
+
+def prepare(published: bool) -> None:
+    """Runs first in each of the processes that corrupt."""
+    package = importlib.import_module("imagecorruptions")
+    if published:
+        package_constants.set_published(package)
 
 
 def corrupt(job: tuple[str, int, np.ndarray, int]) -> np.ndarray:
@@ -43,7 +56,10 @@ def corrupt(job: tuple[str, int, np.ndarray, int]) -> np.ndarray:
 def main(_: list[str]) -> None:
     """Prints a row for every corruption."""
     importlib.import_module("imagecorruptions")
-    pool = ProcessPoolExecutor(_PROCESSES.value, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        _PROCESSES.value, multiprocessing.get_context("spawn"),
+        prepare, (_CONSTANTS.value == "published",),
+    )  # fmt: skip
     from data import folders, pipeline
     from noisy_student import checkpoint, inference
 
@@ -65,9 +81,13 @@ def main(_: list[str]) -> None:
                 batch = [next(made) for _ in images[first : first + _BATCH]]
                 guesses.append(step(np.stack(batch)).numpy().argmax(1))
             errors.append(np.mean(np.concatenate(guesses) != examples.labels))
-        own, theirs = 100 * np.mean(list(ours[name].values())), 100 * np.mean(errors)
+        own = 100 * np.array([ours[name][str(severity)] for severity in corruptions.SEVERITIES])
+        theirs = 100 * np.array(errors)
         seconds = time.perf_counter() - start
-        print(f"{name:20} {own:6.1f} {theirs:8.1f} {own - theirs:+11.2f}   ({seconds:.0f} s)")
+        difference = (own - theirs).mean()
+        print(f"{name:20} {own.mean():6.1f} {theirs.mean():8.1f} {difference:+11.2f}", end="")
+        levels = ", ".join(f"{a:.1f} / {b:.1f}" for a, b in zip(own, theirs, strict=True))
+        print(f"   by severity {levels}   ({seconds:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,12 @@ def sequence(
     return np.stack(_MAKERS[name](_view(image, size), rng, **_SETTINGS[size][name]))
 
 
+def num_frames(name: str, native_size: int) -> int:
+    """How many frames a sequence has that `sequence` makes with the constants of a native size."""
+    counts = [np.size(value) for value in _SETTINGS[native_size][name].values()]
+    return max(counts) if max(counts) > 1 else len(_STEPS)
+
+
 def nearest_native_size(height: int, width: int) -> int:
     """The native size nearest to the shorter side of an image, in pixels; of two, the smaller."""
     return min(NATIVE_SIZES, key=lambda size: (abs(size - min(height, width)), size))

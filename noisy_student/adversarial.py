@@ -2,7 +2,7 @@
 
 Everything is TensorFlow and may be called inside a tf.function. Steps are in pixel units, and every
 image that comes back is within 0..255. The model is differentiated as it stands: give it the
-averaged weights.
+averaged weights. Images are attacked each by itself, so that replicas may take some rows each.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -32,22 +32,24 @@ def fgsm(
     """
     epsilons = _with_zero(epsilons)
 
+    @subject.spread
     @tf.function(jit_compile=subject.jit_compile)
     def attack(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sweep = list(adversarial.fgsm_sweep(subject.model, images, labels, epsilons))
         guesses = [tf.argmax(subject.model(image, training=False), -1) for image in sweep]
-        shown = tf.stack([image[:_SAVED] for image in sweep])
-        return shown, tf.stack(guesses) == tf.cast(labels, tf.int64)
+        shown = tf.stack([image[:_SAVED] for image in sweep], axis=1)
+        return shown, tf.stack(guesses, axis=1) == tf.cast(labels, tf.int64)[:, tf.newaxis]
 
     right = []
     with parts.bar("fgsm", len(examples)) as done:
         for number, batch in enumerate(subject.clean_batches(examples)):
             shown, stays = attack(batch["images"], batch["labels"])
             real = batch["index"].numpy() >= 0
-            right.append(stays.numpy()[:, real])
+            right.append(stays.numpy()[real].T)
             if number == 0:
-                for epsilon, images in zip(epsilons, shown.numpy(), strict=True):
-                    _save(images[: real.sum()], folder, epsilon)
+                first = shown.numpy()[: min(_SAVED, real.sum())]
+                for epsilon, images in zip(epsilons, first.swapaxes(0, 1), strict=True):
+                    _save(images, folder, epsilon)
             done.update(int(real.sum()))
     table = np.concatenate(right, axis=1)
     records = [by_image.record(examples.ids, ~row) for row in table]
@@ -87,6 +89,7 @@ def pgd(
     batches = subject.clean_batches(examples)
     hashes = seeds.hash_ids(examples.ids).view(np.int64)
 
+    @subject.spread
     @tf.function(jit_compile=subject.jit_compile)
     def attack(
         images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, drawn: tf.Tensor

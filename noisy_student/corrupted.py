@@ -14,7 +14,7 @@ from data import corruptions, seeds
 from data.examples import Examples
 from data.robustness_sets import CorruptedImages
 from noisy_student import by_image, inference, manifest, parts, robustness
-from noisy_student.corruption_cache import CorruptionCache
+from noisy_student.made_cache import MadeCache
 from noisy_student.parts import Progress
 from noisy_student.subject import Subject, made_ahead
 
@@ -49,20 +49,25 @@ def made(
     clean = subject.clean_batches(examples)
     drawn = _seeds(subject.seed, examples.ids)
     batch_size = min(subject.batch_size, len(examples))
-    cache = cache_dir and CorruptionCache(cache_dir, clean, drawn, native_size)
+    settings = [(name, severity) for name in names for severity in severities]
+    cache = None
+    if cache_dir:
+        key, shape = _key(clean, drawn, native_size), (size, size, 3)
+        files = {_file(setting): shape for setting in settings}
+        cache = MadeCache(cache_dir, key, len(examples), files)
 
     def measure(setting: Setting, progress: Progress) -> dict[str, Any]:
         def batches() -> Iterator[np.ndarray]:
             return _corrupted(clean, drawn, *setting, native_size)
 
+        kept = cache.batches(_file(setting), batches, batch_size) if cache else batches()
         tables = []
-        for images in cache.batches(*setting, batches, batch_size) if cache else batches():
+        for images in kept:
             tables.append(subject.probabilities(images, batch_size))
             progress(len(images))
         table = np.concatenate(tables)
         return _written(folder, setting, examples.ids, examples.labels, table)
 
-    settings = [(name, severity) for name in names for severity in severities]
     counts = dict.fromkeys(settings, len(examples))
     figures = _figures(_measured(counts, measure, folder, request))
     labels, table = inference.predict_all(subject.predict, clean, len(examples))
@@ -157,6 +162,14 @@ def _corrupted(
         return corruptions.corrupt(image, name, severity, int(seed), native_size)
 
     return (np.stack(images) for images in made_ahead(corrupt, items()))
+
+
+def _key(clean: Iterable[dict[str, Any]], drawn: np.ndarray, native_size: int) -> Iterator[bytes]:
+    """What corrupted images depend on, besides corruption and severity."""
+    yield f"constants of {native_size}".encode()
+    yield np.asarray(drawn, "<u8").tobytes()
+    for batch in clean:
+        yield batch["images"].numpy()[batch["index"].numpy() >= 0].tobytes()
 
 
 def _seeds(seed: int, ids: np.ndarray) -> np.ndarray:

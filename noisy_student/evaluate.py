@@ -153,7 +153,9 @@ def _measure(
         )  # fmt: skip
     if benchmark == "perturbations":
         first = _first(examples, robust.examples)
-        return perturbed.made(subject, first, request["names"], folder, part)
+        return perturbed.made(
+            subject, first, request["names"], folder, part, robust.corruption_cache
+        )
     if benchmark == "fgsm":
         first = _first(examples, attack.fgsm_examples)
         return attacks.fgsm(subject, first, attack.fgsm_epsilons, folder)

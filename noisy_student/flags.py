@@ -59,8 +59,8 @@ def _define_evaluation_flags() -> None:
     flags.DEFINE_string(
         "corruption_cache",
         None,
-        "Directory that keeps the images of the benchmark corruptions for the next model, as pixels"
-        " (at 224 pixels 11 MB an image for all 75); unset: made anew.",
+        "Directory that keeps the images made for corruptions and perturbations for the next model,"
+        " uncompressed (at 224 pixels 11 and 48 MB an image for all); unset: made anew.",
     )
     classes = "one folder per class, named by WordNet id, or tfds:NAME"
     layouts = (

@@ -15,6 +15,7 @@ from data import perturbations, preprocess, seeds
 from data.examples import Examples
 from data.robustness_sets import PerturbedVideos
 from noisy_student import by_image, manifest, parts, robustness
+from noisy_student.made_cache import MadeCache
 from noisy_student.parts import Progress
 from noisy_student.subject import Subject, at_size, made_ahead
 
@@ -32,6 +33,7 @@ def made(
     names: Sequence[str],
     folder: Path,
     request: dict[str, Any],
+    cache_dir: str | None = None,
 ) -> dict[str, Any]:
     """Makes sequences of clean images, and counts the flips.
 
@@ -41,17 +43,29 @@ def made(
         names: of perturbations.
         folder: receives files for each perturbation.
         request: what the result depends on besides; perturbations of another are done anew.
+        cache_dir: where sequences are kept for the next model; None: nowhere.
 
     Returns:
         Figures as `_figures`, and where the sequences come from.
     """
     size = subject.spec.image_size
     native_size = perturbations.nearest_native_size(size, size)
+    cache = None
+    if cache_dir:
+        files = {
+            name: (perturbations.num_frames(name, native_size), size, size, 3) for name in names
+        }
+        key = _key(examples, subject.spec, subject.seed)
+        cache = MadeCache(cache_dir, key, len(examples), files)
 
     def videos(name: str) -> Iterator[np.ndarray]:
-        return _ahead(
+        made = _ahead(
             len(examples), lambda i: made_sequence(examples, i, name, subject.spec, subject.seed)
         )
+        if cache is None:
+            return made
+        one_by_one = (frames[np.newaxis] for frames in made)
+        return (batch[0] for batch in cache.batches(name, lambda: one_by_one, batch_size=1))
 
     def measure(name: str, progress: Progress) -> dict[str, Any]:
         return _written(subject, name, examples.ids, videos(name), folder, progress)
@@ -67,6 +81,19 @@ def made(
         "provenance": f"made from clean images, constants of {native_size} pixels",
         **_figures(found),
     }
+
+
+def _key(examples: Examples, spec: preprocess.PreprocessSpec, seed: int) -> Iterator[bytes]:
+    """What made sequences depend on, besides their names: images of any lengths, ids, and so on."""
+    yield "\0".join([f"{spec} {seed}", *examples.ids]).encode()
+    if examples.images is not None:
+        yield str(examples.images.shape).encode()
+    for index in range(len(examples)):
+        if examples.images is not None:
+            yield examples.images[index].tobytes()
+        else:
+            encoded = examples.encoded(index)
+            yield len(encoded).to_bytes(8, "little") + encoded
 
 
 def made_sequence(

@@ -87,6 +87,9 @@ class Session:
         self._apply = compiled(self._apply_gradient_sums)
         self._run = tf.function(self._steps, reduce_retracing=True)
         self.predict = inference.predict_step(self.average_model, devices.jit_compile)
+        if batch_norm_groups(settings.model, devices.num_replicas) == 1:
+            # Else replicas have statistics of their own, and what is saved is the mean of them.
+            self.predict = devices.spread(self.predict)
 
     def start_from(self, path: str | os.PathLike[str], class_names: tuple[str, ...]) -> str:
         """Takes the weights of a saved model (`checkpoint.start_from`), the averages too."""

@@ -67,26 +67,33 @@ class Devices:
         """To load a model in whose predictions are made by `spread`."""
         return self.strategy.scope() if self._spreads else contextlib.nullcontext()
 
-    def spread(self, step: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-        """Lets all replicas take part in predictions.
+    def spread(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Lets all replicas take part in what is done with the rows of a batch.
 
         Args:
-            step: tensors [B, ...] -> tensor [B, ...], each row from the same rows of the arguments.
+            step: tensors [B, ...], and scalars if need be -> a tensor [B, ...] or a structure of
+                them, each row from the same row of the arguments. Of a result only the first rows
+                may be given, as long as they are as many as wanted or all there are.
 
         Returns:
-            The same function, of which every replica computes as many rows; where there is one
+            The same function, of which every replica computes as many rows, filled up with zeros
+            where they do not divide evenly, and every one gets the scalars; where there is one
             device or are several hosts, `step` itself.
         """
         if not self._spreads:
             return step
 
         @tf.function
-        def on_replicas(*columns: Any) -> tf.Tensor:
+        def on_replicas(*columns: Any) -> Any:
             shares = self.strategy.run(step, columns)
-            return tf.concat(self.strategy.experimental_local_results(shares), axis=0)
+            return tf.nest.map_structure(
+                lambda share: tf.concat(self.strategy.experimental_local_results(share), axis=0),
+                shares,
+            )
 
         def split(column: tf.Tensor) -> Any:
-            column = tf.convert_to_tensor(column)
+            if column.shape.rank == 0:
+                return column
             missing = -column.shape[0] % self.num_replicas
             padding = [[0, missing], *[[0, 0]] * (column.shape.rank - 1)]
             parts = tf.split(tf.pad(column, padding), self.num_replicas)
@@ -94,7 +101,13 @@ class Devices:
                 lambda context: parts[context.replica_id_in_sync_group]
             )
 
-        return lambda *columns: on_replicas(*map(split, columns))[: len(columns[0])]
+        def spread_step(*columns: Any) -> Any:
+            tensors = [tf.convert_to_tensor(column) for column in columns]
+            found = on_replicas(*map(split, tensors))
+            rows = len(tensors[0])
+            return tf.nest.map_structure(lambda table: table[:rows], found)
+
+        return spread_step
 
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is true on some host; all must ask, and go on when all have asked."""

@@ -1,17 +1,16 @@
 """Corruptions and perturbations made on the way, parts, and what a request covers."""
 
-import collections
 import dataclasses
 import hashlib
-import json
 
 import numpy as np
 import pytest
 
 from data import corruptions, perturbations
 from data.robustness_sets import CIFAR10_CLASSES
-from noisy_student import by_image, corruption_cache, evaluate, robustness
+from noisy_student import by_image, evaluate, robustness
 from tests.noisy_student import tiny_evaluation as tiny
+from tests.noisy_student.tiny_evaluation import content, count_calls
 
 NAMES, SEVERITIES = ("fog", "gaussian_noise", "contrast"), (2, 5)
 SEQUENCES = ("shot_noise", "translate", "spatter")
@@ -37,17 +36,6 @@ def seed_of(seed, name):
 
 def corrupted_settings(**other):
     return tiny.settings("corruptions", corruptions=NAMES, severities=SEVERITIES, **other)
-
-
-def content(folder):
-    """Every file and what it says, seconds left out."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix == ".json":
-            found[path.relative_to(folder)] = json.loads(path.read_text()) | {"seconds": 0}
-        elif path.is_file():
-            found[path.relative_to(folder)] = path.read_bytes()
-    return found
 
 
 # Against plain loops.
@@ -152,19 +140,6 @@ def test_another_seed_draws_other_noise(model, examples, tmp_path):
     assert not np.array_equal(*confidences)
 
 
-def count_calls(monkeypatch, module, name):
-    """Counts the calls of a function by their arguments after the image."""
-    calls = collections.Counter()
-    real = getattr(module, name)
-
-    def counting(image, *arguments):
-        calls[arguments] += 1
-        return real(image, *arguments)
-
-    monkeypatch.setattr(module, name, counting)
-    return calls
-
-
 def test_every_image_is_corrupted_once(model, examples, tmp_path, monkeypatch):
     calls = count_calls(monkeypatch, corruptions, "corrupt")
     tiny.run(model, examples, tmp_path, corrupted_settings())
@@ -248,65 +223,6 @@ def test_pgd_goes_on_with_the_next_epsilon(model, examples, tmp_path):
     time = kept.stat().st_mtime_ns
     tiny.run(model, examples, tmp_path, tiny.settings("pgd"))
     assert content(tmp_path) == before and kept.stat().st_mtime_ns == time
-
-
-# The cache of corruptions.
-
-
-def test_cached_corruptions_are_read_and_exact(model, examples, tmp_path, monkeypatch):
-    tiny.run(model, examples, tmp_path / "plain", corrupted_settings())
-    cached = corrupted_settings(corruption_cache=str(tmp_path / "cache"))
-    tiny.run(model, examples, tmp_path / "first", cached)
-    files = sorted((tmp_path / "cache").iterdir())
-    assert len(files) == 6 and files[0].name.startswith("contrast-2-")
-    images = np.load(files[0])
-    for i, (image, id) in enumerate(zip(examples.images, examples.ids, strict=True)):
-        expected = corruptions.corrupt(image, "contrast", 2, seed_of(0, id), 32)
-        np.testing.assert_array_equal(images[i], expected)
-
-    calls = count_calls(monkeypatch, corruptions, "corrupt")
-    tiny.run(model, examples, tmp_path / "second", cached)
-    assert not calls
-    for folder in ("first", "second"):
-        assert content(tmp_path / folder) == content(tmp_path / "plain")
-
-
-@pytest.mark.parametrize("changed", ["seed", "pixel", "number", "code"])
-def test_the_cache_is_keyed_by_all_that_matters(model, examples, tmp_path, monkeypatch, changed):
-    chosen = corrupted_settings(corruption_cache=str(tmp_path / "cache"))
-    tiny.run(model, examples, tmp_path / "first", chosen)
-    if changed == "seed":
-        chosen = dataclasses.replace(chosen, seed=1)
-    elif changed == "pixel":
-        images = examples.images.copy()
-        images[9, 0, 0, 0] ^= 1
-        examples = dataclasses.replace(examples, images=images)
-    elif changed == "number":
-        examples = examples.take(range(9))
-    else:
-        monkeypatch.setattr(corruption_cache, "_code", lambda: b"another")
-    calls = count_calls(monkeypatch, corruptions, "corrupt")
-    tiny.run(model, examples, tmp_path / "second", chosen)
-    assert len(calls) == 6 * len(examples)
-    assert len(list((tmp_path / "cache").iterdir())) == 12
-
-
-def test_an_interrupted_corruption_leaves_nothing_in_the_cache(
-    model, examples, tmp_path, monkeypatch
-):
-    chosen = corrupted_settings(corruption_cache=str(tmp_path / "cache"))
-    real, made = corruptions.corrupt, []
-
-    def dies(*arguments):
-        if len(made) == 15:
-            raise Killed
-        made.append(arguments)
-        return real(*arguments)
-
-    monkeypatch.setattr(corruptions, "corrupt", dies)
-    with pytest.raises(Killed):
-        tiny.run(model, examples, tmp_path / "out", chosen)
-    assert [path.name[:6] for path in (tmp_path / "cache").glob("[!.]*")] == ["fog-2-"]
 
 
 # What is refused.

@@ -1,7 +1,10 @@
 """A tiny model, tiny images and plain loops, for the tests of the evaluation."""
 
+import collections
 import functools
+import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -104,3 +107,27 @@ def run(model_path: Path, tested: Examples | None, output_dir: Path, chosen) -> 
     """One evaluation in this process."""
     devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
     return evaluate.run(model_path, "tiny", tested, output_dir, chosen, devices)
+
+
+def content(folder: Path) -> dict[Path, Any]:
+    """Every file and what it says, seconds left out."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".json":
+            found[path.relative_to(folder)] = json.loads(path.read_text()) | {"seconds": 0}
+        elif path.is_file():
+            found[path.relative_to(folder)] = path.read_bytes()
+    return found
+
+
+def count_calls(monkeypatch, module, name: str) -> collections.Counter:
+    """Counts the calls of a function by their arguments after the image."""
+    calls = collections.Counter()
+    real = getattr(module, name)
+
+    def counting(image, *arguments):
+        calls[arguments] += 1
+        return real(image, *arguments)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls

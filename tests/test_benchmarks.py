@@ -1,0 +1,61 @@
+"""What a benchmark computes besides times."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from benchmarks import package_constants
+from data import corruption_levels, corruptions
+
+
+def sample(severity=1):
+    """As the package's functions are written."""
+    amount = [250 * 0.05, 250 * 0.065][severity - 1]
+    scale = 2
+    scale *= 1.1
+    other = 0
+    other *= 3
+    return amount, scale
+
+
+def test_assigned_values_are_replaced_and_the_rest_stays():
+    changed = package_constants.reassigned(sample, {"amount =": "OLD + severity", "scale *=": "1"})
+    assert changed(1) == (13.5, 2) and changed(2) == (18.25, 2)
+    assert sample(1) == (12.5, 2.2)
+
+
+@pytest.mark.parametrize("missing", ["amounts =", "amount *="])
+def test_what_is_not_assigned_is_named(missing):
+    with pytest.raises(ValueError, match=f"sample must assign .*'{missing[:7]}.*': 0"):
+        package_constants.reassigned(sample, {"scale *=": "1", missing: "2"})
+
+
+def test_the_constants_are_ours():
+    ours = [corruption_levels.parameters("elastic_transform", s, 224) for s in range(1, 6)]
+    np.testing.assert_allclose(package_constants.ELASTIC, ours)
+
+
+@pytest.mark.parametrize("name", ["frost", "elastic_transform"])
+def test_the_package_with_published_constants_changes_images_as_much(name):
+    """Mean change of gray levels over 30 images, where the package is installed."""
+    package = pytest.importorskip("imagecorruptions")
+    module = inspect.getmodule(package.corruption_dict[name])
+    before = dict(package.corruption_dict)
+    package_constants.set_published(package)
+    assert getattr(module, name) is before[name]  # only what `corrupt` looks up is replaced
+    image = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
+    image = image.repeat(8, axis=0).repeat(8, axis=1)
+    for severity in (1, 3):
+        changes = []
+        for seed in range(30):
+            np.random.seed(seed)
+            pair = (
+                package.corrupt(image, severity=severity, corruption_name=name),
+                corruptions.corrupt(image, name, severity, seed),
+            )
+            changes.append([np.abs(made.astype(int) - image).mean() for made in pair])
+        theirs, ours = np.transpose(changes)
+        error = np.hypot(theirs.std(), ours.std()) / np.sqrt(len(changes))
+        assert abs(theirs.mean() - ours.mean()) < 3 * error
+    package.corruption_dict.update(before)
