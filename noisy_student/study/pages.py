@@ -1,7 +1,8 @@
 """Tables of studies inside Markdown pages, made from the CSV files that lie beside.
 
 A table stands between ``<!-- study:NAME:RECIPE -->`` and ``<!-- end -->`` and comes from
-``RECIPE/NAME.csv``. Where there is no such file, what is between the marks stays as it is.
+``RECIPE/NAME.csv``. Where there is no such file, what is between the marks stays as it is. All
+verdicts of a recipe stand between ``<!-- verdicts:RECIPE -->`` and ``<!-- end -->``.
 """
 
 import re
@@ -12,11 +13,12 @@ from noisy_student import manifest
 from noisy_student.studies import STUDIES
 from noisy_student.study import figure, rows
 from noisy_student.study.design import Study
-from noisy_student.study.tables import Table
+from noisy_student.study.tables import Table, overview
 
 _BLOCK = re.compile(
     r"(<!-- study:(?P<study>[\w-]+):(?P<recipe>[\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL
 )
+_VERDICTS = re.compile(r"(<!-- verdicts:(?P<recipe>[\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(folder: Path, recipe: str, name: str) -> Table | None:
@@ -49,7 +51,12 @@ def updated(text: str, folder: Path) -> str:
         made = table(folder, match["recipe"], match["study"])
         return match[0] if made is None else f"{match[1]}\n{made.markdown()}\n\n{match[4]}"
 
-    return _BLOCK.sub(block, text)
+    def verdicts(match: re.Match) -> str:
+        tables = [table(folder, match["recipe"], name) for name in STUDIES]
+        found = [made for made in tables if made]
+        return f"{match[1]}\n{overview(found)}\n\n{match[3]}" if found else match[0]
+
+    return _VERDICTS.sub(verdicts, _BLOCK.sub(block, text))
 
 
 def studies_in(text: str) -> set[tuple[str, str]]:

@@ -10,6 +10,7 @@ from noisy_student.study import statistics, words
 from noisy_student.study.design import Comparison, Study
 from noisy_student.study.rows import Row
 
+_VERDICTS = ["difference in points", "mean (95% interval)", "claimed", "verdict"]
 CONTROLS = tuple(arm.name for arm in STUDIES["compute"].arms if arm.is_control)
 
 
@@ -113,7 +114,7 @@ class Table:
         ]
         rows = [self._arm(arm, arm, metrics) for arm in self.arms]
         rows += [self._arm(arm, f"*{arm}*", metrics) for arm in self.shown_controls]
-        return [*_table(headers, rows), ""]
+        return [*markdown_table(headers, rows), ""]
 
     def _arm(self, arm: str, shown: str, metrics: Sequence[str]) -> list[str]:
         rows = {row.seed: row for row in (*self.rows, *self.controls) if row.arm == arm}
@@ -125,7 +126,8 @@ class Table:
         seconds = sum(row.seconds for row in rows.values()) / len(rows)
         return [shown, by_seed, *cells, validation, images, f"{seconds:.0f}"]
 
-    def _differences(self) -> list[str]:
+    def verdicts(self) -> list[list[str]]:
+        """A row for every comparison: what, mean with interval, what is claimed, verdict."""
         rows = []
         for comparison in self.study.comparisons:
             found = self.difference(comparison)
@@ -135,8 +137,10 @@ class Table:
             else:
                 cells = [NONE, claimed, "not measured"]
             rows.append([words.comparison(comparison), *cells])
-        headers = ["difference in points", "mean (95% interval)", "claimed", "verdict"]
-        return [*_table(headers, rows), ""]
+        return rows
+
+    def _differences(self) -> list[str]:
+        return [*markdown_table(_VERDICTS, self.verdicts()), ""]
 
     def _facts(self) -> str:
         row = self.rows[0]
@@ -171,6 +175,24 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def overview(tables: Sequence[Table]) -> str:
+    """Every comparison of several studies of a recipe, and what each took, as one Markdown table.
+
+    Args:
+        tables: those of the studies that were run.
+    """
+    rows = []
+    for table in tables:
+        name = table.study.name
+        seconds = words.duration(table.rows[0].study_seconds)
+        first = [f"[{name}](#{name})", f"{len(table.seeds)}", seconds]
+        for row in table.verdicts():
+            rows.append([*first, *row])
+            first = ["", "", ""]
+    return "\n".join(markdown_table(["study", "seeds", "computing", *_VERDICTS], rows))
+
+
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Its lines."""
     lines = [headers, ["---" for _ in headers], *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]

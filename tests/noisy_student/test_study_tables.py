@@ -151,6 +151,23 @@ def test_pages_are_made_anew(folder, tmp_path, table):
         pages.rewrite(folder, [tmp_path / "other.md"])
 
 
+def test_all_verdicts_of_a_recipe(folder):
+    page = (
+        "<!-- verdicts:mnist5k -->\noutdated\n<!-- end -->\n<!-- verdicts:other -->\n<!-- end -->"
+    )
+    lines = pages.updated(page, folder).splitlines()
+    assert "| study | seeds | computing | difference in points | mean (95% interval) |" in lines[2]
+    found = [line for line in lines if line.startswith("|")][2:]
+    # 3 +- 4.303 / sqrt(3): Student's quantile for two degrees of freedom, deviation 1
+    assert found[0] == (
+        "| [from_scratch_vs_init](#from_scratch_vs_init) | 3 | 90 min | from scratch - from the "
+        "teacher | +3.0 (+0.5 to +5.5) | above 0 | **holds** |"
+    )
+    assert found[1].startswith("| [compute](#compute) | 4 |") and "not measured" in found[1]
+    assert all(line.startswith("|  |  |  | ") for line in found[2:])
+    assert lines[-2:] == ["<!-- verdicts:other -->", "<!-- end -->"]
+
+
 def test_unknown_studies_in_pages_are_refused(folder):
     with pytest.raises(ValueError, match="study nose: must be of noise, "):
         pages.updated("<!-- study:nose:mnist5k -->\n<!-- end -->", folder)
