@@ -33,7 +33,7 @@ def test_the_issues_studies_are_there():
     assert list(studies.STUDIES) == [
         "noise", "iterations", "teacher_size", "student_size", "unlabeled_amount", "soft_vs_hard",
         "balancing", "filtering", "joint_vs_finetune", "ratio", "from_scratch_vs_init", "fixres",
-        "robustness", "compute",
+        "robustness", "compute", "warm_start",
     ]  # fmt: skip
     assert studies.chosen(["all"]) == ALL
     assert studies.chosen(["ratio", "noise", "ratio"]) == [studies.RATIO, studies.NOISE]
@@ -99,7 +99,15 @@ def test_equal_jobs_are_one(graph):
     assert labels["teacher"] == 4  # the recipe's, half and twice as wide, twice the steps
     # Of the recipe's teacher, noised, of each other teacher; four parts, skewed, other images.
     assert labels["labels1"] == 1 + 1 + 3 + 4 + 1 + 1
-    assert labels["labels2"] == labels["student2"] == labels["labels3"] == 1
+    assert labels["labels2"] == labels["student2"] == 2  # the recipe's, starting from teachers
+    assert labels["labels3"] == 1
+    for study in ("compute", "robustness"):
+        assert final(graph, "warm_start", "student 2, each from random weights") is final(
+            graph, study, "student 2"
+        )
+    assert final(graph, "warm_start", "student 1, from the teacher") is final(
+        graph, "from_scratch_vs_init", "from the teacher"
+    )
     assert labels["student3"] == 2 and labels["more_tests"] == 3
 
 
