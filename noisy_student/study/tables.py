@@ -183,9 +183,8 @@ def overview(tables: Sequence[Table]) -> str:
     """
     rows = []
     for table in tables:
-        name = table.study.name
         seconds = words.duration(table.rows[0].study_seconds)
-        first = [f"[{name}](#{name})", f"{len(table.seeds)}", seconds]
+        first = [table.study.name, f"{len(table.seeds)}", seconds]
         for row in table.verdicts():
             rows.append([*first, *row])
             first = ["", "", ""]
