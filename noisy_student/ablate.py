@@ -8,6 +8,7 @@ Every arm of a study is a chain of the usual stages with some flags changed, eac
 its own; those that arms, studies and earlier calls have in common run once. Killed, the same
 command goes on. Other flags given here go to every stage. In ``<workdir>/<recipe>/studies`` each
 study leaves its rows (CSV), means, paired differences and verdicts (Markdown, JSON) and a picture.
+``--collect_only`` makes these of what is done so far, as while another process is at work.
 """
 
 import json
@@ -37,6 +38,7 @@ def run(
     workdir: Path,
     slots: int,
     results_dir: Path | None = None,
+    collect_only: bool = False,
 ) -> list[Job]:
     """Runs studies, prints and writes what they came to.
 
@@ -46,6 +48,7 @@ def run(
         workdir: receives ``<recipe>/seed<S>/<job>/`` and ``<recipe>/studies/<study>.*``.
         slots: jobs at once.
         results_dir: receives copies of the CSV files as ``<recipe>/<study>.csv``.
+        collect_only: whether to run nothing, and go by what is done so far.
 
     Returns:
         The jobs that failed.
@@ -57,7 +60,8 @@ def run(
     manifest.begin(root, graph.recipe.request())
     estimator = estimator_of(graph, root)
     print(outlook(graph, root, estimator, slots), flush=True)
-    failed = runner.run(list(graph.jobs.values()), root, graph.recipe, slots, estimator)
+    jobs = [] if collect_only else list(graph.jobs.values())
+    failed = runner.run(jobs, root, graph.recipe, slots, estimator)
     for study in chosen:
         chains = [chain for chain in graph.chains if chain.study is study]
         found = collect.collect(graph.recipe.name, study, chains, root)
@@ -187,7 +191,7 @@ def _main(_: config.Config) -> None:
         return
     results_dir = Path(given.results_dir) if given.results_dir else None
     try:
-        failed = run(graph, chosen, workdir, slots, results_dir)
+        failed = run(graph, chosen, workdir, slots, results_dir, given.collect_only)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         sys.exit(130)
@@ -199,5 +203,6 @@ def _main(_: config.Config) -> None:
 if __name__ == "__main__":
     config.run(
         _main,
-        ["study", "list", "recipe", "seeds", "workdir", "jobs", "results_dir", "dry_run"],
-    )
+        ["study", "list", "recipe", "seeds", "workdir", "jobs", "results_dir", "dry_run",
+         "collect_only"],
+    )  # fmt: skip

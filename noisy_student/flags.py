@@ -183,12 +183,27 @@ def _define_plan_flags() -> None:
     )
 
 
-STUDY = ("study", "seeds", "recipe", "jobs", "list", "results_dir", "results", "pages")
+STUDY = (
+    "study",
+    "seeds",
+    "recipe",
+    "jobs",
+    "list",
+    "results_dir",
+    "results",
+    "pages",
+    "collect_only",
+)
 
 
 def _define_study_flags() -> None:
     flags.DEFINE_list("study", [], "Of noisy_student.ablate: names of studies, or all.")
     flags.DEFINE_bool("list", False, "Of noisy_student.ablate: show the studies, do nothing.")
+    flags.DEFINE_bool(
+        "collect_only",
+        False,
+        "Of noisy_student.ablate: run nothing; tables of what is done so far.",
+    )
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Of noisy_student.ablate: runs of every arm.")
     flags.DEFINE_string(
         "recipe", "mnist5k", "Of noisy_student.ablate: a name in recipes/, or a .flags file."

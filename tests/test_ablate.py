@@ -94,5 +94,12 @@ def test_a_study_from_command_to_verdict(tmp_path):
     again = ablate(*given)
     assert again.returncode == 0 and "14 jobs, all done" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in records} == before
+    # Without one arm's evaluation of one seed the table has the other rows, and nothing is run.
+    next(root.glob("seed1/test-*init_model*/job.json")).unlink()
+    partly = ablate(*given, "--collect_only")
+    assert partly.returncode == 0 and "14 jobs, 1 to do" in partly.stdout
+    with copied.open() as file:
+        left = {(row["arm"], row["seed"]) for row in csv.DictReader(file)}
+    assert left == {("from scratch", "0"), ("from scratch", "1"), ("from the teacher", "0")}
     other = ablate(*given, "--ratio=3")
     assert other.returncode == 2 and "was made with other settings: flags.ratio" in other.stderr
