@@ -1,7 +1,5 @@
 """Examples as tensors that batches are gathered from."""
 
-import os
-
 import numpy as np
 import tensorflow as tf
 
@@ -10,8 +8,6 @@ from data.decoded import DecodedCache
 from data.examples import Examples
 from data.order import Columns
 from data.preprocess import PreprocessSpec
-
-_PARALLEL = os.cpu_count() or 1
 
 
 def example_columns(
@@ -83,7 +79,9 @@ def _held(
         (examples, spec),
         len(examples),
         spec.image_size,
-        lambda: tf.data.Dataset.range(len(examples)).map(read, num_parallel_calls=_PARALLEL),
+        lambda: tf.data.Dataset.range(len(examples)).map(
+            read, num_parallel_calls=preprocess.PARALLEL
+        ),
         lambda index: f"{examples.ids[index]} ({examples.files[index]})",
     )
 

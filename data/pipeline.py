@@ -25,8 +25,6 @@ from data.order import LABELED, Columns, Shard, batch_order, gather
 from data.preprocess import PreprocessSpec
 from data.selected import record_batches
 
-# No autotuning: its buffers may grow without bound, and to end its thread took up to a minute.
-_PARALLEL = os.cpu_count() or 1
 _PREFETCH = 4  # batches
 _AT_ONCE = 8  # batches of small images
 _NO_TRAINING_PASS = np.int64(-1)  # so that noise is none that training shows
@@ -298,14 +296,14 @@ def _noised(
     at_once = at_once if "images" in batches.element_spec else 1
     if at_once > 1:
         batches = batches.batch(at_once, drop_remainder=True).map(_joined)
-    batches = batches.map(add_seeds, num_parallel_calls=_PARALLEL)
+    batches = batches.map(add_seeds, num_parallel_calls=preprocess.PARALLEL)
     if clean_spec not in (None, spec) and spec.small_image:
         raise ValueError(f"Small images have one size: {clean_spec} for copies of {spec}.")
     if "images" not in batches.element_spec:
-        images = batches.unbatch().map(load, num_parallel_calls=_PARALLEL)
+        images = batches.unbatch().map(load, num_parallel_calls=preprocess.PARALLEL)
         batches = images.batch(batch_size, drop_remainder=True)
     stateful = augmentation.kind == "keras_cv"
-    batches = batches.map(apply, num_parallel_calls=None if stateful else _PARALLEL)
+    batches = batches.map(apply, num_parallel_calls=None if stateful else preprocess.PARALLEL)
     if at_once > 1:
         batches = batches.map(lambda batch: _parted(batch, at_once)).unbatch()
     return batches

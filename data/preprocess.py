@@ -7,6 +7,7 @@ crop; DeVries and Taylor, "Improved regularization of convolutional neural netwo
 """
 
 import dataclasses
+import os
 from typing import Any
 
 import tensorflow as tf
@@ -14,6 +15,9 @@ import tensorflow as tf
 from data import seeds as seeds_lib
 from data.operations import FILL
 
+# Images prepared side by side. No autotuning: its buffers may grow without bound, and to end its
+# thread took up to a minute.
+PARALLEL = os.cpu_count() or 1
 INTERPOLATIONS = ("bicubic_tf1", "bicubic", "bilinear")
 _REFLECT = 4  # pixels of reflected border before the small-image crop, as published
 # The Inception crop as published. A rectangle also has to cover a tenth of the image, so that the

@@ -17,7 +17,6 @@ from data.selected_index import SelectedIndex
 
 IN_MEMORY_BYTES = 2 << 30  # files up to this size altogether are kept in memory
 _READ_RECORDS = 1024
-_PARALLEL = os.cpu_count() or 1
 _BLOCK_RECORDS = 8192  # streamed records are shuffled in blocks of as many,
 _OPEN_SHARDS = 16  # read from as many shards at once
 
@@ -131,7 +130,9 @@ class _Records:
 
         def images() -> tf.data.Dataset:
             files = tf.data.Dataset.from_tensor_slices(list(self._files))
-            return files.flat_map(self.read_file).map(decode, num_parallel_calls=_PARALLEL)
+            return files.flat_map(self.read_file).map(
+                decode, num_parallel_calls=preprocess.PARALLEL
+            )
 
         return self._cache.hold(
             "selected",

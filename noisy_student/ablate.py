@@ -60,8 +60,9 @@ def run(
     manifest.begin(root, graph.recipe.request())
     estimator = estimator_of(graph, root)
     print(outlook(graph, root, estimator, slots), flush=True)
-    jobs = [] if collect_only else list(graph.jobs.values())
-    failed = runner.run(jobs, root, graph.recipe, slots, estimator)
+    failed = []
+    if not collect_only:
+        failed = runner.run(list(graph.jobs.values()), root, graph.recipe, slots, estimator)
     for study in chosen:
         chains = [chain for chain in graph.chains if chain.study is study]
         found = collect.collect(graph.recipe.name, study, chains, root)

@@ -184,16 +184,8 @@ def _define_plan_flags() -> None:
 
 
 STUDY = (
-    "study",
-    "seeds",
-    "recipe",
-    "jobs",
-    "list",
-    "results_dir",
-    "results",
-    "pages",
-    "collect_only",
-)
+    "study", "seeds", "recipe", "jobs", "list", "results_dir", "results", "pages", "collect_only",
+)  # fmt: skip
 
 
 def _define_study_flags() -> None:

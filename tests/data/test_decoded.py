@@ -10,24 +10,12 @@ from PIL import Image
 from data import example_columns, folders, order, pipeline, preprocess, records, selected, tfrecord
 from data.decoded import DecodedCache
 from data.examples import Examples
-from tests.data.toy_batches import (
-    CLASSES,
-    LARGE,
-    NOISE,
-    NONE,
-    SMALL,
-    as_files,
-    assert_equal,
-    batches,
-    examples,
-    textured,
-    write_records,
-)
+from tests.data import toy_batches as toy
 
 pytestmark = pytest.mark.usefixtures("quick_operations")
 
 MIB = 1 << 20
-IMAGE = 16 * 16 * 3  # bytes of one of SMALL's images
+IMAGE = 16 * 16 * 3  # bytes of one of toy.SMALL's images
 SIZES = ((16, 16), (10, 14), (30, 20), (9, 40))
 
 
@@ -41,13 +29,13 @@ def mixed_files(folder, count):
         image = Image.fromarray(rng.integers(0, 256, (height, width, 3)).astype(np.uint8))
         paths.append(str(folder / f"{i}.{'png' if i % 3 else 'jpg'}"))
         (image if i % 5 else image.convert("L")).save(paths[-1])
-    source = examples(count)
+    source = toy.examples(count)
     return Examples(source.ids, source.labels, source.class_names, files=np.array(paths, object))
 
 
 def as_source_records(source, folder):
     """The images as unlabeled TFRecords, indexed where they lie, with the labels they had."""
-    one_hot = np.eye(CLASSES, dtype=np.float32)[0]
+    one_hot = np.eye(toy.CLASSES, dtype=np.float32)[0]
     rows = [
         tfrecord.serialize(source.encoded(i), 0, 1.0, one_hot, source.ids[i])
         for i in range(len(source))
@@ -69,64 +57,72 @@ def held(cache):
 
 
 @pytest.mark.parametrize("kind", ["files", "records"])
-@pytest.mark.parametrize(("spec", "noise"), [(SMALL, NOISE), (LARGE, NONE)])
+@pytest.mark.parametrize(("spec", "noise"), [(toy.SMALL, toy.NOISE), (toy.LARGE, toy.NONE)])
 def test_the_cache_changes_no_batch(tmp_path, kind, spec, noise):
     source = source_of(kind, tmp_path)
     arguments = {
         "spec": spec,
         "noise": noise,
-        "selected_files": write_records(tmp_path / "selected", textured(20), copies=2),
+        "selected_files": toy.write_records(tmp_path / "selected", toy.textured(20), copies=2),
         "unlabeled_batch_size": 6,
     }
-    expected = batches(source, 12, **arguments)  # three passes, ending within one
+    expected = toy.batches(source, 12, **arguments)  # three passes, ending within one
     cache = DecodedCache(MIB)
-    assert_equal(batches(source, 12, cache=cache, **arguments), expected)
+    toy.assert_equal(toy.batches(source, 12, cache=cache, **arguments), expected)
     assert held(cache) == {"labeled": True, "selected": True}
-    resumed = batches(source, 4, start_step=8, cache=DecodedCache(MIB), **arguments)
-    assert_equal(resumed, expected[8:])
-    host = batches(source, 12, num_shards=2, shard_index=1, cache=cache, **arguments)
-    assert_equal(host, [{k: v[len(v) // 2 :] for k, v in batch.items()} for batch in expected])
+    resumed = toy.batches(source, 4, start_step=8, cache=DecodedCache(MIB), **arguments)
+    toy.assert_equal(resumed, expected[8:])
+    host = toy.batches(source, 12, num_shards=2, shard_index=1, cache=cache, **arguments)
+    toy.assert_equal(host, [{k: v[len(v) // 2 :] for k, v in batch.items()} for batch in expected])
 
 
 @pytest.mark.parametrize("calls", [1, 5])
 def test_the_number_of_parallel_calls_changes_nothing(tmp_path, monkeypatch, calls):
     source = source_of("records", tmp_path)
-    files = write_records(tmp_path / "selected", textured(20), shards=3)
+    files = toy.write_records(tmp_path / "selected", toy.textured(20), shards=3)
     arguments = {"selected_files": files, "unlabeled_batch_size": 6}
-    expected = batches(source, 8, **arguments)
-    for module in (pipeline, example_columns, selected):
-        monkeypatch.setattr(module, "_PARALLEL", calls)
+    expected = toy.batches(source, 8, **arguments)
+    monkeypatch.setattr(preprocess, "PARALLEL", calls)
     monkeypatch.setattr(tf.data, "AUTOTUNE", calls)
-    assert_equal(batches(source, 8, cache=DecodedCache(MIB), **arguments), expected)
+    toy.assert_equal(toy.batches(source, 8, cache=DecodedCache(MIB), **arguments), expected)
 
 
 def test_clean_copies_are_the_same(tmp_path):
     source = mixed_files(tmp_path / "images", 8)
-    files = write_records(tmp_path / "selected", textured(20))
-    arguments = {"selected_files": files, "unlabeled_batch_size": 6, "clean_spec": SMALL}
-    expected = batches(source, 4, **arguments)
-    assert_equal(batches(source, 4, cache=DecodedCache(MIB), **arguments), expected)
+    files = toy.write_records(tmp_path / "selected", toy.textured(20))
+    arguments = {"selected_files": files, "unlabeled_batch_size": 6, "clean_spec": toy.SMALL}
+    expected = toy.batches(source, 4, **arguments)
+    toy.assert_equal(toy.batches(source, 4, cache=DecodedCache(MIB), **arguments), expected)
 
 
 def test_clean_copies_of_another_size_need_the_originals(tmp_path):
     source = mixed_files(tmp_path / "images", 8)
-    files = write_records(tmp_path / "selected", textured(20))
-    arguments = {"spec": LARGE, "noise": NONE, "selected_files": files, "unlabeled_batch_size": 6}
+    files = toy.write_records(tmp_path / "selected", toy.textured(20))
+    arguments = {
+        "spec": toy.LARGE,
+        "noise": toy.NONE,
+        "selected_files": files,
+        "unlabeled_batch_size": 6,
+    }
     arguments["clean_spec"] = preprocess.PreprocessSpec(40)
     cache = DecodedCache(MIB)
-    assert_equal(batches(source, 3, cache=cache, **arguments), batches(source, 3, **arguments))
+    toy.assert_equal(
+        toy.batches(source, 3, cache=cache, **arguments), toy.batches(source, 3, **arguments)
+    )
     assert held(cache) == {"labeled": True}
 
 
 def test_selected_records_in_memory_are_held_decoded_in_place_of_encoded(tmp_path):
-    files = [str(f) for f in write_records(tmp_path / "selected", textured(20))]
-    options = {"num_classes": CLASSES, "batch_size": 6, "seed": 3, "start_step": 0}
+    files = [str(f) for f in toy.write_records(tmp_path / "selected", toy.textured(20))]
+    options = {"num_classes": toy.CLASSES, "batch_size": 6, "seed": 3, "start_step": 0}
     for cache, there, missing in (
         (DecodedCache(20 * IMAGE), "images", "encoded"),
         (DecodedCache(20 * IMAGE - 1), "encoded", "images"),
         (None, "encoded", "images"),
     ):
-        stream = selected.record_batches(files, SMALL, shard=order.Shard(), cache=cache, **options)
+        stream = selected.record_batches(
+            files, toy.SMALL, shard=order.Shard(), cache=cache, **options
+        )
         assert there in stream.element_spec
         assert missing not in stream.element_spec
 
@@ -139,32 +135,32 @@ def test_nothing_is_decoded_after_the_first_time(tmp_path, kind):
     arguments = {
         "batch_size": 8,
         "seed": 3,
-        "num_classes": CLASSES,
-        "selected_files": write_records(selected_dir, textured(20)),
+        "num_classes": toy.CLASSES,
+        "selected_files": toy.write_records(selected_dir, toy.textured(20)),
         "unlabeled_batch_size": 6,
     }
     clean = {"batch_size": 7, "name": "validation"}
-    expected = list(pipeline.training_batches(source, SMALL, NOISE, **arguments).take(12))
-    shown = list(pipeline.evaluation_batches(source, LARGE, **clean))
+    expected = list(pipeline.training_batches(source, toy.SMALL, toy.NOISE, **arguments).take(12))
+    shown = list(pipeline.evaluation_batches(source, toy.LARGE, **clean))
     cache = DecodedCache(MIB)
-    training = pipeline.training_batches(source, SMALL, NOISE, cache=cache, **arguments)
-    evaluation = pipeline.evaluation_batches(source, LARGE, cache=cache, **clean)
+    training = pipeline.training_batches(source, toy.SMALL, toy.NOISE, cache=cache, **arguments)
+    evaluation = pipeline.evaluation_batches(source, toy.LARGE, cache=cache, **clean)
     for folder in ("images", "source", "selected"):
         shutil.rmtree(tmp_path / folder, ignore_errors=True)
-    assert_equal(list(training.take(12)), expected)
+    toy.assert_equal(list(training.take(12)), expected)
     for _ in range(3):
-        assert_equal(list(evaluation), shown)
-    again = pipeline.evaluation_batches(source, LARGE, cache=cache, **clean)
-    assert_equal(list(again), shown)
+        toy.assert_equal(list(evaluation), shown)
+    again = pipeline.evaluation_batches(source, toy.LARGE, cache=cache, **clean)
+    toy.assert_equal(list(again), shown)
     assert held(cache) == {"labeled": True, "selected": True, "validation": True}
     with pytest.raises(tf.errors.NotFoundError):
-        list(pipeline.evaluation_batches(source, LARGE, **clean))
+        list(pipeline.evaluation_batches(source, toy.LARGE, **clean))
 
 
 def test_held_images_are_fitted_originals(tmp_path):
     source = mixed_files(tmp_path / "images", 12)
     cache = DecodedCache(MIB)
-    columns = example_columns.example_columns(source, SMALL, cache, "unlabeled")
+    columns = example_columns.example_columns(source, toy.SMALL, cache, "unlabeled")
     assert "file" not in columns
     for index, image in enumerate(columns["images"].numpy()):
         original = preprocess.decode_image(tf.constant(source.encoded(index)))
@@ -174,12 +170,12 @@ def test_held_images_are_fitted_originals(tmp_path):
 def test_a_set_is_held_whole_or_not_at_all(tmp_path):
     source = mixed_files(tmp_path / "images", 10)
     exactly, less = DecodedCache(10 * IMAGE), DecodedCache(10 * IMAGE - 1)
-    expected = batches(source, 4)
+    expected = toy.batches(source, 4)
     for cache in (exactly, less):
-        assert_equal(batches(source, 4, cache=cache), expected)
+        toy.assert_equal(toy.batches(source, 4, cache=cache), expected)
     assert (held(exactly), held(less)) == ({"labeled": True}, {"labeled": False})
-    assert "file" in example_columns.example_columns(source, SMALL, less)
-    assert "images" in example_columns.example_columns(source, SMALL, exactly)
+    assert "file" in example_columns.example_columns(source, toy.SMALL, less)
+    assert "images" in example_columns.example_columns(source, toy.SMALL, exactly)
 
 
 def unasked():
@@ -188,11 +184,11 @@ def unasked():
 
 def test_the_budget_is_that_of_all_sets_together():
     def images(count):
-        return tf.data.Dataset.from_tensor_slices(textured(count).images)
+        return tf.data.Dataset.from_tensor_slices(toy.textured(count).images)
 
     cache = DecodedCache(12 * IMAGE)
     first = cache.hold("labeled", "a", 8, 16, lambda: images(8), str)
-    np.testing.assert_array_equal(first, textured(8).images)
+    np.testing.assert_array_equal(first, toy.textured(8).images)
     assert cache.hold("selected", "b", 300_000_000, 16, unasked, str) is None
     assert cache.hold("unlabeled", "c", 5, 16, unasked, str) is None
     assert cache.hold("validation", "d", 4, 16, lambda: images(4), str) is not None
@@ -210,7 +206,7 @@ def test_the_budget_is_that_of_all_sets_together():
 def test_a_budget_of_nothing_is_off(tmp_path):
     source = mixed_files(tmp_path / "images", 10)
     cache = DecodedCache(0)
-    assert_equal(batches(source, 3, cache=cache), batches(source, 3))
+    toy.assert_equal(toy.batches(source, 3, cache=cache), toy.batches(source, 3))
     assert (cache.report(), cache.in_words()) == ({"budget_mib": 0, "sets": []}, "")
     with pytest.raises(ValueError, match="cannot have -1 bytes"):
         DecodedCache(-1)
@@ -218,21 +214,27 @@ def test_a_budget_of_nothing_is_off(tmp_path):
 
 def test_random_crops_take_the_originals(tmp_path):
     """Also where these are all of one size, and small."""
-    source = as_files(textured(12), tmp_path / "images")
-    files = write_records(tmp_path / "selected", textured(12))
-    arguments = {"spec": LARGE, "selected_files": files, "unlabeled_batch_size": 6}
+    source = toy.as_files(toy.textured(12), tmp_path / "images")
+    files = toy.write_records(tmp_path / "selected", toy.textured(12))
+    arguments = {"spec": toy.LARGE, "selected_files": files, "unlabeled_batch_size": 6}
     cache = DecodedCache(MIB)
-    assert_equal(batches(source, 4, cache=cache, **arguments), batches(source, 4, **arguments))
-    list(pipeline.evaluation_batches(source, LARGE, batch_size=4, augmentation=NOISE, cache=cache))
+    toy.assert_equal(
+        toy.batches(source, 4, cache=cache, **arguments), toy.batches(source, 4, **arguments)
+    )
+    list(
+        pipeline.evaluation_batches(
+            source, toy.LARGE, batch_size=4, augmentation=toy.NOISE, cache=cache
+        )
+    )
     assert held(cache) == {}
 
 
 def test_streamed_records_are_not_asked_for(tmp_path, streaming):
-    files = write_records(tmp_path / "selected", textured(30))
+    files = toy.write_records(tmp_path / "selected", toy.textured(30))
     arguments = {"selected_files": files, "unlabeled_batch_size": 6}
     cache = DecodedCache(MIB)
-    expected = batches(textured(10), 6, **arguments)
-    assert_equal(batches(textured(10), 6, cache=cache, **arguments), expected)
+    expected = toy.batches(toy.textured(10), 6, **arguments)
+    toy.assert_equal(toy.batches(toy.textured(10), 6, cache=cache, **arguments), expected)
     assert held(cache) == {}  # images in memory are no question either
 
 
@@ -241,7 +243,7 @@ def test_an_undecodable_image_is_named(tmp_path):
     with open(source.files[6], "wb") as file:
         file.write(b"GIF89a, or so it says")
     with pytest.raises(ValueError, match=r"x/00006 \(.*images/6.jpg\): cannot be decoded"):
-        batches(source, 1, cache=DecodedCache(MIB))
+        toy.batches(source, 1, cache=DecodedCache(MIB))
     folder = tmp_path / "labeled"
     for name in "ab":
         (folder / name).mkdir(parents=True)
@@ -257,16 +259,16 @@ def test_damaged_unlabeled_images_are_skipped_before_the_cache_sees_them(tmp_pat
     found, skipped = folders.read_unlabeled(str(tmp_path / "images"), ("a",))
     assert skipped == [str(tmp_path / "images" / "6.jpg")]
     cache = DecodedCache(MIB)
-    columns = example_columns.example_columns(found, SMALL, cache, "unlabeled")
+    columns = example_columns.example_columns(found, toy.SMALL, cache, "unlabeled")
     assert columns["images"].shape == (9, 16, 16, 3)
 
 
 def test_an_undecodable_record_is_numbered(tmp_path):
-    one_hot = np.eye(CLASSES, dtype=np.float32)[0]
-    encoded = [textured(9).encoded(i) for i in range(9)]
+    one_hot = np.eye(toy.CLASSES, dtype=np.float32)[0]
+    encoded = [toy.textured(9).encoded(i) for i in range(9)]
     encoded[7] = b"no image"
     rows = [tfrecord.serialize(e, 0, 1.0, one_hot, f"x/{i}") for i, e in enumerate(encoded)]
     files = tfrecord.write_shards(rows, tmp_path, 9, 2)
     arguments = {"selected_files": files, "unlabeled_batch_size": 3}
     with pytest.raises(ValueError, match="Record 7 of those from .*00000.* cannot be decoded"):
-        batches(textured(9), 1, cache=DecodedCache(MIB), **arguments)
+        toy.batches(toy.textured(9), 1, cache=DecodedCache(MIB), **arguments)

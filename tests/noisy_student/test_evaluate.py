@@ -10,7 +10,7 @@ from data import corruptions, perturbations
 from data.robustness_sets import CIFAR10_CLASSES
 from noisy_student import by_image, evaluate, robustness
 from tests.noisy_student import tiny_evaluation as tiny
-from tests.noisy_student.tiny_evaluation import content, count_calls
+from tests.noisy_student.tiny_evaluation import content, count_calls, killed_after
 
 NAMES, SEVERITIES = ("fog", "gaussian_noise", "contrast"), (2, 5)
 SEQUENCES = ("shot_noise", "translate", "spatter")
@@ -170,10 +170,6 @@ def test_the_same_question_is_not_answered_again_and_another_is(
 # Interruptions.
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     ("benchmark", "patched", "parts", "before"),
     [
@@ -189,18 +185,8 @@ def test_a_killed_evaluation_goes_on_with_the_next_part(
         benchmark, corruptions=NAMES, severities=SEVERITIES, perturbations=SEQUENCES
     )
     tiny.run(model, examples, tmp_path / "whole", chosen)
-    real, made = getattr(module, function), []
-
-    def dies(*arguments):
-        if len(made) == before:
-            raise Killed
-        made.append(arguments)
-        return real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, function, dies)
-        with pytest.raises(Killed):
-            tiny.run(model, examples, tmp_path / "killed", chosen)
+    with killed_after(monkeypatch, module, function, before):
+        tiny.run(model, examples, tmp_path / "killed", chosen)
     folder = tmp_path / "killed" / benchmark
     finished = before // 10
     assert len(list(folder.glob("*.json"))) == finished

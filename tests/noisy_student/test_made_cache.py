@@ -12,7 +12,7 @@ from data.preprocess import PreprocessSpec
 from data.robustness_sets import CIFAR10_CLASSES
 from noisy_student import checkpoint, made_cache
 from tests.noisy_student import tiny_evaluation as tiny
-from tests.noisy_student.tiny_evaluation import content, count_calls
+from tests.noisy_student.tiny_evaluation import content, count_calls, killed_after
 
 COUNT = 10
 # Benchmark -> what makes an image, and how many files of one image each there are.
@@ -147,28 +147,14 @@ def test_sequences_of_image_files_are_keyed_by_preprocessing_and_bytes(tmp_path,
     assert sequences_made(paths["bicubic_tf1"]) == 4
 
 
-class Killed(Exception):
-    pass
-
-
 @both
 def test_an_interrupted_file_is_not_there_and_the_others_are(
     model, examples, tmp_path, monkeypatch, benchmark
 ):
     module, function, num_files = MAKERS[benchmark]
     chosen = asked(benchmark, tmp_path / "cache")
-    real, made = getattr(module, function), []
-
-    def dies(*arguments):
-        if len(made) == COUNT + 5:
-            raise Killed
-        made.append(arguments)
-        return real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, function, dies)
-        with pytest.raises(Killed):
-            tiny.run(model, examples, tmp_path / "out", chosen)
+    with killed_after(monkeypatch, module, function, COUNT + 5):
+        tiny.run(model, examples, tmp_path / "out", chosen)
     first = {"corruptions": "fog-2-", "perturbations": "shot_noise-"}[benchmark]
     (file,) = (tmp_path / "cache").iterdir()
     assert file.name.startswith(first)

@@ -1,6 +1,7 @@
 """A tiny model, tiny images and plain loops, for the tests of the evaluation."""
 
 import collections
+import contextlib
 import functools
 import json
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from data.examples import Examples
@@ -50,6 +52,13 @@ def pictures(count: int, side: int = SIDE, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (count, 4, 4, 3)).repeat(side // 4, 1).repeat(side // 4, 2)
     return np.clip(coarse + rng.normal(0, 20, coarse.shape), 0, 255).astype(np.uint8)
+
+
+def resized(images: np.ndarray) -> np.ndarray:
+    """Whole images at the model's resolution, as TensorFlow 1 resizes, cut to bytes."""
+    floats = images.astype(np.float32)
+    small = tf.raw_ops.ResizeBicubic(images=floats, size=[SIDE, SIDE]).numpy()
+    return np.clip(small, 0, 255).astype(np.uint8)
 
 
 def examples(count: int, seed: int = 0) -> Examples:
@@ -118,6 +127,25 @@ def content(folder: Path) -> dict[Path, Any]:
         elif path.is_file():
             found[path.relative_to(folder)] = path.read_bytes()
     return found
+
+
+class Killed(Exception):
+    """What ends an evaluation in the middle."""
+
+
+@contextlib.contextmanager
+def killed_after(monkeypatch, module, name: str, count: int):
+    """A function dies when it has been called so often, and what runs within must get there."""
+    real, calls = getattr(module, name), iter(range(count))
+
+    def dies(*arguments):
+        if next(calls, None) is None:
+            raise Killed
+        return real(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(module, name, dies)
+        yield
 
 
 def count_calls(monkeypatch, module, name: str) -> collections.Counter:
