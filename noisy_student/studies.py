@@ -19,6 +19,9 @@ from noisy_student.study.design import (
 
 BASE = Arm("as the recipe")  # most studies change something about the first student
 _ROUND = Round()
+_TEACHER, _STUDENT_2 = Arm("teacher", ()), Arm("student 2", 2 * (_ROUND,))
+_LAST_CONTROL = Arm("control, images of student 2", _STUDENT_2.rounds, last=Supervised("student"))
+_CHAIN_CONTROL = Arm("control, images of the chain", _STUDENT_2.rounds, last=Supervised("chain"))
 _LIKE_TEACHER: Flags = ("--student_name=", "--student_width=", "--student_depth=")
 _HALF_WIDTH, _DOUBLE_WIDTH = Times("student_width", 0.5), Times("student_width", 2)
 _NO_BALANCE = "--images_per_class=none"
@@ -44,6 +47,11 @@ def _selection(name: str, *flags: str) -> Arm:
     return Arm(name, (Round(selection=flags),))
 
 
+def _better(arm: Arm, *others: str) -> tuple[Comparison, ...]:
+    """An arm is more accurate than each of the others."""
+    return tuple(Comparison(arm.name, other) for other in others)
+
+
 NOISE = Study(
     "noise",
     "Noise matters: each of augmentation, stochastic depth and dropout taken from the student costs"
@@ -57,12 +65,9 @@ NOISE = Study(
         _student("no noise", *_NO_NOISE),
         Arm("noised teacher", (Round(labels=("--noised_labels",)),)),
     ),
-    (
-        Comparison(BASE.name, "no augmentation"),
-        Comparison(BASE.name, "no stochastic depth"),
-        Comparison(BASE.name, "no dropout"),
-        Comparison(BASE.name, "no noise"),
-        Comparison(BASE.name, "noised teacher"),
+    _better(
+        BASE,
+        *("no augmentation", "no stochastic depth", "no dropout", "no noise", "noised teacher"),
     ),
 )
 
@@ -73,7 +78,7 @@ ITERATIONS = Study(
     " batch helps in the last round.",
     "paper, section 4.2, table 7",
     (
-        Arm("teacher", ()),
+        _TEACHER,
         Arm("round 1"),
         Arm("round 2", 2 * (_ROUND,)),
         Arm("round 3", 3 * (_ROUND,)),
@@ -129,7 +134,7 @@ UNLABELED_AMOUNT = Study(
         ),
         BASE,
     ),
-    tuple(Comparison(BASE.name, f"{name} of the unlabeled images") for name in _PARTS),
+    _better(BASE, *(f"{name} of the unlabeled images" for name in _PARTS)),
 )
 
 _ALL_ONCE: Flags = ("--min_confidence=0", _NO_BALANCE)
@@ -271,19 +276,12 @@ FIXRES = Study(
     ),
 )
 
-ROBUSTNESS = Study(
-    "robustness",
-    "The last student is more robust than its teacher, though trained for accuracy alone: fewer"
-    " errors on corrupted images, steadier under perturbations, better under attack.",
-    "paper, sections 3.3 and 3.4, tables 3 to 5, figure 3",
-    (
-        Arm("teacher", ()),
-        Arm("student 2", 2 * (_ROUND,)),
-        Arm("control, images of the chain", 2 * (_ROUND,), last=Supervised("chain")),
-    ),
-    tuple(
-        Comparison("student 2", other, metric, sign)
-        for other in ("teacher", "control, images of the chain")
+
+def _more_robust(student: Arm, *others: Arm) -> tuple[Comparison, ...]:
+    """A student is more accurate and more robust than each of the others."""
+    return tuple(
+        Comparison(student.name, other.name, metric, sign)
+        for other in others
         for metric, sign in (
             ("clean.top1", 1),
             ("corruptions.mean_error", -1),
@@ -291,11 +289,22 @@ ROBUSTNESS = Study(
             ("fgsm.top1.4", 1),
             ("pgd.top1.4", 1),
         )
-    ),
+    )
+
+
+ROBUSTNESS = Study(
+    "robustness",
+    "The last student is more robust than its teacher, though trained for accuracy alone: fewer"
+    " errors on corrupted images, steadier under perturbations, better under attack.",
+    "paper, sections 3.3 and 3.4, tables 3 to 5, figure 3",
+    (_TEACHER, _STUDENT_2, _CHAIN_CONTROL),
+    _more_robust(_STUDENT_2, _TEACHER, _CHAIN_CONTROL),
     benchmarks=("corruptions", "perturbations", "pgd"),
 )
 
 _LONGER: Flags = (Times("teacher_steps", 2),)
+_LONG_TEACHER = Arm("teacher, twice the steps", (), teacher=_LONGER)
+_SUPERVISED = tuple(arm.name for arm in (_TEACHER, _LAST_CONTROL, _CHAIN_CONTROL, _LONG_TEACHER))
 COMPUTE = Study(
     "compute",
     "The gain is not that of more training: the last student beats its network trained on the"
@@ -303,24 +312,22 @@ COMPUTE = Study(
     " and students also beat a teacher that was trained twice as long.",
     "not in the paper; what its claims rest on",
     (
-        Arm("teacher", ()),
+        _TEACHER,
         Arm("student 1"),
-        Arm("student 2", 2 * (_ROUND,)),
-        Arm("control, images of student 2", 2 * (_ROUND,), last=Supervised("student")),
-        Arm("control, images of the chain", 2 * (_ROUND,), last=Supervised("chain")),
-        Arm("teacher, twice the steps", (), teacher=_LONGER),
+        _STUDENT_2,
+        _LAST_CONTROL,
+        _CHAIN_CONTROL,
+        _LONG_TEACHER,
         Arm("its student", teacher=_LONGER),
     ),
     (
-        Comparison("student 2", "teacher"),
-        Comparison("student 2", "control, images of student 2"),
-        Comparison("student 2", "control, images of the chain"),
-        Comparison("student 2", "teacher, twice the steps"),
+        *_better(_STUDENT_2, *_SUPERVISED),
         Comparison("its student", "teacher, twice the steps"),
     ),
 )
 
 _WARM = Round(student=_LIKE_TEACHER, starts_from_teacher=True)
+_WARM_LAST = Arm("student 2, each from its teacher", 2 * (_WARM,))
 WARM_START = Study(
     "warm_start",
     "Where trainings are short, students of their teacher's size that start from its weights are"
@@ -329,24 +336,25 @@ WARM_START = Study(
     " one or as the whole chain saw, and a teacher trained twice as long.",
     "not in the paper, which says of this start that it is sometimes worse (finding 8)",
     (
-        Arm("teacher", ()),
+        _TEACHER,
         Arm("student 2, each from random weights", 2 * (_ROUND,)),
         Arm("student 1, from the teacher", (_WARM,)),
-        Arm("student 2, each from its teacher", 2 * (_WARM,)),
-        Arm("control, images of student 2", 2 * (_ROUND,), last=Supervised("student")),
-        Arm("control, images of the chain", 2 * (_ROUND,), last=Supervised("chain")),
-        Arm("teacher, twice the steps", (), teacher=_LONGER),
+        _WARM_LAST,
+        _LAST_CONTROL,
+        _CHAIN_CONTROL,
+        _LONG_TEACHER,
     ),
-    tuple(
-        Comparison("student 2, each from its teacher", other)
-        for other in (
-            "student 2, each from random weights",
-            "teacher",
-            "control, images of student 2",
-            "control, images of the chain",
-            "teacher, twice the steps",
-        )
-    ),
+    _better(_WARM_LAST, "student 2, each from random weights", *_SUPERVISED),
+)
+
+WARM_ROBUSTNESS = Study(
+    "warm_robustness",
+    "The last of the students that start from their teachers' weights is more robust than the first"
+    " teacher, and than its network trained on the labeled images alone.",
+    "not in the paper, which measures students from random weights",
+    (_TEACHER, _WARM_LAST, _CHAIN_CONTROL),
+    _more_robust(_WARM_LAST, _TEACHER, _CHAIN_CONTROL),
+    benchmarks=ROBUSTNESS.benchmarks,
 )
 
 STUDIES: dict[str, Study] = {
@@ -367,6 +375,7 @@ STUDIES: dict[str, Study] = {
         ROBUSTNESS,
         COMPUTE,
         WARM_START,
+        WARM_ROBUSTNESS,
     )
 }
 
