@@ -43,7 +43,7 @@ def run(repository: Path, *arguments: str, cwd: Path | None = None, **environmen
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

@@ -41,7 +41,7 @@ def count(variables):
     return sum(int(np.prod(variable.shape)) for variable in variables)
 
 
-def run_python(code, *arguments, timeout=120):
+def run_python(code, *arguments, timeout=300):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],

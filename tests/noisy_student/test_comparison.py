@@ -111,7 +111,7 @@ def test_command(runs, tmp_path):
 
     def call(*flags: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [*command, *flags], cwd=root, capture_output=True, text=True, timeout=120
+            [*command, *flags], cwd=root, capture_output=True, text=True, timeout=300
         )
 
     done = call(f"--output_dir={tmp_path}/out")

@@ -107,7 +107,7 @@ def test_markdown_page(finished):
 def test_command(workdir):
     command = [sys.executable, "-m", "noisy_student.report", f"--workdir={workdir}"]
     root = Path(report.__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"report: {workdir}/report/report.html\n")
     assert "Student 2" in done.stdout
@@ -118,7 +118,7 @@ def test_a_dry_run_tells_and_writes_nothing(workdir):
     shutil.rmtree(workdir / "report", ignore_errors=True)
     command = [sys.executable, "-m", "noisy_student.report", f"--workdir={workdir}", "--dry_run"]
     root = Path(report.__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{workdir}: ") and "round2_student" in done.stdout
     assert done.stdout.endswith("not there: evaluation/gallery.json\n")
