@@ -20,10 +20,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import logging
 
-from data import corruptions, sources
+from data import corruptions, sources, splits
 from data.preprocess import PreprocessSpec
 from noisy_student import (
     attacks,
@@ -148,20 +147,20 @@ def _measure(
         return _clean(subject, examples, output_dir)
     if benchmark == "corruptions":
         return corrupted.made(
-            subject, _first(examples, robust.examples), request["names"], request["severities"],
-            folder, part, robust.corruption_cache,
+            subject, splits.sample(examples, robust.examples), request["names"],
+            request["severities"], folder, part, robust.corruption_cache,
         )  # fmt: skip
     if benchmark == "perturbations":
-        first = _first(examples, robust.examples)
+        some = splits.sample(examples, robust.examples)
         return perturbed.made(
-            subject, first, request["names"], folder, part, robust.corruption_cache
+            subject, some, request["names"], folder, part, robust.corruption_cache
         )
     if benchmark == "fgsm":
-        first = _first(examples, attack.fgsm_examples)
-        return attacks.fgsm(subject, first, attack.fgsm_epsilons, folder)
-    first = _first(examples, attack.pgd_examples)
+        some = splits.sample(examples, attack.fgsm_examples)
+        return attacks.fgsm(subject, some, attack.fgsm_epsilons, folder)
+    some = splits.sample(examples, attack.pgd_examples)
     return attacks.pgd(
-        subject, first, attack.pgd_epsilons, num_steps=attack.steps,
+        subject, some, attack.pgd_epsilons, num_steps=attack.steps,
         step_size=attack.step_size, random_start=attack.random_start, restarts=attack.restarts,
         folder=folder, request=part,
     )  # fmt: skip
@@ -192,10 +191,6 @@ def _spec(spec: PreprocessSpec, image_size: int | None) -> PreprocessSpec:
     return dataclasses.replace(spec, image_size=image_size)
 
 
-def _first(examples: sources.Examples, count: int) -> sources.Examples:
-    return examples.take(np.arange(min(count or len(examples), len(examples))))
-
-
 def _parameters(
     benchmark: str,
     settings: config.EvaluationConfig,
@@ -211,7 +206,12 @@ def _parameters(
         return {"folder": place, "parts": published.parts_of(benchmark, place, robust.data_dir)}
     if examples is None:
         raise ValueError(f"--benchmarks={benchmark} needs labeled test images.")
-    request: dict[str, Any] = {"examples": examples.fingerprint()}
+    counts = {
+        "corruptions": robust.examples, "perturbations": robust.examples,
+        "fgsm": attack.fgsm_examples, "pgd": attack.pgd_examples,
+    }  # fmt: skip
+    some = splits.sample(examples, counts.get(benchmark, 0))
+    request: dict[str, Any] = {"examples": some.fingerprint()}
     if benchmark == "corruptions":
         known, usual = corruptions.CORRUPTIONS, corruptions.TEST_CORRUPTIONS
         names = _names(benchmark, robust.corruptions, known, usual)

@@ -25,8 +25,8 @@ def _define_evaluation_flags() -> None:
         "epsilons", ["1", "2", "4", "8", "16"], "FGSM step sizes in pixel units (paper, fig. 3)."
     )
     flags.DEFINE_list("pgd_epsilons", ["4", "16"], "PGD: largest changes of a pixel.")
-    flags.DEFINE_integer("fgsm_examples", 0, "Test images attacked, the first ones. 0: all.", 0)
-    flags.DEFINE_integer("pgd_examples", 0, "Test images attacked, the first ones. 0: all.", 0)
+    flags.DEFINE_integer("fgsm_examples", 0, "Test images attacked, of all classes; 0: all.", 0)
+    flags.DEFINE_integer("pgd_examples", 0, "Test images attacked, of all classes; 0: all.", 0)
     flags.DEFINE_integer("attack_steps", 10, "Of PGD (paper, section 3.6).", lower_bound=1)
     flags.DEFINE_float(
         "attack_step_size", None, "Of PGD, in pixel units; unset: 2.5 * epsilon / steps."
@@ -53,7 +53,7 @@ def _define_evaluation_flags() -> None:
     flags.DEFINE_integer(
         "robustness_examples",
         0,
-        "Test images corrupted and perturbed, the first ones. 0: all.",
+        "Test images corrupted and perturbed, of all classes, the same for every seed; 0: all.",
         lower_bound=0,
     )
     flags.DEFINE_string(

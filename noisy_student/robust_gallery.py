@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data import corruptions, pipeline, preprocess
+from data import corruptions, pipeline, preprocess, splits
 from data.examples import Examples
 from noisy_student import config, corrupted, gallery, manifest, perturbed, published
 from noisy_student.robustness_summary import OTHER_IMAGES, TITLES
@@ -36,12 +36,13 @@ def write(
         spec: the models' preprocessing.
         names: of the first and the last model.
         seed: of the evaluation.
-        robust: where stored benchmarks lie.
+        robust: how many images were measured, and where stored benchmarks lie.
     """
     folders = [path.parent / name for name in names]
+    measured = splits.sample(examples, robust.examples)
     images = [
-        *_corrupted(folders, examples, spec, seed),
-        *_perturbed(folders, examples, spec, seed),
+        *_corrupted(folders, measured, spec, seed),
+        *_perturbed(folders, measured, spec, seed),
         *_others(folders, examples, spec, robust),
     ]
     if images:
@@ -78,7 +79,7 @@ def _perturbed(
         if not found:
             continue
         before, after = (arrays["labels"] for arrays in found)
-        truth = examples.labels[: len(after), np.newaxis]
+        truth = examples.labels[:, np.newaxis]
         kept = np.all(after == truth, axis=1, keepdims=True)
         lost = (before[:, :1] == truth) & (before != truth) & kept
         for index in np.flatnonzero(lost.any(axis=1))[:_PER_SETTING]:
@@ -111,7 +112,7 @@ def _others(
 def _fixed(found: list[dict[str, np.ndarray]], examples: Examples) -> list[int]:
     """Images that the first model gets wrong and the last one right, the surest first."""
     before, after = found
-    truth = examples.labels[: len(after["labels"])]
+    truth = examples.labels
     fixed = np.flatnonzero((before["labels"] != truth) & (after["labels"] == truth))
     return fixed[np.argsort(-after["confidences"][fixed], kind="stable")].tolist()
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from data import sources
-from data.splits import stratified
+from data.examples import Examples
+from data.splits import sample, stratified
 from tests.data.toy_folders import all_ids, parts, write_classes, write_image
 
 
@@ -41,6 +42,18 @@ def test_stratified_is_random_within_and_between_classes():
 def test_stratified_refuses_more_than_there_is():
     with pytest.raises(ValueError, match="Cannot draw 5 of 4"):
         stratified(np.zeros(4, int), 5, np.random.default_rng(0))
+
+
+def test_a_sample_of_images_in_the_order_of_their_classes_has_all_classes():
+    labels = np.repeat(np.arange(3, dtype=np.int32), [50, 30, 20])
+    ids = np.array([f"{i:03d}" for i in range(100)], object)
+    examples = Examples(ids, labels, ("a", "b", "c"), images=np.zeros((100, 1, 1, 3), np.uint8))
+    some = sample(examples, 10)
+    assert np.bincount(some.labels).tolist() == [5, 3, 2]
+    assert list(some.ids) == sorted(some.ids)
+    assert some.fingerprint() == sample(examples, 10).fingerprint()
+    for everything in (0, 100, 1000):
+        assert sample(examples, everything) is examples
 
 
 def test_splits_are_drawn_once(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from data import corruptions, perturbations
+from data import corruptions, perturbations, splits
 from data.robustness_sets import CIFAR10_CLASSES
 from noisy_student import by_image, evaluate, robustness
 from tests.noisy_student import tiny_evaluation as tiny
@@ -92,6 +92,28 @@ def test_perturbations(model, examples, tmp_path):
         assert np.mean(changes) > 0
     assert result["mean_top5_distance"] == pytest.approx(np.mean(distances))
     assert "mfr" not in result
+
+
+def test_a_part_of_the_test_images_is_of_all_classes(model, tmp_path):
+    """Test images often lie class by class: the first ones would be of one class."""
+    made = tiny.examples(40)
+    labels = np.repeat(np.arange(10, dtype=np.int32), 4)
+    made = dataclasses.replace(made, labels=labels, class_names=CIFAR10_CLASSES)
+    chosen = tiny.settings(
+        "corruptions", "perturbations", "fgsm", "pgd", corruptions=["fog"], severities=[3],
+        perturbations=["translate"], examples=10,
+    )  # fmt: skip
+    attack = dataclasses.replace(chosen.attack, fgsm_examples=20, pgd_examples=30)
+    results = tiny.run(model, made, tmp_path, dataclasses.replace(chosen, attack=attack))
+    for benchmark, count in (("corruptions", 10), ("perturbations", 10), ("fgsm", 20), ("pgd", 30)):
+        some = splits.sample(made, count)
+        assert np.bincount(some.labels).tolist() == [count // 10] * 10
+        assert results[benchmark]["num_examples"] == count
+        assert results[benchmark]["request"]["examples"] == some.fingerprint()
+        records = results[benchmark]["by_image"].values()
+        assert {record["images"] for record in records} == {
+            by_image.record(some.ids, np.zeros(count, int))["images"]
+        }
 
 
 def test_a_model_of_more_classes_and_test_images_of_fewer(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from data import splits
 from data.preprocess import PreprocessSpec
 from noisy_student import corrupted, perturbed, robust_gallery
 from tests.noisy_student import tiny_evaluation as tiny
@@ -29,10 +30,10 @@ def answer(folder, file, **arrays):
         np.savez(path, **{name: np.array(pair[number]) for name, pair in arrays.items()})
 
 
-def gallery(folder, examples, **places):
-    robust = tiny.settings("clean", **places).robustness
+def gallery(folder, tested, **other):
+    robust = tiny.settings("clean", **other).robustness
     path = folder / "gallery.json"
-    robust_gallery.write(path, examples, SPEC, ("teacher", "student"), SEED, robust)
+    robust_gallery.write(path, tested, SPEC, ("teacher", "student"), SEED, robust)
     return json.loads(path.read_text())["images"] if path.exists() else None
 
 
@@ -63,6 +64,20 @@ def test_corrupted_images_that_became_right_the_surest_first(tmp_path, examples)
             examples.images[index], examples.ids[index], "fog", 3, SEED
         )
         np.testing.assert_array_equal(picture(image), expected)
+
+
+def test_of_a_part_of_the_images_those_are_shown_that_were_measured(tmp_path, examples):
+    measured = splits.sample(examples, 2)
+    assert list(measured.ids) != list(examples.ids[:2])
+    truth, sure = measured.labels, np.array([0.9, 0.5])
+    answer(
+        tmp_path,
+        "corruptions/fog-3.npz",
+        labels=((truth + 1) % 10, truth),
+        confidences=(sure, sure),
+    )
+    images = gallery(tmp_path, examples, examples=2)
+    assert [image["id"] for image in images] == list(measured.ids)
 
 
 def test_frames_at_which_only_the_first_model_strays(tmp_path, examples):
