@@ -32,6 +32,23 @@ _DECIDED = (
 )
 
 
+def studies_named(names: list[str]) -> list[Study]:
+    """The studies of a list of names, or all for the word "all".
+
+    Raises:
+        ValueError: naming what is no study, and those that are.
+    """
+    if names == ["all"]:
+        return list(studies.STUDIES.values())
+    unknown = [name for name in names if name not in studies.STUDIES]
+    if unknown or not names:
+        raise ValueError(
+            f"--study={','.join(unknown)}: must be all, or of {', '.join(studies.STUDIES)} (--list "
+            "says what they are)."
+        )
+    return [studies.STUDIES[name] for name in dict.fromkeys(names)]
+
+
 def run(
     graph: Graph,
     chosen: list[Study],
@@ -181,10 +198,10 @@ def _main(_: config.Config) -> None:
     if given.list:
         print(listing())
         return
-    chosen, recipe, seeds = studies.chosen(given.study), Recipe(given.recipe, _given()), _seeds()
+    wanted, recipe, seeds = studies_named(given.study), Recipe(given.recipe, _given()), _seeds()
     if given.study == ["all"]:
-        chosen = _possible(chosen, recipe)
-    graph = Graph(recipe, chosen, seeds)
+        wanted = _possible(wanted, recipe)
+    graph = Graph(recipe, wanted, seeds)
     workdir = Path(given.workdir if given["workdir"].present else _DEFAULT_WORKDIR)
     slots = given.jobs or len(os.sched_getaffinity(0))
     if given.dry_run:
@@ -192,7 +209,7 @@ def _main(_: config.Config) -> None:
         return
     results_dir = Path(given.results_dir) if given.results_dir else None
     try:
-        failed = run(graph, chosen, workdir, slots, results_dir, given.collect_only)
+        failed = run(graph, wanted, workdir, slots, results_dir, given.collect_only)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         sys.exit(130)

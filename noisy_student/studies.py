@@ -23,6 +23,8 @@ _TEACHER, _STUDENT_2 = Arm("teacher", ()), Arm("student 2", 2 * (_ROUND,))
 _LAST_CONTROL = Arm("control, images of student 2", _STUDENT_2.rounds, last=Supervised("student"))
 _CHAIN_CONTROL = Arm("control, images of the chain", _STUDENT_2.rounds, last=Supervised("chain"))
 _LIKE_TEACHER: Flags = ("--student_name=", "--student_width=", "--student_depth=")
+_HALF_TEACHER: Flags = (Times("teacher_width", 0.5),)
+_DOUBLE_TEACHER: Flags = (Times("teacher_width", 2),)
 _HALF_WIDTH, _DOUBLE_WIDTH = Times("student_width", 0.5), Times("student_width", 2)
 _NO_BALANCE = "--images_per_class=none"
 _NO_NOISE: Flags = ("--augment=none", "--stochastic_depth_rate=0", "--dropout_rate=0")
@@ -97,13 +99,18 @@ TEACHER_SIZE = Study(
     "A larger and better teacher makes a better student.",
     "paper, section 4.3, finding 1",
     (
-        Arm("teacher half as wide", teacher=(Times("teacher_width", 0.5),)),
+        Arm("teacher half as wide", (), teacher=_HALF_TEACHER),
+        Arm("student of a teacher half as wide", teacher=_HALF_TEACHER),
+        _TEACHER,
         BASE,
-        Arm("teacher twice as wide", teacher=(Times("teacher_width", 2),)),
+        Arm("teacher twice as wide", (), teacher=_DOUBLE_TEACHER),
+        Arm("student of a teacher twice as wide", teacher=_DOUBLE_TEACHER),
     ),
     (
-        Comparison(BASE.name, "teacher half as wide"),
-        Comparison("teacher twice as wide", BASE.name),
+        Comparison(_TEACHER.name, "teacher half as wide"),
+        Comparison(BASE.name, "student of a teacher half as wide"),
+        Comparison("teacher twice as wide", _TEACHER.name),
+        Comparison("student of a teacher twice as wide", BASE.name),
     ),
 )
 
@@ -158,7 +165,10 @@ SOFT_VS_HARD = Study(
             data=(_OTHER_IMAGES,),
         ),
     ),
-    (Comparison("soft labels, other images too", "hard labels, other images too"),),
+    (
+        Comparison("soft labels", "hard labels", sign=0),
+        Comparison("soft labels, other images too", "hard labels, other images too"),
+    ),
 )
 
 _SKEW: Flags = ("--unlabeled_skew=10",)
@@ -197,24 +207,26 @@ FILTERING = Study(
 )
 
 _ALONE = Round(student=("--labeled_weight=0",))
+_TOGETHER = Arm("together")
+_FINE_TUNED = {
+    "pseudo labels, then labels at 1/10 of the rate": 0.1,
+    "pseudo labels, then labels at 1/30 of the rate": 1 / 30,
+    "pseudo labels, then labels at 1/100 of the rate": 0.01,
+}
 JOINT_VS_FINETUNE = Study(
     "joint_vs_finetune",
     "Training on labeled and pseudo-labeled images together beats pre-training on pseudo-labeled"
     " ones and then fine-tuning on labeled ones.",
     "paper, section 4.3, finding 6",
     (
-        Arm("together"),
+        _TOGETHER,
         Arm("pseudo labels alone", (_ALONE,)),
-        Arm(
-            "pseudo labels, then labels",
-            (_ALONE,),
-            last=Supervised("labeled", True, (Times("learning_rate", 0.1),)),
+        *(
+            Arm(name, (_ALONE,), last=Supervised("labeled", True, (Times("learning_rate", rate),)))
+            for name, rate in _FINE_TUNED.items()
         ),
     ),
-    (
-        Comparison("together", "pseudo labels alone"),
-        Comparison("together", "pseudo labels, then labels"),
-    ),
+    _better(_TOGETHER, "pseudo labels alone", *_FINE_TUNED),
 )
 
 RATIO = Study(
@@ -227,8 +239,8 @@ RATIO = Study(
 
 FROM_SCRATCH = Study(
     "from_scratch_vs_init",
-    "A student of its teacher's size that starts from random weights is not worse than one that"
-    " starts from the teacher's.",
+    "A student of its teacher's size that starts from random weights is better than one that starts"
+    " from the teacher's (the paper: sometimes).",
     "paper, section 4.3, finding 8",
     (
         Arm("from scratch", (Round(student=_LIKE_TEACHER),)),
@@ -328,12 +340,15 @@ COMPUTE = Study(
 
 _WARM = Round(student=_LIKE_TEACHER, starts_from_teacher=True)
 _WARM_LAST = Arm("student 2, each from its teacher", 2 * (_WARM,))
+# That chain without pseudo labels: as many images, and weights and schedules handled likewise.
+_CONTINUED = Arm("control, from the teacher on", 2 * (_WARM,), last=Supervised("rounds"))
 WARM_START = Study(
     "warm_start",
     "Where trainings are short, students of their teacher's size that start from its weights are"
     " better than those that start from random ones, and their gain is not that of more training:"
     " they beat their network trained on the labeled images alone, for as many images as the last"
-    " one or as the whole chain saw, and a teacher trained twice as long.",
+    " one or as the whole chain saw, or from the teacher on in as many trainings of as many images,"
+    " and a teacher trained twice as long.",
     "not in the paper, which says of this start that it is sometimes worse (finding 8)",
     (
         _TEACHER,
@@ -342,18 +357,19 @@ WARM_START = Study(
         _WARM_LAST,
         _LAST_CONTROL,
         _CHAIN_CONTROL,
+        _CONTINUED,
         _LONG_TEACHER,
     ),
-    _better(_WARM_LAST, "student 2, each from random weights", *_SUPERVISED),
+    _better(_WARM_LAST, "student 2, each from random weights", *_SUPERVISED, _CONTINUED.name),
 )
 
 WARM_ROBUSTNESS = Study(
     "warm_robustness",
     "The last of the students that start from their teachers' weights is more robust than the first"
-    " teacher, and than its network trained on the labeled images alone.",
+    " teacher, and than that teacher trained on as long with labeled images alone.",
     "not in the paper, which measures students from random weights",
-    (_TEACHER, _WARM_LAST, _CHAIN_CONTROL),
-    _more_robust(_WARM_LAST, _TEACHER, _CHAIN_CONTROL),
+    (_TEACHER, _WARM_LAST, _CONTINUED),
+    _more_robust(_WARM_LAST, _TEACHER, _CONTINUED),
     benchmarks=ROBUSTNESS.benchmarks,
 )
 
@@ -378,20 +394,3 @@ STUDIES: dict[str, Study] = {
         WARM_ROBUSTNESS,
     )
 }
-
-
-def chosen(names: list[str]) -> list[Study]:
-    """The studies of a list of names, or all for the word "all".
-
-    Raises:
-        ValueError: naming what is no study, and those that are.
-    """
-    if names == ["all"]:
-        return list(STUDIES.values())
-    unknown = [name for name in names if name not in STUDIES]
-    if unknown or not names:
-        raise ValueError(
-            f"--study={','.join(unknown)}: must be all, or of {', '.join(STUDIES)} (--list says "
-            "what they are)."
-        )
-    return [STUDIES[name] for name in dict.fromkeys(names)]

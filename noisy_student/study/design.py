@@ -26,6 +26,7 @@ class ByDataset:
     values: tuple[tuple[str, str], ...]
 
 
+GIVEN = "every stage: "  # before the flags given beside the recipe, where flags are recorded
 Flags = tuple[str | Times | ByDataset, ...]  # a string is a flag as on a command line
 
 
@@ -45,8 +46,10 @@ class Supervised:
 
     Attributes:
         images: how many it sees: as many as the last "student", as the "labeled" ones of the last
-            student, or as all trainings of the "chain" before it.
-        starts_from_student: fine-tunes that student; else it is a control from random weights.
+            student, or as all trainings of the "chain" before it. Or "rounds": one training for
+            every student, with its network and as many images, that starts from the one before,
+            the first from the teacher.
+        starts_from_student: fine-tunes that student; else it is a control.
         flags: changed.
     """
 
@@ -55,8 +58,10 @@ class Supervised:
     flags: Flags = ()
 
     def __post_init__(self) -> None:
-        if self.images not in ("student", "labeled", "chain"):
-            raise ValueError(f"images = {self.images!r}: must be student, labeled or chain.")
+        if self.images not in ("student", "labeled", "chain", "rounds"):
+            raise ValueError(
+                f"images = {self.images!r}: must be student, labeled, chain or rounds."
+            )
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,10 @@ class Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``first`` minus ``second`` in ``metric`` is above (sign 1) or below (-1) 0: the claim."""
+    """``first`` minus ``second`` in ``metric`` is above (sign 1) or below (-1) 0: the claim.
+
+    Sign 0: the claim is that there is no difference.
+    """
 
     first: str
     second: str

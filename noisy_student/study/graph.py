@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisy_student import config, manifest
-from noisy_student.study.design import Arm, FineTuning, Flags, Study
+from noisy_student.study.design import GIVEN, Arm, FineTuning, Flags, Study, Supervised
 from noisy_student.study.recipe import Recipe
 
 BENCHMARKS = ("clean", "fgsm")  # of every model; a study may add others
@@ -100,11 +100,13 @@ class Chain:
     trainings: tuple[Job, ...]
     tests: tuple[Job, ...]
     jobs: tuple[Job, ...]
+    given: tuple[str, ...] = ()
 
     @property
     def changed(self) -> str:
-        """All changed flags, stage by stage."""
-        lines = [
+        """All changed flags: those given beside the recipe, then stage by stage."""
+        lines = [f"{GIVEN}{shlex.join(self.given)}"] if self.given else []
+        lines += [
             f"{job.label}: {shlex.join(flags)}"
             for job in self.jobs
             if (flags := [flag for flag in job.flags if not _TAGLESS.match(flag)])
@@ -164,14 +166,18 @@ class Graph:
                 inputs=(("selected_dir", selected, ""), *start, *online), **data,
             )  # fmt: skip
             trainings.append(teacher)
-        if arm.last:
+        if isinstance(arm.last, Supervised) and arm.last.images == "rounds":
+            trainings += self._without_pseudo_labels(arm, trainings, add)
+        elif arm.last:
             trainings.append(self._last(arm, trainings, add))
         model = (("model", trainings[-1], "model.keras"),)
         tests = [add("test", "evaluate", (_benchmarks(BENCHMARKS), *arm.test), inputs=model)]
         if study.benchmarks:
             more = (_benchmarks(study.benchmarks), *arm.test)
             tests.append(add("more_tests", "evaluate", more, inputs=model))
-        return Chain(study, arm, seed, tuple(trainings), tuple(tests), tuple(jobs))
+        return Chain(
+            study, arm, seed, tuple(trainings), tuple(tests), tuple(jobs), self.recipe.given
+        )
 
     def _last(self, arm: Arm, trainings: list[Job], add) -> Job:
         """The training after the rounds of an arm."""
@@ -189,6 +195,19 @@ class Graph:
             counted=tuple(trainings if arm.last.images == "chain" else [student]),
             counts=arm.last.images,
         )  # fmt: skip
+
+    def _without_pseudo_labels(self, arm: Arm, trainings: list[Job], add) -> list[Job]:
+        """For each student a training on labeled images alone, which starts as that one did."""
+        before, found = trainings[0], []
+        for number, (given, student) in enumerate(zip(arm.rounds, trainings[1:], strict=True), 1):
+            before = add(
+                f"control_rounds{number}", "train",
+                ("--role=control", f"--rounds={number}", *given.student, *arm.last.flags),
+                inputs=(("init_model", before, "model.keras"),),
+                counted=(student,), counts="student",
+            )  # fmt: skip
+            found.append(before)
+        return found
 
     @property
     def _is_online(self) -> bool:

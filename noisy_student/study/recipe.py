@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class Recipe:
     Attributes:
         name: of the file.
         arguments: what every command of a study begins with.
+        given: flags beside the file that change what is computed.
         settings: of the recipe as it is.
         student: the first one of the recipe as it is.
     """
@@ -70,6 +72,10 @@ class Recipe:
         self.name = path.stem
         # One thread per operation: what is computed does not depend on how many jobs run at once.
         self.arguments = (f"--flagfile={path}", *given, "--intra_op_threads=1")
+        names = [re.match(r"--(?:no)?(\w+)", flag)[1] for flag in given]
+        self.given = tuple(
+            flag for flag, name in zip(given, names, strict=True) if name not in _NEUTRAL
+        )
         with self._parsed():
             self.settings, self.student = config.from_flags(), config.student(1)
             self._values = flags.values()

@@ -40,6 +40,7 @@ class _Running:
     job: Job
     process: subprocess.Popen
     command: list[str]
+    code: str
     start: float
 
 
@@ -102,7 +103,6 @@ class _Pool:
         self.running: list[_Running] = []
         self.failed: list[Job] = []
         self._root, self._recipe, self._slots = root, recipe, slots
-        self._code = code_version()
         self._waited_for: set[str] = set()
         self._total, self._done, self._left = total, done, ""
         self._bar = tqdm(
@@ -130,11 +130,12 @@ class _Pool:
                 return True
             command = job.command(self._root, self._recipe)
             print(f"$ {shlex.join(command)}", file=log, flush=True)
+            code = code_version()
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env=_environment(), start_new_session=True,
             )  # fmt: skip
-        self.running.append(_Running(job, process, command, time.perf_counter()))
+        self.running.append(_Running(job, process, command, code, time.perf_counter()))
         self._tell(f"started {job.name}, log {log_path}")
         return True
 
@@ -148,7 +149,7 @@ class _Pool:
                 self._fail(run)
                 continue
             seconds = round(time.perf_counter() - run.start, 1)
-            record = {"command": run.command, "seconds": seconds, "code": self._code}
+            record = {"command": run.command, "seconds": seconds, "code": run.code}
             manifest.write_json(self._root / run.job.name / RECORD, record)
             self._count()
             self._tell(f"done    {run.job.name} in {words.duration(seconds)}")

@@ -9,6 +9,7 @@ from scipy import special
 
 FEWEST = 3  # seeds for a verdict
 HOLDS, FAILS, OPEN, FEW = "holds", "does not hold", "not shown", "too few seeds"
+UNREFUTED = "not refuted"  # of a claim that there is no difference, which no test can show
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Difference:
         low: of the 95% interval of the mean; NaN for one seed.
         high: likewise.
         seeds: that both arms have.
-        verdict: one of `HOLDS`, `FAILS`, `OPEN`, `FEW`.
+        verdict: one of `HOLDS`, `FAILS`, `OPEN`, `UNREFUTED`, `FEW`.
     """
 
     mean: float
@@ -48,7 +49,7 @@ def paired(first: Mapping[int, float], second: Mapping[int, float], sign: int) -
     Args:
         first: seed -> value.
         second: likewise.
-        sign: 1 where the claim is that the difference is above 0, -1 below.
+        sign: 1 where the claim is that the difference is above 0, -1 below, 0 that there is none.
 
     Returns:
         The difference, or None where no seed is in both.
@@ -68,5 +69,5 @@ def _verdict(low: float, high: float, sign: int, count: int) -> str:
     if count < FEWEST:
         return FEW
     if low > 0 or high < 0:
-        return HOLDS if (low > 0) == (sign > 0) else FAILS
-    return OPEN
+        return HOLDS if sign and (low > 0) == (sign > 0) else FAILS
+    return OPEN if sign else UNREFUTED

@@ -7,7 +7,7 @@ from typing import Any
 from noisy_student.markup import NONE
 from noisy_student.studies import STUDIES
 from noisy_student.study import statistics, words
-from noisy_student.study.design import Comparison, Study
+from noisy_student.study.design import GIVEN, Comparison, Study
 from noisy_student.study.rows import Row
 
 _VERDICTS = ["difference in points", "mean (95% interval)", "claimed", "verdict"]
@@ -131,7 +131,7 @@ class Table:
         rows = []
         for comparison in self.study.comparisons:
             found = self.difference(comparison)
-            claimed = "above 0" if comparison.sign > 0 else "below 0"
+            claimed = {1: "above 0", 0: "none", -1: "below 0"}[comparison.sign]
             if found:
                 cells = [_interval(found), claimed, f"**{found.verdict}**"]
             else:
@@ -148,9 +148,15 @@ class Table:
         seeds = ",".join(map(str, self.seeds))
         return (
             f"`python -m noisy_student.ablate --study={self.study.name} --recipe={row.recipe} "
-            f"--seeds={seeds}`; {words.duration(row.study_seconds)} of computing on one thread, "
-            f"shared jobs included; code {code}; {row.versions}."
+            f"--seeds={seeds}{_given(row)}`; {words.duration(row.study_seconds)} of computing on "
+            f"one thread, shared jobs included; code {code}; {row.versions}."
         )
+
+
+def _given(row: Row) -> str:
+    """The flags that were given beside the recipe, with a space before them."""
+    first = row.changed.split("; ")[0]
+    return f" {first.removeprefix(GIVEN)}" if first.startswith(GIVEN) else ""
 
 
 def _interval(found: statistics.Difference) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from noisy_student import flags, studies
+from noisy_student import ablate, flags, studies
 from noisy_student.study.design import Arm, Comparison, Round, Study, Supervised, Times
 from noisy_student.study.graph import Graph
 from noisy_student.study.recipe import Recipe
@@ -35,12 +35,12 @@ def test_the_issues_studies_are_there():
         "balancing", "filtering", "joint_vs_finetune", "ratio", "from_scratch_vs_init", "fixres",
         "robustness", "compute", "warm_start", "warm_robustness",
     ]  # fmt: skip
-    assert studies.chosen(["all"]) == ALL
-    assert studies.chosen(["ratio", "noise", "ratio"]) == [studies.RATIO, studies.NOISE]
+    assert ablate.studies_named(["all"]) == ALL
+    assert ablate.studies_named(["ratio", "noise", "ratio"]) == [studies.RATIO, studies.NOISE]
     with pytest.raises(ValueError, match="--study=noises: must be all, or of noise, iterations"):
-        studies.chosen(["noise", "noises"])
+        ablate.studies_named(["noise", "noises"])
     with pytest.raises(ValueError, match="--study="):
-        studies.chosen([])
+        ablate.studies_named([])
 
 
 def test_every_study_decides_something():
@@ -48,7 +48,7 @@ def test_every_study_decides_something():
         assert study.comparisons and study.claim.endswith((".", ")."))
         for comparison in study.comparisons:
             worse = ("error" in comparison.metric) or ("flip" in comparison.metric)
-            assert comparison.sign == (-1 if worse else 1)
+            assert comparison.sign == (-1 if worse else 1) or comparison.sign == 0
 
 
 @pytest.mark.parametrize("name", ["mnist5k", "cifar10", "fashion_mnist", "svhn"])
@@ -109,7 +109,34 @@ def test_equal_jobs_are_one(graph):
         graph, "from_scratch_vs_init", "from the teacher"
     )
     assert labels["student3"] == 2
-    assert labels["more_tests"] == 4  # of teacher and control once for both studies of robustness
+    assert labels["more_tests"] == 5  # the teacher's once for both studies of robustness
+
+
+def test_a_teacher_trained_on_without_pseudo_labels(graph):
+    """As many images as the students, each from the weights before, on labeled images alone."""
+    (chain,) = (
+        c for c in graph.chains
+        if (c.study.name, c.arm.name, c.seed) == ("warm_start", "control, from the teacher on", 0)
+    )  # fmt: skip
+    teacher, student1, student2, first, second = chain.trainings
+    assert (teacher.label, first.label, second.label) == (
+        "teacher", "control_rounds1", "control_rounds2",
+    )  # fmt: skip
+    for control, before, student in ((first, teacher, student1), (second, first, student2)):
+        assert control.inputs == (("init_model", before, "model.keras"),)
+        assert (control.counted, control.counts) == ((student,), "student")
+        assert control.training.model == student.training.model == teacher.training.model
+        assert control.training.noise == student.training.noise
+        assert control.training.ratio == 0
+    assert chain.arm.is_control
+
+
+def test_flags_beside_the_recipe_are_recorded():
+    recipe = Recipe("mnist5k", ["--teacher_steps=7", "--data_dir=/data"])
+    chains = Graph(recipe, [studies.FROM_SCRATCH], [0]).chains
+    assert [chain.changed.split("; ")[0] for chain in chains] == 2 * [
+        "every stage: --teacher_steps=7"
+    ]
 
 
 def test_equal_in_effect_is_equal(recipe):
@@ -197,7 +224,7 @@ def test_commands(recipe, graph, tmp_path):
 def test_controls_see_what_the_chain_saw(recipe, graph, tmp_path):
     chain = final(graph, "compute", "control, images of the chain")
     assert [job.label for job in chain.counted] == ["teacher", "student1", "student2"]
-    tuned = final(graph, "joint_vs_finetune", "pseudo labels, then labels")
+    tuned = final(graph, "joint_vs_finetune", "pseudo labels, then labels at 1/10 of the rate")
     for number, job in enumerate((*chain.counted, *tuned.counted), start=1):
         folder = tmp_path / job.name
         folder.mkdir(parents=True)

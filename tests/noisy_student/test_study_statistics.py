@@ -28,6 +28,10 @@ def test_mean_and_sd_by_hand():
         # Differences -4, -3, -2.
         ((14, 23, 32), 1, "does not hold"),
         ((14, 23, 32), -1, "holds"),
+        # Sign 0: no difference is claimed.
+        ((8, 17, 26), 0, "does not hold"),
+        ((14, 23, 32), 0, "does not hold"),
+        ((9, 18, 27), 0, "not refuted"),
     ],
 )
 def test_paired_differences_by_hand(second, sign, verdict):

@@ -30,6 +30,14 @@ def made(study: str, values: dict[str, tuple[float, ...]], metric="clean.top1") 
     ]
 
 
+def test_flags_given_beside_the_recipe_are_in_the_command():
+    found = made("from_scratch_vs_init", TOP1)
+    given = "every stage: --ratio=2 --teacher_steps=7; student1: --hard_labels"
+    found = [dataclasses.replace(row, changed=given) for row in found]
+    facts = Table(studies.FROM_SCRATCH, found).markdown().splitlines()[-1]
+    assert "--seeds=0,1,2 --ratio=2 --teacher_steps=7`;" in facts
+
+
 CONTROL = "control, images of the chain"
 CONTROLS = made("compute", {CONTROL: (91.0, 93.0, 95.0, 0.0), "student 1": (1.0, 2.0, 3.0)})
 
