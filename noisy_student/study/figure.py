@@ -16,6 +16,7 @@ _COLORS = {
     statistics.HOLDS: figures.BLUE,
     statistics.FAILS: figures.RED,
     statistics.OPEN: figures.MUTED,
+    statistics.UNREFUTED: figures.MUTED,
     statistics.FEW: figures.GREY,
 }
 _LINE, _FRAME = 0.42, 1.1  # inches: an arm or difference, and what is around them

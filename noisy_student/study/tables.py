@@ -140,7 +140,24 @@ class Table:
         return rows
 
     def _differences(self) -> list[str]:
-        return [*markdown_table(_VERDICTS, self.verdicts()), ""]
+        name, *others = _VERDICTS
+        headers = [name, f"seeds {', '.join(map(str, self.seeds))}", *others]
+        rows = [
+            [name, self._by_seed(comparison), *others]
+            for comparison, (name, *others) in zip(
+                self.study.comparisons, self.verdicts(), strict=True
+            )
+        ]
+        return [*markdown_table(headers, rows), ""]
+
+    def _by_seed(self, comparison: Comparison) -> str:
+        first, second = (
+            self.values(arm, comparison.metric) for arm in (comparison.first, comparison.second)
+        )
+        return ", ".join(
+            f"{first[seed] - second[seed]:+.1f}" if seed in first and seed in second else NONE
+            for seed in self.seeds
+        )
 
     def _facts(self) -> str:
         row = self.rows[0]

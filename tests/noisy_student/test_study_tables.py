@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from noisy_student import studies
-from noisy_student.study import figure, pages, rows
+from noisy_student.study import figure, pages, rows, statistics
 from noisy_student.study.tables import Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +82,8 @@ def test_the_table_by_hand(table):
     assert lines[4].startswith(f"| *{CONTROL}* | 91.0, 93.0, 95.0 | 93.0 (2.0) |")
     assert "student 1" not in table.markdown()
     assert lines[8] == (
-        "| from scratch - from the teacher | +3.0 (+0.5 to +5.5) | above 0 | **holds** |"
+        "| from scratch - from the teacher | +2.0, +3.0, +4.0 | +3.0 (+0.5 to +5.5) | above 0 "
+        "| **holds** |"
     )
     assert "--study=from_scratch_vs_init --recipe=mnist5k --seeds=0,1,2`; 90 min of" in lines[-1]
 
@@ -91,10 +92,10 @@ def test_a_claim_of_less(tmp_path):
     values = {"teacher": (9.0, 8.0, 7.0), "student 2": (5.0, 5.0, 5.0)}
     found = made("robustness", values, "corruptions.mean_error") + made("robustness", values)
     text = Table(studies.ROBUSTNESS, found).markdown()
-    interval = "-3.0 (-5.5 to -0.5)"
+    interval = "-4.0, -3.0, -2.0 | -3.0 (-5.5 to -0.5)"
     assert f"| student 2 - teacher: error, corrupted | {interval} | below 0 | **holds** |" in text
     assert f"| student 2 - teacher | {interval} | above 0 | **does not hold** |" in text
-    assert "| student 2 - teacher: PGD 4 | - | above 0 | not measured |" in text
+    assert "| student 2 - teacher: PGD 4 | -, -, - | - | above 0 | not measured |" in text
 
 
 def test_the_summary_is_that_of_the_table(table):
@@ -121,6 +122,12 @@ def test_the_picture_is_the_same_every_time(table, tmp_path):
     other = [dataclasses.replace(row, value=row.value - row.seed) for row in table.rows]
     figure.write(Table(table.study, other), tmp_path / "b.png")
     assert content != (tmp_path / "b.png").read_bytes()
+
+
+def test_every_verdict_has_a_color():
+    assert set(figure._COLORS) == {
+        statistics.HOLDS, statistics.FAILS, statistics.OPEN, statistics.UNREFUTED, statistics.FEW,
+    }  # fmt: skip
 
 
 @pytest.fixture
