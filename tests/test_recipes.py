@@ -13,12 +13,14 @@ from data import sources, tfrecord
 from efficientnet import config as efficientnets
 from noisy_student import config, flags, plan, strategy
 from noisy_student.session import Session, make_schedule, num_steps, preprocess_spec
+from noisy_student.study import pages, statistics
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+RESULTS = RECIPES.parent / "docs" / "results"
 NAMES = sorted(path.stem for path in RECIPES.glob("*.flags"))
 BY_SIZE = tuple(f"imagenet_b{size}" for size in range(8))
 L2_ROUNDS = tuple(f"imagenet_l2_round{number}" for number in (1, 2, 3))
-RUN = ("mnist5k", "cifar10", "cifar10_small", "folder")  # or say so in other words
+RUN = ("mnist5k", "cifar10_small", "folder")
 PUBLISHED = ("svhn", *BY_SIZE, *L2_ROUNDS)
 LABELED = 1_281_167  # training images of ImageNet
 
@@ -48,6 +50,18 @@ def test_every_recipe_is_read_and_says_what_it_is(recipe):
     lines = (RECIPES / f"{recipe}.flags").read_text().splitlines()
     names = [line[2:].split("=")[0] for line in lines if line.startswith("--")]
     assert len(set(names)) == len(names), "a flag is given twice"
+
+
+def test_what_recipes_expect_is_what_was_measured():
+    found = {path.parent.name for path in RESULTS.glob("*/compute.csv")}
+    assert found == set(RUN) - {"folder"}
+    for recipe in found:
+        measured = pages.table(RESULTS, recipe, "compute")
+        told = []
+        for arm, sd_of in (("teacher", "sd "), ("student 1", ""), ("student 2", "")):
+            mean, sd = statistics.mean_sd(measured.values(arm, "clean.top1"))
+            told.append(f"{arm} {mean:.1f} ({sd_of}{sd:.1f})")
+        assert ", ".join(told) in head(recipe)
 
 
 # The published settings. Labeled batch 2048; 218 949 steps are 350 passes over 1 281 167 images.
@@ -267,6 +281,11 @@ def test_first_steps_of_svhn(tmp_path):
 
 def test_first_steps_of_imagenet_b0(tmp_path):
     check_student("imagenet_b0", tmp_path, 1000, 2, "--batch_size=2")
+
+
+@pytest.mark.slow
+def test_first_steps_of_cifar10(tmp_path):
+    check_student("cifar10", tmp_path, 10, 2, "--batch_size=4")
 
 
 @pytest.mark.slow
