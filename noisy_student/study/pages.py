@@ -2,7 +2,8 @@
 
 A table stands between ``<!-- study:NAME:RECIPE -->`` and ``<!-- end -->`` and comes from
 ``RECIPE/NAME.csv``. Where there is no such file, what is between the marks stays as it is. All
-verdicts of a recipe stand between ``<!-- verdicts:RECIPE -->`` and ``<!-- end -->``.
+verdicts of a recipe stand between ``<!-- verdicts:RECIPE -->`` and ``<!-- end -->``, the accuracy
+under an attack at each step size behind ``<!-- fgsm:NAME:RECIPE -->`` or ``pgd``.
 """
 
 import re
@@ -16,7 +17,9 @@ from noisy_student.study.design import Study
 from noisy_student.study.tables import Table, overview
 
 _BLOCK = re.compile(
-    r"(<!-- study:(?P<study>[\w-]+):(?P<recipe>[\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (?P<what>study|fgsm|pgd):(?P<study>[\w-]+):(?P<recipe>[\w.-]+) -->\n)"
+    r".*?(?P<end><!-- end -->)",
+    re.DOTALL,
 )
 _VERDICTS = re.compile(r"(<!-- verdicts:(?P<recipe>[\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -49,7 +52,10 @@ def updated(text: str, folder: Path) -> str:
 
     def block(match: re.Match) -> str:
         made = table(folder, match["recipe"], match["study"])
-        return match[0] if made is None else f"{match[1]}\n{made.markdown()}\n\n{match[4]}"
+        if made is None:
+            return match[0]
+        text = made.markdown() if match["what"] == "study" else made.attack(match["what"])
+        return f"{match[1]}\n{text}\n\n{match['end']}"
 
     def verdicts(match: re.Match) -> str:
         tables = [table(folder, match["recipe"], name) for name in STUDIES]
@@ -61,7 +67,8 @@ def updated(text: str, folder: Path) -> str:
 
 def studies_in(text: str) -> set[tuple[str, str]]:
     """(recipe, study) of every table of a page."""
-    return {(match["recipe"], match["study"]) for match in _BLOCK.finditer(text)}
+    found = (match for match in _BLOCK.finditer(text) if match["what"] == "study")
+    return {(match["recipe"], match["study"]) for match in found}
 
 
 def measured(folder: Path) -> Iterator[tuple[str, str]]:

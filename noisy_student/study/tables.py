@@ -66,6 +66,26 @@ class Table:
         """Tables and facts, without a heading."""
         return "\n".join([*self._arms(), *self._differences(), self._facts()])
 
+    def attack(self, benchmark: str) -> str:
+        """Mean top-1 of every arm at every step size of an attack, "fgsm" or "pgd", as Markdown.
+
+        Raises:
+            ValueError: the rows have no such attack.
+        """
+        start = f"{benchmark}.top1."
+        sizes = {
+            row.metric.removeprefix(start) for row in self.rows if row.metric.startswith(start)
+        }
+        if not sizes:
+            raise ValueError(f"study {self.study.name} has no {start}*: --benchmarks={benchmark}.")
+        metrics = [f"{start}{size}" for size in sorted(sizes, key=float)]
+        headers = [f"mean top-1, {benchmark.upper()} at", *(m.removeprefix(start) for m in metrics)]
+        rows = [
+            [arm, *(f"{statistics.mean_sd(self.values(arm, m))[0]:.1f}" for m in metrics)]
+            for arm in self.arms
+        ]
+        return "\n".join(markdown_table(headers, rows))
+
     def summary(self) -> dict[str, Any]:
         """The same for programs."""
         arms = {

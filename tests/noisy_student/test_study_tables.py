@@ -183,6 +183,20 @@ def test_all_verdicts_of_a_recipe(folder):
     assert lines[-2:] == ["<!-- verdicts:other -->", "<!-- end -->"]
 
 
+def test_accuracy_under_an_attack_by_step_size(folder):
+    by_size = {"16": (1.0, 2.0), "4": (30.0, 40.0)}
+    found = [row for size, values in by_size.items()
+             for row in made("compute", {"teacher": values}, f"fgsm.top1.{size}")]  # fmt: skip
+    (folder / "mnist5k" / "compute.csv").write_text(rows.to_csv(found))
+    page = "<!-- fgsm:compute:mnist5k -->\noutdated\n<!-- end -->\n"
+    assert pages.updated(page, folder).splitlines() == [
+        "<!-- fgsm:compute:mnist5k -->", "", "| mean top-1, FGSM at | 4 | 16 |",
+        "| --- | --- | --- |", "| teacher | 35.0 | 1.5 |", "", "<!-- end -->",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"study compute has no pgd\.top1"):
+        pages.updated(page.replace("fgsm", "pgd"), folder)
+
+
 def test_unknown_studies_in_pages_are_refused(folder):
     with pytest.raises(ValueError, match="study nose: must be of noise, "):
         pages.updated("<!-- study:nose:mnist5k -->\n<!-- end -->", folder)
