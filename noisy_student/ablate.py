@@ -102,7 +102,7 @@ def write(study: Study, found: list[rows.Row], folder: Path, results_dir: Path |
             temporary.write_text(text, encoding="utf-8")
     table = pages.table_beside(targets[0], study)
     manifest.write_json(folder / f"{study.name}.json", table.summary())
-    page = f"# {study.name}: {study.claim}\n\n({study.source})\n\n{table.markdown()}\n"
+    page = f"# {study.name}\n\n{table.markdown()}\n"
     with manifest.appearing(folder / f"{study.name}.md") as temporary:
         temporary.write_text(page, encoding="utf-8")
     figure.write(table, folder / f"{study.name}.png")

@@ -63,8 +63,9 @@ class Table:
         return statistics.paired(first, second, comparison.sign)
 
     def markdown(self) -> str:
-        """Tables and facts, without a heading."""
-        return "\n".join([*self._arms(), *self._differences(), self._facts()])
+        """Claim, tables and facts, without a heading."""
+        claim = f"{self.study.claim} ({self.study.source[0].upper()}{self.study.source[1:]}.)"
+        return "\n".join([claim, "", *self._arms(), *self._differences(), self._facts()])
 
     def attack(self, benchmark: str) -> str:
         """Mean top-1 of every arm at every step size of an attack, "fgsm" or "pgd", as Markdown.

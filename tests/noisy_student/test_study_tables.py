@@ -73,7 +73,10 @@ def test_bad_csv_is_named(tmp_path):
 
 
 def test_the_table_by_hand(table):
-    lines = table.markdown().splitlines()
+    claim, empty, *lines = table.markdown().splitlines()
+    assert empty == "" and claim == (
+        f"{studies.FROM_SCRATCH.claim} (Paper, section 4.3, finding 8.)"
+    )
     assert lines[0] == "| arm | seeds 0, 1, 2 | top-1 | validation | images | s |"
     assert lines[2] == (
         "| from scratch | 90.0, 92.0, 94.0 | 92.0 (2.0) | 91.2 (0.0) | 80 000 | 100 |"
