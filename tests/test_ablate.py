@@ -75,6 +75,7 @@ def test_a_study_from_command_to_verdict(tmp_path):
     }
     row = next(row for row in rows if row["metric"] == "clean.top1")
     assert 0 <= float(row["value"]) <= 100 and row["steps"] == "2" and row["images_seen"] == "48"
+    assert row["changed"].startswith("every stage: ") and "--max_steps=2" in row["changed"]
     assert {row["metric"] for row in rows} >= {"clean.top1", "fgsm.top1.0", "fgsm.top1.4"}
     copied = copies / "mnist5k" / "from_scratch_vs_init.csv"
     assert copied.read_bytes() == (folder / "from_scratch_vs_init.csv").read_bytes()
