@@ -86,7 +86,7 @@ def _held(
     )
 
 
-@tf.function
+@tf.function(reduce_retracing=True)  # sets differ in length
 def _fit_all(images: tf.Tensor, size: int) -> tf.Tensor:
     """All images of a small-image set in the size of the model."""
     if images.shape[1:3] == (size, size):
