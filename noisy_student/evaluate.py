@@ -75,9 +75,10 @@ def run(
     card = checkpoint.read_card(model_path)
     spec = _spec(card["preprocess"], settings.image_size)
     source = {"weights": manifest.file_hash(model_path), "image_size": spec.image_size}
+    tested = {name: _part(name, examples, settings) for name in settings.benchmarks}
     requests = {
-        benchmark: source | _parameters(benchmark, settings, examples, spec.image_size)
-        for benchmark in settings.benchmarks
+        benchmark: source | _parameters(benchmark, settings, some, spec.image_size)
+        for benchmark, some in tested.items()
     }
     subject: Subject | None = None
     results: dict[str, dict[str, Any]] = {}
@@ -95,7 +96,7 @@ def run(
                 settings.batch_size, devices.jit_compile, settings.seed, devices.spread,
             )  # fmt: skip
         start = time.perf_counter()
-        figures = _measure(benchmark, subject, examples, output_dir, settings, request)
+        figures = _measure(benchmark, subject, tested[benchmark], output_dir, settings, request)
         results[benchmark] = {
             "benchmark": benchmark, "model": name, "request": request,
             "seconds": round(time.perf_counter() - start, 2), **figures,
@@ -147,20 +148,17 @@ def _measure(
         return _clean(subject, examples, output_dir)
     if benchmark == "corruptions":
         return corrupted.made(
-            subject, splits.sample(examples, robust.examples), request["names"],
-            request["severities"], folder, part, robust.corruption_cache,
+            subject, examples, request["names"], request["severities"], folder, part,
+            robust.corruption_cache,
         )  # fmt: skip
     if benchmark == "perturbations":
-        some = splits.sample(examples, robust.examples)
         return perturbed.made(
-            subject, some, request["names"], folder, part, robust.corruption_cache
+            subject, examples, request["names"], folder, part, robust.corruption_cache
         )
     if benchmark == "fgsm":
-        some = splits.sample(examples, attack.fgsm_examples)
-        return attacks.fgsm(subject, some, attack.fgsm_epsilons, folder)
-    some = splits.sample(examples, attack.pgd_examples)
+        return attacks.fgsm(subject, examples, attack.fgsm_epsilons, folder)
     return attacks.pgd(
-        subject, some, attack.pgd_epsilons, num_steps=attack.steps,
+        subject, examples, attack.pgd_epsilons, num_steps=attack.steps,
         step_size=attack.step_size, random_start=attack.random_start, restarts=attack.restarts,
         folder=folder, request=part,
     )  # fmt: skip
@@ -191,6 +189,18 @@ def _spec(spec: PreprocessSpec, image_size: int | None) -> PreprocessSpec:
     return dataclasses.replace(spec, image_size=image_size)
 
 
+def _part(
+    benchmark: str, examples: sources.Examples | None, settings: config.EvaluationConfig
+) -> sources.Examples | None:
+    """The test images that a benchmark is measured on."""
+    attack, robust = settings.attack, settings.robustness
+    counts = {
+        "corruptions": robust.examples, "perturbations": robust.examples,
+        "fgsm": attack.fgsm_examples, "pgd": attack.pgd_examples,
+    }  # fmt: skip
+    return examples and splits.sample(examples, counts.get(benchmark, 0))
+
+
 def _parameters(
     benchmark: str,
     settings: config.EvaluationConfig,
@@ -206,12 +216,7 @@ def _parameters(
         return {"folder": place, "parts": published.parts_of(benchmark, place, robust.data_dir)}
     if examples is None:
         raise ValueError(f"--benchmarks={benchmark} needs labeled test images.")
-    counts = {
-        "corruptions": robust.examples, "perturbations": robust.examples,
-        "fgsm": attack.fgsm_examples, "pgd": attack.pgd_examples,
-    }  # fmt: skip
-    some = splits.sample(examples, counts.get(benchmark, 0))
-    request: dict[str, Any] = {"examples": some.fingerprint()}
+    request: dict[str, Any] = {"examples": examples.fingerprint()}
     if benchmark == "corruptions":
         known, usual = corruptions.CORRUPTIONS, corruptions.TEST_CORRUPTIONS
         names = _names(benchmark, robust.corruptions, known, usual)
