@@ -60,11 +60,13 @@ def main(_: list[str]) -> None:
         _PROCESSES.value, multiprocessing.get_context("spawn"),
         prepare, (_CONSTANTS.value == "published",),
     )  # fmt: skip
-    from data import folders, pipeline
-    from noisy_student import checkpoint, inference
+    from data import pipeline
+    from data.sources import folders
+    from noisy_student.artifacts import model_file
+    from noisy_student.runtime import inference
 
     ours = json.loads(Path(_EVALUATION.value).read_text())["errors"]
-    model, card = checkpoint.load_model(_MODEL.value)
+    model, card = model_file.load_model(_MODEL.value)
     examples = folders.read_labeled(_FOLDER.value)
     batches = list(pipeline.evaluation_batches(examples, card["preprocess"], batch_size=_BATCH))
     images = np.concatenate([batch["images"].numpy() for batch in batches])[: len(examples)]

@@ -24,10 +24,11 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import memory
-from data import pipeline, records
-from data.decoded import DecodedCache
+from data import pipeline
 from data.examples import Examples
+from data.pipeline.decoded import DecodedCache
 from data.preprocess import PreprocessSpec
+from data.sources import records
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "../shared/data/tfds", "It has cifar10.")
 _IMAGES = flags.DEFINE_integer("images", 50_000, "How many, the first ones.", lower_bound=1)

@@ -21,10 +21,12 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from data import folders, pipeline, robustness_sets
+from data import pipeline, robustness_sets
 from data.examples import Examples
-from noisy_student import checkpoint, perturbed
-from noisy_student.subject import Subject
+from data.sources import folders
+from noisy_student.artifacts import model_file
+from noisy_student.evaluate import perturbations
+from noisy_student.evaluate.evaluated_model import Subject
 
 _MODEL = flags.DEFINE_string("model", None, "A saved model (.keras).", required=True)
 _IMAGES = flags.DEFINE_string("images", None, "A folder of JPEGs in class sub-folders.")
@@ -79,7 +81,7 @@ def _videos(subject: Subject, examples: Examples, folder: pathlib.Path) -> Calla
 
     def arm() -> int:
         with tempfile.TemporaryDirectory() as output:
-            perturbed.stored(subject, sets, ["tilt"], pathlib.Path(output), {})
+            perturbations.stored(subject, sets, ["tilt"], pathlib.Path(output), {})
         return count * _FRAMES
 
     return arm
@@ -134,7 +136,7 @@ def _rates(arm: Callable[[], int]) -> np.ndarray:
 
 def main(_: list[str]) -> None:
     """Prints images per second of every arm and their ratio to the bare pass."""
-    model, card = checkpoint.load_model(_MODEL.value)
+    model, card = model_file.load_model(_MODEL.value)
     subject = Subject(model, card["class_names"], card["preprocess"], _BATCH.value)
     with tempfile.TemporaryDirectory() as scratch:
         arms = _arms(subject, pathlib.Path(scratch))

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from data import tfrecord
+from data import record_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARDS = 4
@@ -40,11 +40,11 @@ def write_records(data_dir: str, repeats: int, folder: Path) -> None:
             return
         certain = np.ones(1, np.float32)
         records = (
-            tfrecord.serialize(image, label, 1.0, certain, f"{name}/{number}/{copy}")
+            record_schema.serialize(image, label, 1.0, certain, f"{name}/{number}/{copy}")
             for copy in range(copies)
             for number, (image, label) in enumerate(images)
         )
-        tfrecord.write_shards(records, folder / name, copies * len(images), shards)
+        record_schema.write_shards(records, folder / name, copies * len(images), shards)
 
     train = load("train")
     write("labeled", train[:9000], 1)
@@ -117,7 +117,7 @@ def main() -> None:
         )  # fmt: skip
     if options.python_beam:
         run(
-            "decide on Beam", options.python_beam, "-m", "noisy_student.selection_beam", labels,
+            "decide on Beam", options.python_beam, "-m", "noisy_student.selection.beam", labels,
             f"--output_dir={folder / 'beam'}", f"--min_confidence={options.min_confidence}",
             f"--images_per_class={options.per_class}",
         )  # fmt: skip

@@ -25,10 +25,12 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import memory
-from data import folders, pipeline, preprocess, records, seeds, selected, tfrecord
+from data import pipeline, preprocess, record_schema, seeds
 from data.examples import Examples
-from data.order import LABELED, Shard, batch_order
+from data.pipeline import selected
+from data.pipeline.order import LABELED, Shard, batch_order
 from data.preprocess import PreprocessSpec
+from data.sources import folders, records
 
 _IMAGES = flags.DEFINE_string(
     "images", "../shared/data/imagenet_sample", "A folder of JPEGs in class sub-folders."
@@ -123,15 +125,16 @@ def _write_records(examples: Examples, folder: pathlib.Path, count: int) -> None
         small.append(tf.io.encode_jpeg(tf.cast(image, tf.uint8)).numpy())
     one_hot = np.eye(10, dtype=np.float32)[0]
     serialized = (
-        tfrecord.serialize(small[i % len(small)], 0, 1.0, one_hot, f"x/{i}") for i in range(count)
+        record_schema.serialize(small[i % len(small)], 0, 1.0, one_hot, f"x/{i}")
+        for i in range(count)
     )
-    tfrecord.write_shards(serialized, folder, count, count // _SHARD_RECORDS)
+    record_schema.write_shards(serialized, folder, count, count // _SHARD_RECORDS)
 
 
 def _read_once(kind: str, folder: str) -> None:
     """Reads all records once, and prints the peak memory of this process."""
     files = records.find_files([folder])
-    count = tfrecord.count_records(files)
+    count = record_schema.count_records(files)
     if kind == "stream":
         selected.IN_MEMORY_BYTES = 0
         spec = PreprocessSpec(_SMALL)

@@ -20,10 +20,14 @@ import tensorflow as tf
 from absl import app, flags
 
 import efficientnet
-from data import folders, seeds
+from data import seeds
 from data.examples import Examples
 from data.preprocess import PreprocessSpec
-from noisy_student import inference, labeling, predictions, selection
+from data.sources import folders
+from noisy_student.artifacts import predictions
+from noisy_student.pseudo_label import shards
+from noisy_student.runtime import inference
+from noisy_student.selection import write
 
 _IMAGES = flags.DEFINE_string(
     "images", "../shared/data/imagenet_sample", "A folder of JPEGs in class sub-folders."
@@ -59,7 +63,7 @@ def _labeling(folder: pathlib.Path) -> None:
             predict(batch).numpy()
 
     def ours() -> None:
-        labeling.write_predictions(
+        shards.write_predictions(
             predict, examples, spec, tempfile.mkdtemp(dir=folder),
             class_names=examples.class_names, batch_size=_BATCH,
         )  # fmt: skip
@@ -85,7 +89,7 @@ def _records(folder: pathlib.Path) -> None:
     predictions.write(predictions.shard_path(folder, 0, 1), card, [columns])
     per_class = _COPIES * count // len(np.unique(columns["label"]))
     wall, processor = time.perf_counter(), time.process_time()
-    files = selection.write_selected(
+    files = write.write_selected(
         folder, folder / "selected", examples, min_confidence=0, images_per_class=per_class
     )
     wall, processor = time.perf_counter() - wall, time.process_time() - processor

@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 from absl import app, flags
 
 from benchmarks import memory
-from noisy_student import balance, chosen, narrowing, predictions
+from noisy_student.artifacts import decision_index, predictions
+from noisy_student.selection import radix, rule
 
 _RECORDS = flags.DEFINE_list("records", ["3000000", "30000000"], "Numbers of records.")
 _CLASSES = flags.DEFINE_integer("classes", 1000, "Classes.", lower_bound=1)
@@ -68,16 +69,16 @@ def _decide(folder: pathlib.Path, target: int) -> None:
     """Prints seconds, images and peak memory of one decision and its index, as JSON."""
     start = time.perf_counter()
     files = predictions.shard_files(folder)
-    decision = narrowing.decide(
+    decision = radix.decide(
         functools.partial(predictions.decision_columns, files, _CLASSES.value),
         _CLASSES.value,
         _MIN_CONFIDENCE,
         target,
     )
     decided = time.perf_counter()
-    writer = chosen.Writer(folder / "index", decision)
+    writer = decision_index.Writer(folder / "index", decision)
     for labels, confidences, ids in predictions.decision_columns(files, _CLASSES.value):
-        writer.add(ids, labels, balance.copies_for(labels, confidences, ids, decision))
+        writer.add(ids, labels, rule.copies_for(labels, confidences, ids, decision))
     writer.close()
     found = {
         "decide": decided - start,

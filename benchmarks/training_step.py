@@ -22,8 +22,11 @@ import tensorflow as tf
 from absl import flags
 
 from data import sources
-from noisy_student import checkpoint, config, strategy, watch
-from noisy_student.session import Session, images_per_step, preprocess_spec
+from noisy_student import config
+from noisy_student.artifacts import model_file
+from noisy_student.runtime import devices as strategy
+from noisy_student.train import progress
+from noisy_student.train.session import Session, images_per_step, preprocess_spec
 
 LOG_EVERY, CHECKPOINT_EVERY = 50, 500
 
@@ -62,7 +65,7 @@ def bare(session: Session, batches: tf.data.Iterator, steps: int) -> np.ndarray:
 def logged(session: Session, batches: tf.data.Iterator, steps: int) -> np.ndarray:
     """The same with progress, metrics.jsonl and TensorBoard."""
     with tempfile.TemporaryDirectory() as directory:
-        watching = watch.Watch(
+        watching = progress.Watch(
             Path(directory), "training", 0, steps, images_per_step(session.settings),
             session.parts, show=False,
         )  # fmt: skip
@@ -80,7 +83,7 @@ def logged(session: Session, batches: tf.data.Iterator, steps: int) -> np.ndarra
 def checkpoint_seconds(session: Session, repeats: int = 5) -> float:
     """Median seconds of saving a checkpoint."""
     with tempfile.TemporaryDirectory() as directory:
-        state = checkpoint.TrainingState(directory, **session.trackables())
+        state = model_file.TrainingState(directory, **session.trackables())
         times = []
         for step in range(repeats):
             start = time.perf_counter()

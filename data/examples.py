@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
-from data import recordfile
+from data import tfrecord_file
 
 UNKNOWN_LABEL = -1
 
@@ -75,7 +75,7 @@ class Examples:
     def encoded(self, index: int) -> bytes:
         """The encoded image at `index`: its bytes on disk, or its pixels as PNG (lossless)."""
         if self.offsets is not None and self.offsets[index] >= 0:
-            return recordfile.encoded_at(self.files[index], int(self.offsets[index]))
+            return tfrecord_file.encoded_at(self.files[index], int(self.offsets[index]))
         if self.files is not None:
             return pathlib.Path(self.files[index]).read_bytes()
         buffer = io.BytesIO()
@@ -85,7 +85,7 @@ class Examples:
     def num_bytes(self, index: int) -> int:
         """Size of the image at `index` where it is: of its file or record, or of its pixels."""
         if self.offsets is not None and self.offsets[index] >= 0:
-            return recordfile.length_at(self.files[index], int(self.offsets[index]))
+            return tfrecord_file.length_at(self.files[index], int(self.offsets[index]))
         if self.files is not None:
             return os.path.getsize(self.files[index])
         return self.images[index].nbytes

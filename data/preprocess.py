@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from data import seeds as seeds_lib
-from data.operations import FILL
+from data.randaugment.operations import FILL
 
 # Images prepared side by side. No autotuning: its buffers may grow without bound, and to end its
 # thread took up to a minute.

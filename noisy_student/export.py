@@ -23,9 +23,12 @@ import tensorflow as tf
 from absl import flags
 
 import efficientnet
-from data import damage, preprocess
+from data import preprocess
 from data.preprocess import PreprocessSpec
-from noisy_student import checkpoint, config, inference, manifest, strategy
+from data.sources import image_check
+from noisy_student import config
+from noisy_student.artifacts import model_file, stage
+from noisy_student.runtime import devices, inference
 
 FORMATS = {"saved_model": "", "tflite": ".tflite", "onnx": ".onnx"}  # and endings of their files
 _TOLERANCE = 1e-4  # of a probability
@@ -60,7 +63,7 @@ def run(
     output = Path(output)
     if output.exists():
         raise ValueError(f"--output={output} exists already: delete it or choose another.")
-    model, card = checkpoint.load_model(model_path)
+    model, card = model_file.load_model(model_path)
     size, sample = card["preprocess"].image_size, _sample(images, card["preprocess"])
     output.parent.mkdir(parents=True, exist_ok=True)
     write, load = {
@@ -75,7 +78,7 @@ def run(
     if not difference <= _TOLERANCE:
         raise ValueError(f"{output} differs from {model_path} by {difference} in a probability.")
     card = {**card, "preprocess": card["preprocess"].to_dict()}
-    manifest.write_json(output.with_name(f"{output.name}.json"), card)
+    stage.write_json(output.with_name(f"{output.name}.json"), card)
     return difference
 
 
@@ -149,7 +152,7 @@ def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:
         shape = (_RANDOM_IMAGES, spec.image_size, spec.image_size, 3)
         return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     for file in files:
-        if problem := damage.file_problem(file):
+        if problem := image_check.file_problem(file):
             raise ValueError(f"{file} {problem}.")
     images = [preprocess.decode_image(tf.io.read_file(str(file))) for file in files]
     return np.stack([preprocess.eval_image(image, spec).numpy() for image in images])
@@ -158,7 +161,7 @@ def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:
 def _main(settings: config.Config, arguments: list[str]) -> None:
     model_path, export_format = config.required("model"), flags.FLAGS.format
     output = flags.FLAGS.output or Path(model_path).with_suffix(FORMATS[export_format])
-    strategy.make(**dataclasses.asdict(settings.device))
+    devices.make(**dataclasses.asdict(settings.device))
     difference = run(model_path, output, export_format, arguments)
     checked = f"{len(arguments) or _RANDOM_IMAGES} {'' if arguments else 'random '}images"
     print(f"{output}: probabilities within {difference:.1g} of {model_path} on {checked}")

@@ -13,22 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from data import sources
-from noisy_student import (
-    adopt,
-    checkpoint,
-    config,
-    evaluate,
-    flags,
-    gallery,
-    manifest,
-    pseudo_label,
-    report,
-    robust_gallery,
-    selection,
-    session,
-    strategy,
-    train,
-)
+from noisy_student import config, evaluate, pseudo_label, report, train
+from noisy_student.artifacts import model_file, stage
+from noisy_student.config import flags
+from noisy_student.evaluate import galleries, robust_gallery
+from noisy_student.runtime import devices as strategy
+from noisy_student.selection import write
+from noisy_student.train import given_teacher, session
 
 Trained = dict[str, tuple[Path, dict[str, Any]]]  # name -> directory, summary
 
@@ -55,7 +46,7 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     teacher_dir = workdir / "round0" / "teacher"
     if settings.teacher_model:
         with devices.chief_first():
-            summary = adopt.run(
+            summary = given_teacher.run(
                 settings.teacher_model, splits.validation, teacher_dir, devices,
                 settings.log.eval_batch_size,
             )  # fmt: skip
@@ -178,7 +169,7 @@ def _label_and_select(
         teacher, splits.unlabeled, labels, devices,
         num_shards=settings.selection.num_shards, skipped=splits.info["skipped"], **shared,
     )  # fmt: skip
-    selection.run(labels, selected, splits.unlabeled, settings.selection)
+    write.run(labels, selected, splits.unlabeled, settings.selection)
     return selected
 
 
@@ -199,10 +190,12 @@ def _pictures(
     evaluation = workdir / "evaluation"
     last = settings.students[-1] if settings.students else settings.teacher
     spec = session.preprocess_spec(last.model)
-    gallery.write_noise(evaluation / "noise.json", splits.labeled, spec, last.noise, settings.seed)
+    galleries.write_noise(
+        evaluation / "noise.json", splits.labeled, spec, last.noise, settings.seed
+    )
     files = [evaluation / name / "predictions.npz" for name in (names[0], names[-1])]
     if len(names) > 1 and all(file.exists() for file in files):
-        gallery.write_changes(evaluation / "gallery.json", splits.test, spec, names, files)
+        galleries.write_changes(evaluation / "gallery.json", splits.test, spec, names, files)
         robust_gallery.write(
             evaluation / "robust_gallery.json", splits.test, spec, (names[0], names[-1]),
             settings.seed, settings.evaluation.robustness,
@@ -217,12 +210,12 @@ def _write_config(
     command: str,
 ) -> None:
     parts = ("labeled", "validation", "unlabeled", "test")
-    manifest.write_json(
+    stage.write_json(
         workdir / "config.json",
         {
             "command": command,
             "flags": flags.values(),
-            "versions": manifest.versions(),
+            "versions": stage.versions(),
             "seed": settings.seed,
             "dataset": settings.data.dataset,
             "class_names": list(splits.class_names),
@@ -249,7 +242,7 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
         print(f"{part}: {len(getattr(splits, part))} images")
     trainings = (*settings.students, *settings.tuned)
     if settings.teacher_model:
-        card = checkpoint.read_card(settings.teacher_model)
+        card = model_file.read_card(settings.teacher_model)
         print(f"teacher 0: {settings.teacher_model}, {card['preprocess']}")
     else:
         trainings = (settings.teacher, *trainings)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from data import sources
 from efficientnet.cost import Cost, cost
 from noisy_student import config
-from noisy_student.layout import Layout
-from noisy_student.session import num_steps, preprocess_spec
+from noisy_student.train.batch_layout import Layout
+from noisy_student.train.session import num_steps, preprocess_spec
 
 TERA, GIBI = 1e12, 2**30
 _BACKWARD = 2  # times the forward pass: gradients of inputs and of kernels

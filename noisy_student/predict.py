@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from data import damage, folders, pipeline
+from data import pipeline
 from data.examples import UNKNOWN_LABEL, Examples
-from noisy_student import checkpoint, config, inference, strategy
+from data.sources import folders, image_check
+from noisy_student import config
+from noisy_student.artifacts import model_file
+from noisy_student.runtime import devices as strategy
+from noisy_student.runtime import inference
 
 
 def run(
@@ -38,7 +42,7 @@ def run(
     """
     files = _files(images)
     with devices.prediction_scope():
-        model, card = checkpoint.load_model(model_path)
+        model, card = model_file.load_model(model_path)
     examples = Examples(
         ids=np.array(files, object),
         labels=np.full(len(files), UNKNOWN_LABEL, np.int32),
@@ -58,8 +62,8 @@ def _files(images: Sequence[str | Path]) -> list[str]:
             files += folders.read_unlabeled(str(path), ())[0].files.tolist()
         elif not path.is_file():
             raise ValueError(f"There is no file {path}.")
-        elif problem := damage.file_problem(path):
-            raise ValueError(f"{path} {problem}. Valid formats: {', '.join(damage.FORMATS)}.")
+        elif problem := image_check.file_problem(path):
+            raise ValueError(f"{path} {problem}. Valid formats: {', '.join(image_check.FORMATS)}.")
         else:
             files.append(str(path))
     return list(dict.fromkeys(files))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import package_constants
-from data import corruption_levels, corruptions
+from data import corruptions
+from data.corruptions import levels
 
 
 def sample(severity=1):
@@ -32,7 +33,7 @@ def test_what_is_not_assigned_is_named(missing):
 
 
 def test_the_constants_are_ours():
-    ours = [corruption_levels.parameters("elastic_transform", s, 224) for s in range(1, 6)]
+    ours = [levels.parameters("elastic_transform", s, 224) for s in range(1, 6)]
     np.testing.assert_allclose(package_constants.ELASTIC, ours)
 
 

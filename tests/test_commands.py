@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from data import sources
-from tests.small_runs import ROOT, TINY, command, iterate, run
+from tests.helpers.small_runs import ROOT, TINY, command, iterate, run
 
 
 def test_folders_of_images(tmp_path):

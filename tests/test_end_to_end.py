@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from data import sources
-from noisy_student import checkpoint, student_set
-from tests.small_runs import iterate, start, tiny_iterate
+from noisy_student.artifacts import model_file, student_set
+from tests.helpers.small_runs import iterate, start, tiny_iterate
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_every_part_is_there(workdir):
 def test_the_saved_model_is_the_one_that_was_measured(workdir):
     import tensorflow as tf
 
-    model, card = checkpoint.load_model(workdir / "round2" / "student" / "model.keras")
+    model, card = model_file.load_model(workdir / "round2" / "student" / "model.keras")
     splits = sources.load_splits(
         "mnist5k", num_labeled=100, num_validation=500, splits_file=workdir / "splits.json"
     )
@@ -137,7 +137,7 @@ def test_the_second_teacher_labels_the_firsts_images_again(tmp_path):
     np.testing.assert_array_equal(after.images, before.images)
     np.testing.assert_array_equal(after.copies, before.copies)
     for teacher, labels in (("round0/teacher", before.labels), ("round1/student", after.labels)):
-        model, _ = checkpoint.load_model(tmp_path / teacher / "model.keras")
+        model, _ = model_file.load_model(tmp_path / teacher / "model.keras")
         answers = model.predict(unlabeled.images[before.images], verbose=0).argmax(1)
         assert np.mean(answers == labels) > 0.999  # ties may fall otherwise in other batches
         assert len(np.unique(labels)) > 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import small_runs
+from tests.helpers import small_runs
 
 KILLS = 20
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from data import sources, tfrecord
+from data import record_schema, sources
 from efficientnet import config as efficientnets
-from noisy_student import config, flags, plan, strategy
-from noisy_student.session import Session, make_schedule, num_steps, preprocess_spec
-from noisy_student.study import pages, statistics
+from noisy_student import config, plan
+from noisy_student.ablate import publish, statistics
+from noisy_student.config import flags
+from noisy_student.runtime import devices as strategy
+from noisy_student.train.session import Session, make_schedule, num_steps, preprocess_spec
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 RESULTS = RECIPES.parent / "docs" / "results"
@@ -56,7 +58,7 @@ def test_what_recipes_expect_is_what_was_measured():
     found = {path.parent.name for path in RESULTS.glob("*/compute.csv")}
     assert found == {"mnist5k", "cifar10_small"}
     for recipe in found:
-        measured = pages.table(RESULTS, recipe, "compute")
+        measured = publish.table(RESULTS, recipe, "compute")
         told = []
         for arm, sd_of in (("teacher", "sd "), ("student 1", ""), ("student 2", "")):
             mean, sd = statistics.mean_sd(measured.values(arm, "clean.top1"))
@@ -238,9 +240,9 @@ def pseudo_labeled(folder: Path, count: int, side: int, classes: int) -> list[st
     def records():
         for row, p in enumerate(table):
             label, prob = int(p.argmax()), float(p.max())
-            yield tfrecord.serialize(examples.encoded(row), label, prob, p, examples.ids[row])
+            yield record_schema.serialize(examples.encoded(row), label, prob, p, examples.ids[row])
 
-    files = tfrecord.write_shards(records(), folder, count, 1)
+    files = record_schema.write_shards(records(), folder, count, 1)
     return [str(path) for path in files]
 
 

@@ -2,7 +2,8 @@ import pytest
 import tensorflow as tf
 from absl import logging
 
-from data import augmentation, seeds, selected
+from data import seeds
+from data.pipeline import augmentation, selected
 
 
 @pytest.fixture

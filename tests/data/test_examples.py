@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from data.examples import Examples, concatenate
-from data.folders import read_labeled
-from tests.data.toy_folders import ids, write_classes
+from data.sources.folders import read_labeled
+from tests.helpers.toy_folders import ids, write_classes
 
 
 def small_examples(n=10):

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 import efficientnet
 from efficientnet import archive, convert, weight_names
-from tests.efficientnet.toy_checkpoints import tf1_arrays, write_tf1
+from tests.helpers.toy_checkpoints import tf1_arrays, write_tf1
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"

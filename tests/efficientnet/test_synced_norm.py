@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def results():
-    script = Path(__file__).with_name("synced_norm_replicas.py")
+    script = ROOT / "tests" / "helpers" / "synced_norm_replicas.py"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     finished = subprocess.run(
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=300

@@ -8,7 +8,7 @@ import pytest
 
 import efficientnet
 from efficientnet import weight_names, weights
-from tests.efficientnet.toy_checkpoints import tf1_arrays, write_tf1
+from tests.helpers.toy_checkpoints import tf1_arrays, write_tf1
 
 NAMES = [f"efficientnet-b{number}" for number in range(8)]
 

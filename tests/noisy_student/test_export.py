@@ -7,7 +7,9 @@ import pytest
 
 import efficientnet
 from data.preprocess import PreprocessSpec
-from noisy_student import checkpoint, export, predict, strategy
+from noisy_student import export, predict
+from noisy_student.artifacts import model_file
+from noisy_student.runtime import devices as strategy
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -19,7 +21,7 @@ def model_path(tmp_path_factory):
     for variable in model.get_layer("head_dense").weights:
         variable.assign(variable * 100)  # confident
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    checkpoint.save_model(model, path, CLASSES, PreprocessSpec(image_size=64))
+    model_file.save_model(model, path, CLASSES, PreprocessSpec(image_size=64))
     return path
 
 
@@ -57,7 +59,7 @@ def test_predictions_are_the_models(model_path, photos):
     devices = strategy.make("one", "float32", "off", 0)
     files, table, card = predict.run(model_path, [photos / "b.png", photos], devices)
     assert files == [str(photos / "b.png"), str(photos / "a.jpg")]
-    model, _ = checkpoint.load_model(model_path)
+    model, _ = model_file.load_model(model_path)
     with PIL.Image.open(photos / "b.png") as image:
         pixels = np.asarray(image)
     spec = card["preprocess"]

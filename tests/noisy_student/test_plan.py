@@ -7,7 +7,7 @@ import pytest
 from absl.testing import flagsaver
 
 from noisy_student import config, plan
-from noisy_student.flags import FLAGS
+from noisy_student.config.flags import FLAGS
 
 ROOT = Path(__file__).resolve().parents[2]
 

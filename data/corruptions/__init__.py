@@ -1,0 +1,21 @@
+"""Common corruptions of image classification benchmarks, on images of any size."""
+
+from data.corruptions.registry import (
+    CORRUPTIONS,
+    SEVERITIES,
+    TEST_CORRUPTIONS,
+    VALIDATION_CORRUPTIONS,
+    contact_sheet,
+    corrupt,
+    nearest_native_size,
+)
+
+__all__ = [
+    "CORRUPTIONS",
+    "SEVERITIES",
+    "TEST_CORRUPTIONS",
+    "VALIDATION_CORRUPTIONS",
+    "contact_sheet",
+    "corrupt",
+    "nearest_native_size",
+]

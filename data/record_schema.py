@@ -1,0 +1,180 @@
+"""The one record schema: an encoded image with its label and the teacher's probabilities.
+
+The fields are those of the published code (paper's TF1 release: `image/encoded`, `label`, `prob`,
+`probabilities`), so that files of either work with both. Two optional ones, `image/id` and
+`image/copy`, let duplicates of an image be noised differently.
+"""
+
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from data import tfrecord_file
+
+
+def serialize(
+    encoded: bytes,
+    label: int,
+    prob: float,
+    probabilities: np.ndarray,
+    example_id: str | None = None,
+    copy: int | None = None,
+) -> bytes:
+    """One record.
+
+    Args:
+        encoded: JPEG or PNG bytes.
+        label: the pseudo label.
+        prob: the teacher's confidence in it, 0..1.
+        probabilities: float32 [num_classes], the teacher's distribution.
+        example_id: stable id of the image.
+        copy: which duplicate of the image this is, from 0.
+
+    Returns:
+        A serialized tf.train.Example.
+    """
+    feature = {
+        "image/encoded": _bytes(encoded),
+        "label": _int64(label),
+        "prob": _floats([prob]),
+        "probabilities": _floats(np.asarray(probabilities, np.float32).tolist()),
+    }
+    if example_id is not None:
+        feature["image/id"] = _bytes(example_id.encode())
+    if copy is not None:
+        feature["image/copy"] = _int64(copy)
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    return example.SerializeToString(deterministic=True)  # otherwise another order each process
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _int64(value: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def _floats(values: Sequence[float]) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+
+def parse(
+    serialized: tf.Tensor, num_classes: int, fallback_id: tf.Tensor | str = ""
+) -> dict[str, tf.Tensor]:
+    """Reads one record.
+
+    Args:
+        serialized: string scalar, a tf.train.Example.
+        num_classes: length of its probabilities; another length is an InvalidArgumentError.
+        fallback_id: string scalar, stands in for the id of a record that has none.
+
+    Returns:
+        "encoded" string, "label" int32, "prob" float32, "probabilities" float32 [num_classes],
+        "id_hash" int64 (FarmHash of the id: TensorFlow has no BLAKE2), "copy" int32 (0 if absent).
+    """
+    features = {
+        "image/encoded": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+        "prob": tf.io.FixedLenFeature([], tf.float32),
+        "probabilities": tf.io.FixedLenFeature([num_classes], tf.float32),
+        "image/id": tf.io.FixedLenFeature([], tf.string, default_value=""),
+        "image/copy": tf.io.FixedLenFeature([], tf.int64, default_value=0),
+    }
+    record = tf.io.parse_single_example(serialized, features)
+    image_id = record["image/id"]
+    image_id = tf.where(tf.strings.length(image_id) > 0, image_id, fallback_id)
+    return {
+        "encoded": record["image/encoded"],
+        "label": tf.cast(record["label"], tf.int32),
+        "prob": record["prob"],
+        "probabilities": record["probabilities"],
+        "id_hash": hash_ids(image_id),
+        "copy": tf.cast(record["image/copy"], tf.int32),
+    }
+
+
+def hash_ids(ids: tf.Tensor) -> tf.Tensor:
+    """What noise tells images of records apart by: string [...] to int64 [...]."""
+    return tf.strings.to_hash_bucket_fast(ids, np.iinfo(np.int64).max)
+
+
+def read_file(file: tf.Tensor, num_classes: int) -> tf.data.Dataset:
+    """The parsed records of one file (string scalar, a path), in their order.
+
+    A record without an id takes the file's name and its own position for one.
+    """
+    name = tf.strings.split(file, "/")[-1]
+
+    def parse_numbered(position: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        fallback_id = tf.strings.join([name, tf.strings.as_string(position)], "/")
+        return parse(serialized, num_classes, fallback_id)
+
+    return tf.data.TFRecordDataset(file).enumerate().map(parse_numbered)
+
+
+def shard_lengths(num_records: int, num_shards: int) -> list[int]:
+    """How many records each shard gets: nearly equally many.
+
+    Raises:
+        ValueError: if `num_shards` is below 1.
+    """
+    if num_shards < 1:
+        raise ValueError(f"num_shards must be at least 1, not {num_shards}.")
+    return np.diff(np.linspace(0, num_records, num_shards + 1).astype(int)).tolist()
+
+
+def write_shards(
+    records: Iterable[bytes],
+    directory: str | os.PathLike,
+    num_records: int,
+    num_shards: int,
+    prefix: str = "records",
+) -> list[pathlib.Path]:
+    """Writes records, in their order, to shards of nearly equal length.
+
+    Each file appears under its name, such as records-00000-of-00004.tfrecord, once it is complete.
+
+    Args:
+        records: serialized records.
+        directory: made if need be.
+        num_records: how many records there are.
+        num_shards: how many files to write, at least 1.
+        prefix: first part of the files' names.
+
+    Returns:
+        The paths of the shards.
+
+    Raises:
+        ValueError: if `num_shards` is below 1, or there are not exactly `num_records` records.
+    """
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    stream = iter(records)
+    paths = []
+    for shard, length in enumerate(shard_lengths(num_records, num_shards)):
+        path = directory / f"{prefix}-{shard:05d}-of-{num_shards:05d}.tfrecord"
+        partial = path.with_name(path.name + ".tmp")
+        with tf.io.TFRecordWriter(os.fspath(partial)) as writer:
+            for _ in range(length):
+                record = next(stream, None)
+                if record is None:
+                    raise ValueError(f"{directory} was to get {num_records} records, got fewer.")
+                writer.write(record)
+        os.replace(partial, path)
+        paths.append(path)
+    if next(stream, None) is not None:
+        raise ValueError(f"{directory} was to get {num_records} records, got more.")
+    return paths
+
+
+def count_records(files: Iterable[str | os.PathLike]) -> int:
+    """The number of records in TFRecord files, from their headers alone.
+
+    Raises:
+        ValueError: naming a file that is cut short or damaged, and where.
+    """
+    return sum(1 for file in files for _ in tfrecord_file.spans(file))

@@ -1,0 +1,202 @@
+"""Image classification sets of tensorflow-datasets.
+
+Sets of one image size that fit are read into memory. Others, such as imagenet2012, are indexed
+where they lie: tensorflow-datasets stores encoded images in TFRecord files.
+"""
+
+import itertools
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+
+import numpy as np
+
+from data.examples import Examples
+from data.sources import records
+
+MEMORY_BYTES = 4 << 30  # sets of up to as many bytes of pixels, all splits together, are read
+_READ_BATCH = 1000  # images per read of tensorflow-datasets
+_TIMEOUT_SECONDS = 20
+_TRAIN, _HELD_OUT = "train", ("test", "validation")
+_UNLABELED = {"svhn_cropped": "extra"}  # published code: what its SVHN experiment pseudo-labels
+
+
+def read(name: str, split: str, data_dir: str | None = None) -> Examples:
+    """Reads one split, in the order on disk.
+
+    Args:
+        name: of the set, as tensorflow-datasets writes it: "NAME", "NAME/CONFIG", "NAME:VERSION".
+        split: of the set, or a slice such as "train[:10%]".
+        data_dir: where tensorflow-datasets keeps its data; None: its default.
+
+    Returns:
+        Examples with `images`, or with `files` and `offsets`. Their ids tell split and place in it,
+        as in "cifar10/train/00017", for slices, too.
+
+    Raises:
+        ValueError: if there is no such set or split, it cannot be downloaded, or is none of
+            labeled images.
+    """
+    builder = _builder(name, data_dir)
+    class_names = _class_names(builder, name)
+    instructions = _split(builder, name, split).file_instructions
+    places = list(itertools.chain.from_iterable(_places(builder, instructions)))
+    columns = _pixels(builder, split, len(places)) if _fits(builder) else _index(instructions)
+    return Examples(
+        ids=np.array([f"{name}/{part}/{number:05d}" for part, number in places], object),
+        class_names=class_names,
+        **columns,
+    )
+
+
+def count(name: str, split: str, data_dir: str | None = None) -> int:
+    """The number of images of a split, without reading them; arguments and errors as for `read`."""
+    return _split(_builder(name, data_dir), name, split).num_examples
+
+
+def default_splits(name: str, data_dir: str | None = None) -> dict[str, str]:
+    """The splits taken where none are asked for; arguments and errors as for `read`.
+
+    Returns:
+        "labeled", the split "train"; "test", the split "test", or "validation" where the set has no
+        test images or keeps their labels secret, as imagenet2012; "unlabeled", "extra" of SVHN.
+    """
+    builder = _builder(name, data_dir)
+    splits = {"labeled": _TRAIN}
+    held_out = [s for s in _HELD_OUT if s in builder.info.splits and _has_labels(builder, s)]
+    if held_out:
+        splits["test"] = held_out[0]
+    if builder.name in _UNLABELED:
+        splits["unlabeled"] = _UNLABELED[builder.name]
+    return splits
+
+
+def _builder(name: str, data_dir: str | None):
+    """The tensorflow-datasets builder of a set, downloaded if need be."""
+    import tensorflow_datasets as tfds  # A late import: only these data sets need it.
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir and os.path.expanduser(data_dir))
+    except tfds.core.DatasetNotFoundError as error:
+        also = f", nor does {data_dir}" if data_dir else ""
+        raise ValueError(f"tensorflow-datasets knows no {name!r}{also}.") from error
+    if builder.is_prepared():
+        return builder
+    _class_names(builder, name)  # Refuse before a long download.
+    try:
+        _reach(builder.url_infos)
+        builder.download_and_prepare()
+    except (OSError, AssertionError, tfds.download.DownloadError) as error:
+        # An AssertionError is how sets say that they must be downloaded by hand.
+        raise ValueError(
+            f"{name!r} is not in {builder.data_dir} and cannot be downloaded "
+            f"({type(error).__name__}): give the data_dir that has it, or network access."
+        ) from error
+    return builder
+
+
+def _split(builder, name: str, split: str):
+    """What a set says of a split or a slice of one; ValueError if it has none such."""
+    try:
+        return builder.info.splits[split]
+    except ValueError as error:
+        valid = ", ".join(builder.info.splits)
+        raise ValueError(f"tfds:{name} has no split {split!r}. Valid: {valid}, slices.") from error
+
+
+def _reach(urls: Iterable[str]):
+    """Raises OSError if the first server is out of reach; a download would retry for minutes."""
+    for url in itertools.islice(urls, 1):
+        try:
+            urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS).close()
+        except urllib.error.HTTPError:
+            pass  # The server answers: let the download find out.
+
+
+def _class_names(builder, name: str) -> tuple[str, ...]:
+    """The class names of a set, in the order of its labels."""
+    features = builder.info.features
+    if "image" not in features:
+        raise ValueError(f"tfds:{name} has no feature 'image', only {list(features)}.")
+    names = getattr(features["label"], "names", None) if "label" in features else None
+    if names is None:
+        raise ValueError(f"tfds:{name} has no class label in its feature 'label'.")
+    return tuple(names)
+
+
+def _fits(builder) -> bool:
+    """Whether all images have one size, and fit in memory altogether."""
+    height, width, _ = builder.info.features["image"].shape
+    if height is None or width is None:
+        return False
+    total = sum(split.num_examples for split in builder.info.splits.values())
+    return total * height * width * 3 <= MEMORY_BYTES
+
+
+def _has_labels(builder, split: str) -> bool:
+    """Whether the first example of a split has a label."""
+    return any(entry.label >= 0 for entry in itertools.islice(_entries(builder, split), 1))
+
+
+def _entries(builder, split: str):
+    """The records of a whole split."""
+    for instruction in builder.info.splits[split].file_instructions:
+        yield from records.index(instruction.filename)
+
+
+def _places(builder, instructions) -> Iterable[Iterable[tuple[str, int]]]:
+    """For each of the files to read, the split and the place in it of every image taken from it."""
+    begins = {}
+    for part, split in builder.info.splits.items():
+        lengths = np.cumsum([0, *split.shard_lengths])
+        for path, begin in zip(split.filepaths, lengths, strict=False):
+            begins[os.path.basename(path)] = (part, int(begin))
+    for instruction in instructions:
+        part, begin = begins[os.path.basename(instruction.filename)]
+        first = begin + instruction.skip
+        yield ((part, first + place) for place in range(_count(instruction)))
+
+
+def _count(instruction) -> int:
+    """How many images are taken of a file."""
+    left = instruction.examples_in_shard - instruction.skip
+    return left if instruction.take < 0 else min(instruction.take, left)
+
+
+def _pixels(builder, split: str, total: int) -> dict[str, np.ndarray]:
+    """Images and labels of a split, in memory."""
+    import tensorflow_datasets as tfds
+
+    height, width, _ = builder.info.features["image"].shape
+    images = np.empty((total, height, width, 3), np.uint8)
+    labels = np.empty(total, np.int32)
+    stream = builder.as_dataset(
+        split=split,
+        shuffle_files=False,
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+    )
+    start = 0
+    for batch in tfds.as_numpy(stream.batch(_READ_BATCH)):
+        stop = start + len(batch["label"])
+        images[start:stop] = batch["image"]  # One gray channel becomes three.
+        labels[start:stop] = batch["label"]
+        start = stop
+    return {"images": images, "labels": labels}
+
+
+def _index(instructions) -> dict[str, np.ndarray]:
+    """Labels of a split, and where its images lie."""
+    records.verify_if_small([instruction.filename for instruction in instructions])
+    taken: list[records.Entry] = []
+    for instruction in instructions:
+        stop = instruction.skip + _count(instruction)
+        taken += itertools.islice(records.index(instruction.filename), instruction.skip, stop)
+    for entry in taken:
+        if entry.problem:
+            raise ValueError(f"{entry.place}: {entry.problem}.")
+    return {
+        "labels": np.array([entry.label for entry in taken], np.int32),
+        "files": np.array([entry.path for entry in taken], object),
+        "offsets": np.array([entry.offset for entry in taken], np.int64),
+    }

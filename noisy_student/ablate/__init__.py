@@ -1,0 +1,1 @@
+"""Runs the studies that measure the claims of the paper."""

@@ -1,0 +1,70 @@
+"""Sample sheets of a selection: of a class the surest and the least sure kept, and some dropped."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from data.examples import Examples
+from noisy_student.artifacts import stage
+from noisy_student.evaluate import galleries
+
+_CLASSES = 10  # shown, spread evenly over all of them
+_IMAGES = 4  # of each kind
+_SIDE = 96  # pixels of the longer side, at most
+_KINDS = ("surest kept", "least sure kept", "surest dropped")
+_NAMES = ("confidence", "id_hash", "index", "true_label", "copies")
+
+
+class Sheets:
+    """Finds the images to show among predictions that come piece by piece in any order."""
+
+    def __init__(self, num_classes: int):
+        """Starts without predictions of C classes."""
+        shown = np.linspace(0, num_classes - 1, min(_CLASSES, num_classes)).astype(int)
+        self._found: dict[tuple[int, str], dict[str, np.ndarray]] = {
+            (label, kind): {} for label in shown.tolist() for kind in _KINDS
+        }
+
+    def add(self, columns: dict[str, np.ndarray], copies: np.ndarray) -> None:
+        """Looks at predictions.
+
+        Args:
+            columns: label, confidence, id_hash, index and true_label, each [N].
+            copies: int [N], how often each is taken.
+        """
+        columns = columns | {"copies": copies}
+        for (label, kind), before in self._found.items():
+            of_kind = (copies == 0) if kind == "surest dropped" else (copies > 0)
+            rows = np.flatnonzero((columns["label"] == label) & of_kind)
+            best = {name: columns[name][rows] for name in _NAMES}
+            if before:
+                best = {name: np.concatenate([before[name], best[name]]) for name in _NAMES}
+            sign = 1 if kind == "least sure kept" else -1
+            order = np.lexsort((best["id_hash"], sign * best["confidence"]))[:_IMAGES]
+            self._found[label, kind] = {name: best[name][order] for name in _NAMES}
+
+    def write(self, path: Path, examples: Examples) -> None:
+        """Writes JSON with the pictures inside; classes and kinds without images are left out."""
+        names, sheets = examples.class_names, []
+        for (label, kind), rows in self._found.items():
+            images = [_image(examples, *row) for row in zip(*rows.values(), strict=True)]
+            if images:
+                sheets.append({"class": names[label], "kind": kind, "images": images})
+        stage.write_json(path, {"num_classes": len(names), "sheets": sheets})
+
+
+def _image(
+    examples: Examples, confidence: float, _: int, index: int, truth: int, copies: int
+) -> dict[str, Any]:
+    picture = PIL.Image.open(io.BytesIO(examples.encoded(int(index)))).convert("RGB")
+    picture.thumbnail((_SIDE, _SIDE))
+    return {
+        "id": str(examples.ids[index]),
+        "confidence": round(float(confidence), 4),
+        "copies": int(copies),
+        "true": examples.class_names[truth] if truth >= 0 else None,
+        "png_base64": galleries.png(np.asarray(picture)),
+    }

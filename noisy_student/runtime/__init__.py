@@ -1,0 +1,1 @@
+"""Devices, preemption and inference."""

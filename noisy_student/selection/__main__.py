@@ -1,0 +1,6 @@
+"""The command ``python -m noisy_student.selection``."""
+
+from noisy_student.selection import write
+
+__doc__ = write.__doc__
+write.command()

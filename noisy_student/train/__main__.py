@@ -1,0 +1,6 @@
+"""The command ``python -m noisy_student.train``."""
+
+from noisy_student.train import loop
+
+__doc__ = loop.__doc__
+loop.command()

@@ -1,0 +1,20 @@
+import numpy as np
+
+from data import pipeline
+from tests.helpers.toy_batches import NOISE, SMALL, assert_equal, batches, textured, write_records
+
+
+def test_resumed_batches_are_the_same_with_the_real_operations(tmp_path):
+    files = write_records(tmp_path, textured(11))
+    arguments = {"selected_files": files, "unlabeled_batch_size": 6}
+    whole = batches(textured(13), 4, **arguments)
+    assert_equal(batches(textured(13), 2, start_step=2, **arguments), whole[2:])
+    clean = {image.tobytes() for image in textured(13).images}
+    assert not any(image.tobytes() in clean for batch in whole for image in batch["images"])
+
+
+def test_translation_of_small_images_is_bounded_by_their_size():
+    """At full magnitude 16 px images move by 2 px, where the default is 100 px."""
+    views = pipeline.noisy_views(textured(4), range(4), SMALL, NOISE, 0, 20)
+    only_gray = np.all(views == 128, axis=(2, 3, 4))
+    assert not only_gray.any()

@@ -1,0 +1,370 @@
+import io
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from data import pipeline, record_schema, sources, tfrecord_file
+from data.examples import concatenate
+from data.pipeline import Augmentation
+from data.preprocess import PreprocessSpec
+from data.sources import records
+from data.sources.folders import read_labeled as read_folder
+
+CLASSES = ("n01", "n02", "n03")
+
+
+def encode(value, side=12, image_format="PNG"):
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), (value, 2 * value, 7)).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def feature(value):
+    if isinstance(value, bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    if isinstance(value, int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+
+
+def example(**features):
+    """A record with "image/" in front of every name; None leaves a feature out."""
+    named = {f"image/{k.replace('__', '/')}": v for k, v in features.items() if v is not None}
+    return raw_example(named)
+
+
+def raw_example(features):
+    message = tf.train.Features(feature={name: feature(v) for name, v in features.items()})
+    return tf.train.Example(features=message).SerializeToString()
+
+
+def imagenet(number, synset=True, **others):
+    """A record in the published layout, of the class number % 3."""
+    published = {
+        "encoded": encode(number),
+        "class__label": number % 3 + 1,
+        "class__synset": CLASSES[number % 3].encode() if synset else None,
+        "class__text": b"some words",
+        "filename": b"%d.JPEG" % number,
+        "height": 12,
+        "format": b"JPEG",
+        "object__bbox__xmin": [0.1, 0.2],
+    }
+    return example(**(published | others))
+
+
+def write(path, serialized):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in serialized:
+            writer.write(record)
+    return str(path)
+
+
+def write_imagenet(folder, count=30, shards=2, split="train", **options):
+    for shard in range(shards):
+        name = f"{split}-{shard:05d}-of-{shards:05d}"
+        write(folder / name, [imagenet(i, **options) for i in range(shard, count, shards)])
+    return str(folder / f"{split}-*")
+
+
+def flip_byte(path, position):
+    data = bytearray(pathlib.Path(path).read_bytes())
+    data[position] ^= 1
+    pathlib.Path(path).write_bytes(data)
+
+
+def in_image(path, offset):
+    """A byte of the image in the record at `offset`; features come in no certain order."""
+    return pathlib.Path(path).read_bytes().index(b"IDAT", offset) + len("IDAT")
+
+
+# Files.
+
+
+def test_spans_tell_where_records_begin(tmp_path):
+    serialized = [b"x" * length for length in (0, 1, 1000, 7)]
+    path = write(tmp_path / "a", serialized)
+    assert list(tfrecord_file.spans(path)) == [(0, 0), (16, 1), (33, 1000), (1049, 7)]
+    assert not list(tfrecord_file.spans(write(tmp_path / "b", [])))
+
+
+@pytest.mark.parametrize("position", [33, 45, 500, 1046])  # length, image, and both checksums
+def test_damage_is_named_with_file_and_offset(tmp_path, position):
+    path = write(tmp_path / "shard", [b"x", b"y", b"z" * 1000, b"w"])  # at bytes 0, 17, 34, 1050
+    flip_byte(path, position + 1)
+    with pytest.raises(ValueError, match="shard .*damaged.*byte 34"):
+        tfrecord_file.verify([path])
+
+
+def test_sound_files_pass(tmp_path):
+    tfrecord_file.verify([write(tmp_path / "a", [b"x" * 300] * 70), write(tmp_path / "b", [])])
+
+
+def test_images_are_read_by_offset(tmp_path):
+    path = write(tmp_path / "a", [imagenet(i) for i in range(5)] + [raw_example({"image": b"i"})])
+    offsets = [offset for offset, _ in tfrecord_file.spans(path)]
+    for number in (4, 0, 2):
+        assert tfrecord_file.encoded_at(path, offsets[number]) == encode(number)
+        assert tfrecord_file.read_encoded(path, offsets[number]) == encode(number)
+    assert tfrecord_file.encoded_at(path, offsets[5]) == b"i"
+    assert tfrecord_file.read_encoded(path, offsets[5]) == b"i"
+    with pytest.raises(ValueError, match=f"{path} has no record at byte 3"):
+        tfrecord_file.encoded_at(path, 3)
+    flip_byte(path, offsets[2] + 40)
+    with pytest.raises(tf.errors.DataLossError):
+        tfrecord_file.read_encoded(path, offsets[2])
+    with pytest.raises(ValueError, match="no image in the record at byte 0"):
+        tfrecord_file.encoded_at(write(tmp_path / "b", [raw_example({"label": 1})]), 0)
+
+
+# The published layout.
+
+
+def test_imagenet_records(tmp_path):
+    examples = records.read_labeled([write_imagenet(tmp_path)])
+    assert len(examples) == 30
+    assert examples.class_names == CLASSES
+    assert examples.ids[0] == "records/train-00000-of-00002/000000"
+    assert examples.ids[29] == "records/train-00001-of-00002/000014"
+    numbers = [*range(0, 30, 2), *range(1, 30, 2)]
+    assert examples.labels.tolist() == [number % 3 for number in numbers]
+    assert [examples.encoded(i) for i in range(30)] == [encode(number) for number in numbers]
+    assert examples.take([7, 3]).encoded(1) == encode(6)
+
+
+def test_classes_of_a_test_set_are_matched_by_name(tmp_path):
+    (tmp_path / "test").mkdir()
+    some = [imagenet(i, class__label=1) for i in (1, 2, 4)]  # numbers of another list of classes
+    path = write(tmp_path / "test" / "a", some)
+    assert records.read_labeled([path], CLASSES).labels.tolist() == [1, 2, 1]
+    with pytest.raises(ValueError, match="a, record at byte 0: there is no class n02. Valid: n01"):
+        records.read_labeled([path], ("n01", "n03"))
+
+
+def test_classes_without_names_are_numbers(tmp_path):
+    pattern = write_imagenet(tmp_path, synset=False, class__text=None)
+    assert records.read_labeled([pattern]).class_names == ("0", "1", "2")
+    assert records.read_labeled([pattern], CLASSES).labels.max() == 2
+    with pytest.raises(ValueError, match="no class 2"):
+        records.read_labeled([pattern], CLASSES[:2])
+
+
+def test_student_ready_records_are_labeled_ones(tmp_path):
+    def published(number):  # without id and copy
+        return record_schema.serialize(encode(number), number % 3, 0.5, np.ones(3) / 3)
+
+    examples = records.read_labeled([write(tmp_path / "a", map(published, range(6)))])
+    assert examples.labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+    def ours(number):
+        distribution = np.ones(3) / 3
+        return record_schema.serialize(
+            encode(number), number % 3, 0.5, distribution, f"x/{number}", 0
+        )
+
+    copy = record_schema.serialize(encode(0), 0, 0.5, np.ones(3) / 3, "x/0", 1)
+    examples = records.read_labeled([write(tmp_path / "b", [*map(ours, range(6)), copy])])
+    assert examples.ids.tolist() == [f"x/{number}" for number in range(6)]
+    (tmp_path / "selected").mkdir()
+    (tmp_path / "b").rename(tmp_path / "selected" / "records.tfrecord")
+    (tmp_path / "selected" / "done.json").write_text("{}")
+    unlabeled, _ = records.read_unlabeled([str(tmp_path / "selected")], CLASSES)
+    assert unlabeled.ids.tolist() == [f"x/{number}" for number in range(6)]
+
+
+def make_no_label():
+    return imagenet(1, class__label=None), "has no label"
+
+
+def make_background_class():
+    return imagenet(1, class__label=0), "class number -1"
+
+
+def make_two_names():
+    return imagenet(1, class__synset=b"n09"), "'n09' here, but 'n02' before"
+
+
+def make_no_image():
+    return imagenet(1, encoded=None), "none of the features image/encoded, image"
+
+
+def make_empty_image():
+    return imagenet(1, encoded=b""), "empty image"
+
+
+def make_text():
+    return imagenet(1, encoded=b"no image at all"), "not a readable image"
+
+
+def make_cut_image():
+    return imagenet(1, encoded=encode(1)[:-10]), "not a readable image"
+
+
+def make_other_message():
+    return b"\x08\x05", "no tf.train.Example"
+
+
+def make_garbage():
+    return b"\x0a\xff\x01abc", "no tf.train.Example"
+
+
+@pytest.mark.parametrize(
+    "make", [value for name, value in sorted(globals().items()) if name.startswith("make_")]
+)
+def test_labeled_records_that_are_wrong_are_named(tmp_path, make):
+    record, message = make()
+    good = [imagenet(i) for i in range(3)]
+    path = write(tmp_path / "shard", [*good, record])
+    offset = sum(len(r) + 16 for r in good)
+    with pytest.raises(ValueError, match=f"shard, record at byte {offset}.*{message}") as error:
+        records.read_labeled([path])
+    assert "\n" not in str(error.value)
+
+
+def test_empty_classes_are_an_error(tmp_path):
+    path = write(tmp_path / "a", [imagenet(0), imagenet(2)])
+    with pytest.raises(ValueError, match="No record is of class number 1"):
+        records.read_labeled([path])
+    with pytest.raises(ValueError, match="no labeled records"):
+        records.read_labeled([write(tmp_path / "b", [])])
+
+
+def test_one_name_for_two_classes_is_an_error(tmp_path):
+    path = write(tmp_path / "a", [imagenet(0), imagenet(1, class__synset=b"n01")])
+    with pytest.raises(ValueError, match="same name 'n01'"):
+        records.read_labeled([path])
+
+
+def test_corrupt_shards_are_named(tmp_path):
+    pattern = write_imagenet(tmp_path)
+    second = tmp_path / "train-00001-of-00002"
+    offset = list(tfrecord_file.spans(second))[3][0]
+    flip_byte(second, in_image(second, offset))
+    with pytest.raises(ValueError, match=f"{second} is damaged: the record at byte {offset}"):
+        sources.load_splits("records", labeled_dir=pattern)
+    second.write_bytes(second.read_bytes()[: offset + 60])
+    with pytest.raises(ValueError, match=f"{second} is cut short after 3.* at byte {offset}"):
+        sources.load_splits("records", labeled_dir=pattern)
+
+
+def test_damage_in_files_too_large_to_verify_stops_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "VERIFIED_BYTES", 0)
+    path = write(tmp_path / "a", [imagenet(i) for i in range(6)])
+    flip_byte(path, in_image(path, list(tfrecord_file.spans(path))[2][0]))
+    examples = records.read_labeled([path])
+    with pytest.raises(tf.errors.DataLossError):
+        list(pipeline.evaluation_batches(examples, PreprocessSpec(12), batch_size=2))
+
+
+def test_compressed_files_are_refused(tmp_path):
+    path = str(tmp_path / "zipped")
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+        writer.write(imagenet(0))
+    with pytest.raises(ValueError, match="zipped is not an uncompressed TFRecord file"):
+        list(records.index(path))
+
+
+# Unlabeled records.
+
+
+def test_unlabeled_globs(tmp_path):
+    patterns = [
+        write_imagenet(tmp_path / "one", 6, class__label=None, synset=False, class__text=None),
+        str(tmp_path / "two"),
+    ]
+    write(tmp_path / "two" / "train-00000-of-00002", [example(encoded=encode(9))])
+    examples, skipped = records.read_unlabeled(patterns, CLASSES)
+    assert examples.ids.tolist() == [
+        *(f"unlabeled/one/train-00000-of-00002/{i:06d}" for i in range(3)),
+        *(f"unlabeled/one/train-00001-of-00002/{i:06d}" for i in range(3)),
+        "unlabeled/two/train-00000-of-00002/000000",
+    ]
+    assert examples.encoded(6) == encode(9)
+    assert set(examples.labels) == {-1} and not skipped
+    with pytest.raises(ValueError, match="No TFRecord file matches .*three"):
+        records.read_unlabeled([*patterns, str(tmp_path / "three*")], CLASSES)
+
+
+def test_unlabeled_records_that_are_no_images_are_skipped(tmp_path):
+    good = imagenet(1)
+    path = write(tmp_path / "shard", [good, example(encoded=b"text"), imagenet(2)])
+    examples, skipped = records.read_unlabeled([path], CLASSES)
+    assert examples.labels.tolist() == [1, 2]
+    assert len(skipped) == 1
+    assert f"shard, record at byte {len(good) + 16}: is not a readable image" in skipped[0]
+    with pytest.raises(ValueError, match="no image in the records"):
+        records.read_unlabeled([write(tmp_path / "x", [example(encoded=b"text")])], CLASSES)
+
+
+def test_pseudo_labels_are_not_taken_for_true_ones(tmp_path):
+    record = record_schema.serialize(encode(1), 1, 0.9, np.ones(3) / 3)
+    examples, _ = records.read_unlabeled([write(tmp_path / "a", [record])], CLASSES)
+    assert examples.labels.tolist() == [-1]
+
+
+# As a data set.
+
+
+def test_records_are_a_data_set(tmp_path):
+    labeled = write_imagenet(tmp_path, 60, shards=3)
+    test = write_imagenet(tmp_path, 6, shards=1, split="validation")
+    write(tmp_path / "more" / "a.tfrecord", [example(encoded=encode(i)) for i in range(5)])
+    splits = sources.load_splits(
+        "records",
+        labeled_dir=labeled,
+        test_dir=test,
+        unlabeled_records=[str(tmp_path / "more")],
+        num_labeled=12,
+        num_validation=6,
+        splits_file=tmp_path / "splits.json",
+    )
+    counts = {"labeled": 12, "validation": 6, "unlabeled": 42 + 5, "test": 6}
+    assert splits.info["counts"] == counts
+    assert np.bincount(splits.labeled.labels).tolist() == [4, 4, 4]
+    assert splits.unlabeled.ids[-1] == "unlabeled/a.tfrecord/000004"
+    assert splits.test.ids[0] == "test/validation-00000-of-00001/000000"
+    with pytest.raises(ValueError, match="both labeled and test images, such as .*byte 0"):
+        sources.load_splits("records", labeled_dir=labeled, test_dir=labeled)
+    alone = sources.load_examples("records", folder=test, class_names=CLASSES)
+    assert alone.labels.tolist() == splits.test.labels.tolist()
+
+
+def test_records_give_the_batches_of_the_same_images_in_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (12, 20, 20, 3)).astype(np.uint8)
+
+    def encoded(i):
+        buffer = io.BytesIO()
+        Image.fromarray(images[i]).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    serialized = [imagenet(i, encoded=encoded(i)) for i in range(12)]
+    indexed = records.read_labeled([write(tmp_path / "a", serialized)])
+    loaded = sources.Examples(indexed.ids, indexed.labels, CLASSES, images=images)
+    for spec in (PreprocessSpec(16), PreprocessSpec(20, small_image=True)):
+        first, second = (
+            pipeline.training_batches(
+                examples, spec, Augmentation("none"), batch_size=4, seed=0, num_classes=3
+            ).take(4)
+            for examples in (indexed, loaded)
+        )
+        for ours, theirs in zip(first, second, strict=True):
+            np.testing.assert_array_equal(ours["images"], theirs["images"])
+            np.testing.assert_array_equal(ours["labels"], theirs["labels"])
+
+
+def test_records_and_folders_can_be_joined(tmp_path):
+    indexed = records.read_labeled([write(tmp_path / "a", [imagenet(i) for i in range(3)])])
+    for name in CLASSES:
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "x.png").write_bytes(encode(99))
+    files = read_folder(str(tmp_path / "images"), CLASSES)
+    joined = concatenate(files, indexed)
+    assert joined.offsets.tolist()[:4] == [-1, -1, -1, 0]
+    assert [joined.encoded(i) for i in (2, 3)] == [encode(99), encode(0)]
+    (batch,) = pipeline.evaluation_batches(joined, PreprocessSpec(12), batch_size=6)
+    assert batch["images"][:, 5, 5, 0].numpy().tolist() == [99, 99, 99, 0, 1, 2]

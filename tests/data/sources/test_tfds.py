@@ -1,0 +1,212 @@
+import io
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from data import pipeline, sources
+from data.preprocess import PreprocessSpec
+from data.sources import tfds as tfds_sets
+from tests.helpers.toy_folders import class_counts, ids
+
+CIFAR = pathlib.Path(__file__).parents[4] / "shared" / "data" / "tfds"
+
+
+def test_unknown_and_missing_tfds_sets_are_refused(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(tfds_sets.urllib.request, "urlopen", no_network)
+    with pytest.raises(ValueError, match="'no_such_set'"):
+        sources.load_splits("tfds:no_such_set", data_dir=str(tmp_path))
+    with pytest.raises(ValueError, match="'mnist' is not in .* and cannot be downloaded") as error:
+        sources.load_splits("tfds:mnist", data_dir=str(tmp_path))
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="'imagenet2012' is not in .* and cannot be downloaded"):
+        sources.load_splits("tfds:imagenet2012", data_dir=str(tmp_path))
+
+
+def write_tfds(data_dir, name, version, side, channels, counts):
+    """Writes a set in the layout of tensorflow-datasets: pixels count up, labels alternate."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(side, side, channels), encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=[str(i) for i in range(10)]),
+            "id": tfds.features.Text(),
+        }
+    )
+    folder = data_dir / name / version
+    folder.mkdir(parents=True)
+    infos = []
+    for split, count in counts.items():
+        path = folder / f"{name}-{split}.tfrecord-00000-of-00001"
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for i in range(count):
+                image = np.full((side, side, channels), i % 256, np.uint8)
+                record = {"image": image, "label": i % 2, "id": str(i)}
+                writer.write(features.serialize_example(record))
+        infos.append(
+            tfds.core.SplitInfo(name=split, shard_lengths=[count], num_bytes=path.stat().st_size)
+        )
+    tfds.folder_dataset.write_metadata(data_dir=folder, features=features, split_infos=infos)
+
+
+def test_gray_tfds_images_get_three_channels(tmp_path):
+    write_tfds(tmp_path, "grays", "1.0.0", 6, 1, {"train": 30})
+    splits = sources.load_splits("tfds:grays", data_dir=str(tmp_path), num_labeled=4)
+    assert splits.info["counts"] == {"test": 6, "validation": 3, "labeled": 4, "unlabeled": 17}
+    train = sources.load_examples("tfds:grays", data_dir=str(tmp_path), split="train")
+    assert train.images.shape == (30, 6, 6, 3)
+    assert np.all(train.images[17] == 17)
+    assert train.labels[:4].tolist() == [0, 1, 0, 1]
+    assert train.ids[17] == "grays/train/00017"
+
+
+def test_the_extra_images_of_svhn_are_unlabeled(tmp_path):
+    counts = {"train": 40, "test": 10, "extra": 1500}
+    write_tfds(tmp_path, "svhn_cropped", "3.1.0", 32, 3, counts)
+    splits = sources.load_splits("tfds:svhn_cropped", data_dir=str(tmp_path), num_validation=10)
+    assert splits.info["counts"] == {
+        "test": 10,
+        "validation": 10,
+        "labeled": 30,
+        "unlabeled": 1500,
+    }
+    assert splits.unlabeled.ids[1499] == "svhn_cropped/extra/01499"
+    assert np.all(splits.unlabeled.images[1499] == 1499 % 256)
+    splits = sources.load_splits("tfds:svhn_cropped", data_dir=str(tmp_path), num_labeled=10)
+    assert len(splits.unlabeled) == 26 + 1500
+
+
+# Slices.
+
+
+def test_slices_keep_the_ids_of_their_split(tmp_path):
+    write_tfds(tmp_path, "grays", "1.0.0", 6, 1, {"train": 30, "test": 10})
+    splits = sources.load_splits(
+        "tfds:grays",
+        data_dir=str(tmp_path),
+        labeled_split="train[10:20]",
+        unlabeled_split="train[20:]",
+        test_split="test[:50%]",
+        num_validation=2,
+    )
+    pool = [f"grays/train/{i:05d}" for i in range(10, 20)]
+    assert sorted([*splits.labeled.ids, *splits.validation.ids]) == pool
+    assert ids(splits.unlabeled) == [f"grays/train/{i:05d}" for i in range(20, 30)]
+    assert splits.unlabeled.images[:, 0, 0, 0].tolist() == list(range(20, 30))
+    assert ids(splits.test) == [f"grays/test/{i:05d}" for i in range(5)]
+    overlapping = {"labeled_split": "train[14:]", "test_split": "train[:15]"}
+    with pytest.raises(ValueError, match="grays/train/00014 is both in 'test' and in"):
+        sources.load_splits("tfds:grays", data_dir=str(tmp_path), **overlapping)
+    with pytest.raises(ValueError, match=r"no split 'trian\[:3\]'. Valid: .*train"):
+        sources.load_splits("tfds:grays", data_dir=str(tmp_path), labeled_split="trian[:3]")
+
+
+# Images of varying size, as those of ImageNet.
+
+
+def write_photos(data_dir, counts, with_labels=("train", "validation", "test"), shards=3):
+    """Writes a set of JPEG images i % 5 pixels wider than high, split in shards."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(encoding_format="jpeg"),
+            "label": tfds.features.ClassLabel(names=["a", "b"]),
+            "file_name": tfds.features.Text(),
+        }
+    )
+    folder = data_dir / "photos" / "1.0.0"
+    folder.mkdir(parents=True)
+    infos = []
+    for split, count in counts.items():
+        bounds = np.linspace(0, count, shards + 1).astype(int)
+        for shard, (begin, end) in enumerate(itertools.pairwise(bounds)):
+            path = folder / f"photos-{split}.tfrecord-{shard:05d}-of-{shards:05d}"
+            with tf.io.TFRecordWriter(str(path)) as writer:
+                for i in range(begin, end):
+                    image = np.full((20, 20 + i % 5, 3), 3 * i, np.uint8)
+                    label = i % 2 if split in with_labels else -1
+                    record = {"image": image, "label": label, "file_name": f"{i}.jpg"}
+                    writer.write(features.serialize_example(record))
+        lengths = np.diff(bounds).tolist()
+        infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=1))
+    tfds.folder_dataset.write_metadata(data_dir=folder, features=features, split_infos=infos)
+    return folder
+
+
+def test_images_of_varying_size_stay_on_disk(tmp_path):
+    write_photos(tmp_path, {"train": 40, "validation": 10})
+    examples = sources.load_examples("tfds:photos", data_dir=str(tmp_path), split="train")
+    assert examples.images is None
+    assert ids(examples) == [f"photos/train/{i:05d}" for i in range(40)]
+    assert examples.labels.tolist() == [0, 1] * 20
+    (batch,) = pipeline.evaluation_batches(examples, PreprocessSpec(12), batch_size=40)
+    shown = batch["images"].numpy()[:, 5, 5, 0].astype(int)
+    assert np.abs(shown - 3 * np.arange(40)).max() <= 1  # JPEG
+    size = Image.open(io.BytesIO(examples.encoded(13))).size
+    assert size == (20 + 13 % 5, 20)
+
+
+def test_slices_of_images_on_disk(tmp_path):
+    write_photos(tmp_path, {"train": 40, "validation": 10})
+    some = sources.load_examples("tfds:photos", data_dir=str(tmp_path), split="train[10:30]")
+    assert ids(some) == [f"photos/train/{i:05d}" for i in range(10, 30)]
+    whole = sources.load_examples("tfds:photos", data_dir=str(tmp_path), split="train")
+    assert [some.encoded(i) for i in range(20)] == [whole.encoded(i) for i in range(10, 30)]
+    assert some.labels.tolist() == whole.labels[10:30].tolist()
+    mixed = "validation[:3]+train[38:]"
+    some = sources.load_examples("tfds:photos", data_dir=str(tmp_path), split=mixed)
+    assert [name.removeprefix("photos/") for name in some.ids] == [
+        *("validation/00000", "validation/00001", "validation/00002"),
+        *("train/00038", "train/00039"),
+    ]
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_validation_images_are_the_test_where_its_labels_are_secret(tmp_path, secret):
+    labels = ("train", "validation") if secret else ("train", "validation", "test")
+    write_photos(tmp_path, {"train": 40, "validation": 10, "test": 20}, with_labels=labels)
+    splits = sources.load_splits("tfds:photos", data_dir=str(tmp_path), num_labeled=4)
+    expected = {"test": 10 if secret else 20, "validation": 4, "labeled": 4, "unlabeled": 32}
+    assert splits.info["counts"] == expected
+    assert splits.test.ids[0] == f"photos/{'validation' if secret else 'test'}/00000"
+
+
+def test_sets_too_large_for_memory_stay_on_disk(tmp_path, monkeypatch):
+    write_tfds(tmp_path, "grays", "1.0.0", 6, 1, {"train": 30})
+    monkeypatch.setattr(tfds_sets, "MEMORY_BYTES", 30 * 6 * 6 * 3)
+    loaded = sources.load_examples("tfds:grays", data_dir=str(tmp_path), split="train")
+    monkeypatch.setattr(tfds_sets, "MEMORY_BYTES", 30 * 6 * 6 * 3 - 1)
+    indexed = sources.load_examples("tfds:grays", data_dir=str(tmp_path), split="train")
+    assert loaded.files is None and indexed.images is None
+    assert indexed.fingerprint() == loaded.fingerprint()
+    spec = PreprocessSpec(6, small_image=True)
+    (first,), (second,) = (
+        pipeline.evaluation_batches(each, spec, batch_size=30) for each in (loaded, indexed)
+    )
+    np.testing.assert_array_equal(first["images"], second["images"])
+
+
+def test_corrupt_shards_are_named(tmp_path):
+    folder = write_photos(tmp_path, {"train": 40})
+    shard = folder / "photos-train.tfrecord-00001-of-00003"
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="00001-of-00003 is cut short after 12 records"):
+        sources.load_examples("tfds:photos", data_dir=str(tmp_path), split="train")
+
+
+@pytest.mark.skipif(not CIFAR.is_dir(), reason=f"no data in {CIFAR}")
+def test_cifar10():
+    test = sources.load_examples("tfds:cifar10", data_dir=str(CIFAR))
+    assert test.images.shape == (10_000, 32, 32, 3)
+    assert class_counts(test) == dict.fromkeys(range(10), 1000)
+    assert ids(test)[::9999] == ["cifar10/test/00000", "cifar10/test/09999"]
+    assert test.class_names[3] == "cat"
+    assert 100 < test.images.mean() < 140
+    with pytest.raises(ValueError, match="no split 'extra'. Valid: .*train"):
+        sources.load_examples("tfds:cifar10", data_dir=str(CIFAR), split="extra")

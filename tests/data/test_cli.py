@@ -1,0 +1,51 @@
+"""The commands of `data`: bad input is one line that names it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from data import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_pictures_are_rgb_and_scaled_down_only(tmp_path):
+    gray = np.arange(60 * 40, dtype=np.uint8).reshape(40, 60)
+    PIL.Image.fromarray(gray).save(tmp_path / "gray.png")
+    whole = cli.read_picture(tmp_path / "gray.png")
+    np.testing.assert_array_equal(whole, np.stack([gray] * 3, axis=-1))
+    assert cli.read_picture(tmp_path / "gray.png", 30).shape == (20, 30, 3)
+    assert cli.read_picture(tmp_path / "gray.png", 90).shape == (40, 60, 3)
+
+
+def test_what_is_no_picture_is_named(tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("text.png", "nowhere.png", "."):
+        with pytest.raises(ValueError, match=f"{tmp_path / name} cannot be read as an image"):
+            cli.read_picture(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("data.randaugment", "--image=nowhere.jpg"), "nowhere.jpg cannot be read"),
+        (("data.randaugment", "--image=x.jpg", "--magnitudes=5,x"), "--magnitudes=5,x: must be"),
+        (("data.corruptions", "--image=nowhere.jpg"), "nowhere.jpg cannot be read"),
+        (("data.perturbations", "cat.jpg", "--image=x.jpg"), "unknown argument cat.jpg"),
+        (("data.leakage", "--output_dir=out", "--dataset=mnist6k"), "no dataset 'mnist6k'"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, arguments, named):
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    line = next(line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert named in line
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,120 @@
+"""Run by tests in processes of their own: labels, evaluates, attacks, validates on some devices.
+
+    python predicting_on_devices.py STRATEGY OUTPUT_DIR
+
+Prints how many rows every replica computed at a time, as JSON.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import efficientnet
+from data.preprocess import PreprocessSpec
+from noisy_student import evaluate
+from noisy_student.artifacts import model_file
+from noisy_student.config import settings
+from noisy_student.evaluate import attacks
+from noisy_student.evaluate.evaluated_model import Subject
+from noisy_student.pseudo_label import shards
+from noisy_student.runtime import devices as strategy
+from noisy_student.train import session
+from tests.helpers import tiny_evaluation as tiny
+from tests.helpers import training_on_devices as training
+
+IMAGES, BATCH = 11, 5  # neither a whole number of batches, nor of equal halves
+
+
+def network(path: Path) -> None:
+    """An EfficientNet whose batch norm tells averages from the batch's own statistics."""
+    keras.utils.set_random_seed(0)
+    model = efficientnet.build_model(
+        "efficientnet-b0", num_classes=10, small_image=True, width=0.1, depth=0.1
+    )
+    rng = np.random.default_rng(0)
+    for variable in model.non_trainable_variables:
+        variable.assign(variable + rng.uniform(0, 0.5, variable.shape))
+    model_file.save_model(model, path, tiny.WNIDS, PreprocessSpec(tiny.SIDE, small_image=True))
+
+
+def validations(devices: strategy.Devices) -> dict[str, np.ndarray]:
+    """What a training predicts while it runs, given moving means that replicas may differ in.
+
+    Name -> float32 [IMAGES, 3]. Two replicas are moved by as much on average as one.
+    """
+    images, found = tiny.pictures(IMAGES), {}
+    for replicas, moves in (("all", (0.3, 0.3)), ("none", (0.1, 0.5)), ("apart", (0.3, 2.0))):
+        kind = "none" if replicas == "none" else "all"
+        model = dataclasses.replace(training.MODEL, batch_norm_replicas=kind)
+        made = session.Session(
+            dataclasses.replace(training.STUDENT, model=model), devices, 3, num_labeled=24
+        )
+        moves = moves if devices.num_replicas == 2 else (0.3,)
+        for variable in made.average_model.non_trainable_variables:
+            if variable.name == "moving_mean":
+                parts = devices.strategy.experimental_local_results(variable.value)
+                for part, move in zip(parts, moves, strict=True):
+                    part.assign_add(tf.fill(part.shape, move))
+        found[replicas] = made.predict(images).numpy()
+    return found
+
+
+def rows_attacked(devices: strategy.Devices, folder: Path) -> list[int]:
+    """How many images a model is given at a time by FGSM and PGD."""
+    rows = set()
+    with devices.prediction_scope():
+        model, card = model_file.load_model(folder / "model.keras")
+
+    def seen(images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        rows.add(images.shape[0])  # while it is traced
+        return model(images, training=training)
+
+    attacked = Subject(seen, tiny.WNIDS, card["preprocess"], BATCH, spread=devices.spread)
+    examples = tiny.examples(IMAGES)
+    attacks.fgsm(attacked, examples, (2.0,), folder / "fgsm")
+    attacks.pgd(
+        attacked, examples, (2.0,), num_steps=2, step_size=None, random_start=True, restarts=1,
+        folder=folder / "pgd", request={},
+    )  # fmt: skip
+    return sorted(rows)
+
+
+def main(name: str, output_dir: str) -> None:
+    if name == "mirrored":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        two = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, two)
+    devices = strategy.make(name, precision="float32")
+    folder = Path(output_dir)
+    network(folder / "model.keras")
+    examples = tiny.examples(IMAGES)
+    shards.label_shards(
+        folder / "model.keras", examples, folder / "labels", devices, batch_size=BATCH,
+        num_shards=2, stored=settings.LabelConfig(calibrate=True), validation=examples,
+    )  # fmt: skip
+    chosen = tiny.settings(
+        "clean", "corruptions", "fgsm", "pgd", corruptions=("fog",), severities=(3,),
+        batch_size=BATCH,
+    )  # fmt: skip
+    evaluate.run(folder / "model.keras", "tiny", examples, folder / "evaluation", chosen, devices)
+    np.savez(folder / "validations.npz", **validations(devices))
+    rows: list[int] = []
+
+    def multiplied(images: tf.Tensor, addends: tf.Tensor, factor: tf.Tensor) -> tuple:
+        rows.append(images.shape[0])  # while it is traced
+        return factor * images + addends[:, tf.newaxis], images[:2]
+
+    images, addends = np.arange(10.0).reshape(5, 2), np.arange(5.0)
+    found, first = devices.spread(multiplied)(images, addends, np.float64(2))
+    np.testing.assert_array_equal(found, 2 * images + addends[:, np.newaxis])
+    np.testing.assert_array_equal(first[:2], images[:2])
+    print(json.dumps({"spread": rows, "attacks": rows_attacked(devices, folder)}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,74 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from noisy_student.ablate import statistics
+
+
+def test_mean_and_sd_by_hand():
+    assert statistics.mean_sd({0: 90.0, 1: 92.0, 2: 97.0}) == (93.0, pytest.approx(13**0.5))
+    mean, sd = statistics.mean_sd({5: 90.0})
+    assert mean == 90 and math.isnan(sd)
+
+
+@pytest.mark.parametrize(
+    ("second", "sign", "verdict"),
+    [
+        # Differences 2, 3, 4: mean 3, sd 1; t(2 degrees of freedom, 97.5%) = 4.302653,
+        # so the interval is 3 +- 4.302653 / sqrt(3) = 3 +- 2.484138.
+        ((8, 17, 26), 1, "holds"),
+        ((8, 17, 26), -1, "does not hold"),
+        # Differences 1, 2, 3: 2 +- 2.484138 has 0 in it.
+        ((9, 18, 27), 1, "not shown"),
+        ((9, 18, 27), -1, "not shown"),
+        # Differences -4, -3, -2.
+        ((14, 23, 32), 1, "does not hold"),
+        ((14, 23, 32), -1, "holds"),
+        # Sign 0: no difference is claimed.
+        ((8, 17, 26), 0, "does not hold"),
+        ((14, 23, 32), 0, "does not hold"),
+        ((9, 18, 27), 0, "not refuted"),
+    ],
+)
+def test_paired_differences_by_hand(second, sign, verdict):
+    first = {0: 10.0, 1: 20.0, 2: 30.0}
+    found = statistics.paired(first, dict(enumerate(map(float, second))), sign)
+    mean = np.mean([10 - second[0], 20 - second[1], 30 - second[2]])
+    assert found.mean == mean and found.sd == 1
+    assert found.low == pytest.approx(mean - 2.484138, abs=1e-6)
+    assert found.high == pytest.approx(mean + 2.484138, abs=1e-6)
+    assert found.verdict == verdict and found.seeds == (0, 1, 2)
+
+
+def test_only_seeds_that_both_have_are_compared():
+    found = statistics.paired({0: 1.0, 1: 5.0, 3: 9.0}, {1: 2.0, 3: 5.0, 4: 0.0}, 1)
+    assert found.seeds == (1, 3) and found.mean == 3.5
+    assert found.verdict == "too few seeds"  # whatever the interval
+    assert found.low == pytest.approx(3.5 - 12.706205 * 0.5, abs=1e-5)  # t with 1 degree of freedom
+    assert statistics.paired({0: 1.0}, {1: 1.0}, 1) is None
+
+
+def test_one_seed_has_no_interval():
+    found = statistics.paired({7: 3.0}, {7: 1.0}, 1)
+    assert found.mean == 2 and math.isnan(found.low) and found.verdict == "too few seeds"
+
+
+def test_equal_differences():
+    same = {0: 1.0, 1: 2.0, 2: 3.0}
+    assert statistics.paired(same, same, 1).verdict == "not shown"
+    assert statistics.paired(same, {k: v - 1 for k, v in same.items()}, 1).verdict == "holds"
+
+
+_VALUES = st.lists(st.floats(-100, 100), min_size=3, max_size=9)
+
+
+@given(_VALUES, st.integers(0, 2**32 - 1))
+def test_the_interval_is_scipys(values, seed):
+    others = np.random.default_rng(seed).normal(size=len(values))
+    found = statistics.paired(dict(enumerate(values)), dict(enumerate(others.tolist())), 1)
+    theirs = stats.ttest_rel(values, others).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), rel=1e-6, abs=1e-9)

@@ -1,0 +1,128 @@
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import efficientnet
+from data.preprocess import PreprocessSpec
+from noisy_student.artifacts import model_file
+
+SPEC = PreprocessSpec(image_size=32, small_image=True)
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return efficientnet.build_model(
+        "efficientnet-b0", num_classes=3, small_image=True, width=0.1, depth=0.1
+    )
+
+
+def test_model_and_card_come_back(model, tmp_path):
+    path = tmp_path / "model.keras"
+    model_file.save_model(model, path, ("a", "b", "c"), SPEC, step=7)
+    loaded, card = model_file.load_model(path)
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(model(images), loaded(images))
+    assert card == {"class_names": ("a", "b", "c"), "preprocess": SPEC, "step": 7}
+    assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_same_weights_are_the_same_bytes(model, tmp_path):
+    twin = efficientnet.build_model(
+        "efficientnet-b0", num_classes=3, small_image=True, width=0.1, depth=0.1
+    )
+    twin.set_weights(model.get_weights())
+    for name, build in (("one", model), ("two", twin)):
+        model_file.save_model(build, tmp_path / f"{name}.keras", ("a", "b", "c"), SPEC)
+    assert (tmp_path / "one.keras").read_bytes() == (tmp_path / "two.keras").read_bytes()
+
+
+def test_files_that_are_no_saved_model_are_named(model, tmp_path):
+    with pytest.raises(ValueError, match="none.keras does not exist"):
+        model_file.load_model(tmp_path / "none.keras")
+    (tmp_path / "text.keras").write_text("no archive")
+    with pytest.raises(ValueError, match="text.keras is not a .keras file"):
+        model_file.load_model(tmp_path / "text.keras")
+    model.save(tmp_path / "plain.keras")
+    with pytest.raises(ValueError, match="plain.keras is a Keras model without card.json"):
+        model_file.load_model(tmp_path / "plain.keras")
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
+    value = tf.Variable(0.0)
+    state = model_file.TrainingState(tmp_path, value=value)
+    assert state.restore() is None
+    for step in (1, 2):
+        value.assign(float(step))
+        state.save(step)
+    value.assign(9.0)
+    assert state.restore().endswith("ckpt-2")
+    assert value.numpy() == 2.0
+    (damaged,) = (tmp_path / "checkpoints").glob("ckpt-2.data*")
+    damaged.write_bytes(damaged.read_bytes()[:-8])
+    value.assign(9.0)
+    assert state.restore().endswith("ckpt-1")
+    assert value.numpy() == 1.0
+    for file in (tmp_path / "checkpoints").glob("ckpt-1.data*"):
+        file.write_bytes(b"")
+    with pytest.raises(ValueError, match="none of the checkpoints in .* can be read: delete"):
+        state.restore()
+    state.remove()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_the_archive_carries_no_dates(model, tmp_path):
+    model_file.save_model(model, tmp_path / "model.keras", ("a", "b", "c"), SPEC)
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
+        assert b"date_saved" not in archive.read("metadata.json")
+
+
+def tiny(classes: int, seed: int, **arguments) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    arguments = {"small_image": True, "width": 0.1, "depth": 0.1} | arguments
+    return efficientnet.build_model("efficientnet-b0", classes, **arguments)
+
+
+def test_training_starts_from_a_saved_model_with_its_classes_in_other_order(tmp_path):
+    source = tiny(3, 0, normalization="svhn")
+    model_file.save_model(source, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    model = tiny(2, 1)
+    told = model_file.start_from(model, tmp_path / "m.keras", ("c", "a"), SPEC)
+    assert "with its classifier" in told
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    expected = np.asarray(source(images))[:, [2, 0]]
+    np.testing.assert_allclose(model(images), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_training_starts_with_a_new_classifier_for_other_classes(tmp_path):
+    source = tiny(3, 0)
+    model_file.save_model(source, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    model = tiny(2, 1)
+    head = np.asarray(model.get_layer("head_dense").kernel)
+    assert "new classifier" in model_file.start_from(model, tmp_path / "m.keras", ("a", "z"), SPEC)
+    np.testing.assert_array_equal(model.get_layer("head_dense").kernel, head)
+    np.testing.assert_array_equal(
+        model.get_layer("head_conv").kernel, source.get_layer("head_conv").kernel
+    )
+
+
+def test_training_refuses_to_start_from_other_layers(tmp_path):
+    model_file.save_model(tiny(3, 0, width=0.5), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    with pytest.raises(ValueError, match=r"other layers than .*stem_conv/kernel .* instead of"):
+        model_file.start_from(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+
+
+def test_differences_of_preprocessing_are_told(tmp_path):
+    model_file.save_model(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    told = [
+        model_file.start_from(tiny(3, 1), tmp_path / "m.keras", ("a", "b", "c"), spec)
+        for spec in (SPEC, PreprocessSpec(image_size=48))
+    ]
+    assert "differently" not in told[0]
+    assert told[1].endswith(
+        "made differently: image_size 32 instead of 48, small_image True instead of False"
+    )

@@ -1,0 +1,226 @@
+"""The report as a page: complete in itself, well formed, and safe for any class name."""
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from noisy_student import report
+from tests.helpers.run_folder import (
+    DIGITS,
+    Balance,
+    add_own_robustness,
+    add_published_robustness,
+    make_workdir,
+    page_of,
+    write,
+)
+
+
+@pytest.fixture
+def workdir(tmp_path) -> Path:
+    return make_workdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A complete run with its report; not to be changed."""
+    folder = make_workdir(tmp_path_factory.mktemp("run"))
+    report.run(folder)
+    return folder
+
+
+def test_page_is_the_same_when_made_again(workdir):
+    report.run(workdir)
+    first = page_of(workdir)
+    report.run(workdir)
+    assert page_of(workdir) == first
+
+
+def test_page_is_well_formed_and_loads_nothing(finished):
+    html = page_of(finished)
+    parser = Balance()
+    parser.feed(html)
+    assert parser.open == []
+    assert all(address.startswith(("data:image/png;base64,", "#")) for address in parser.addresses)
+    assert not re.search(r"https?:|@import|<script|<link|<iframe", html)
+    assert not [url for url in re.findall(r"url\(([^)]*)", html) if not url.startswith("#")]
+    assert html.count("<svg") == 1 + 4 + 2 * 3 + 1
+    assert html.count("<img") == 16 + 16 + 6 * 6
+
+
+def test_references_inside_the_page_lead_somewhere(finished):
+    html = page_of(finished)
+    wanted = set(re.findall(r'(?:href="|url\()#([^")]+)', html))
+    assert wanted and wanted <= set(re.findall(r'\bid="([^"]+)"', html))
+
+
+def test_class_names_are_text_wherever_they_stand(tmp_path):
+    names = ["<script>alert(1)</script>", 'a"b', "R&D", "$x_1$", "猫", *DIGITS[5:]]
+    report.run(make_workdir(tmp_path, names))
+    html = page_of(tmp_path)
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "R&amp;D" in html and "R&D" not in html
+    assert "$x_1$" in html and "猫" in html
+    Balance().feed(html)
+
+
+def test_many_classes_and_large_pictures(tmp_path):
+    names = [f"class {number}" for number in range(1000)]
+
+    def photo(seed: int) -> str:
+        buffer = io.BytesIO()
+        Image.new("RGB", (224, 224), (seed % 256, 90, 120)).save(buffer, "png")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+    report.run(make_workdir(tmp_path, names, photo))
+    html = page_of(tmp_path)
+    assert "the 1000 classes" in html
+    assert 'class="tiles photos"' in html and 'class="tiles"' not in html
+
+
+def test_sample_sheets_are_those_of_the_last_round(workdir):
+    report.run(workdir)
+    section = page_of(workdir).split("What was kept and dropped")[1].split("<section>")[0]
+    assert section.count("<figure") == 16 and section.count("2 times") == 16
+    assert section.count("surest dropped") == 2
+    assert section.count('<span class="wrong">') == 12  # of four images one is of its class
+
+
+def test_empty_classes_are_named(workdir):
+    path = workdir / "round2/selected/selection.json"
+    write(path, json.loads(path.read_text()) | {"empty_classes": ["7", "<9>"]})
+    report.run(workdir)
+    assert "Classes without any pseudo label: 7, &lt;9&gt;." in page_of(workdir)
+
+
+def test_a_noised_teacher_is_pointed_out(workdir):
+    report.run(workdir)
+    assert "Noised teacher" not in page_of(workdir)
+    path = workdir / "round2/selected/selection.json"
+    write(path, json.loads(path.read_text()) | {"noised_labels": True})
+    report.run(workdir)
+    told = "Noised teacher (round 2): it labeled augmented images, with dropout"
+    assert told in page_of(workdir)
+    assert told in (workdir / "report/results.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def robust(tmp_path_factory) -> Path:
+    """A run with every robustness benchmark; not to be changed."""
+    folder = make_workdir(tmp_path_factory.mktemp("robust"))
+    add_own_robustness(folder)
+    add_published_robustness(folder)
+    report.run(folder)
+    return folder
+
+
+def headings(html: str) -> list[str]:
+    return re.findall(r"<h[23]>([^<]*)", html)
+
+
+def assert_nothing_is_empty(html: str) -> None:
+    """Every heading has something under it, and the page is well formed."""
+    assert not re.search(r"</h3>(</section>|<h[23])|</h2></section>|<td></td><td></td>", html)
+    parser = Balance()
+    parser.feed(html)
+    assert parser.open == []
+
+
+def test_robustness_is_shown_by_benchmark(robust):
+    html = page_of(robust)
+    assert_nothing_is_empty(html)
+    section = html[html.index("How robust the models are") :]
+    assert headings(section)[:12] == [
+        "On this run's test images", "On published benchmarks",
+        "Corruptions made from the test images", "ImageNet-C", "CIFAR-10-C",
+        "Perturbations made from the test images", "ImageNet-P", "CIFAR-10-P", "FGSM", "PGD",
+        "What robustness looks like", "Corrupted images",
+    ]  # fmt: skip
+    assert "<b>Student 2 is more robust than the teacher in 7 of 9 tests, level" in section
+    assert "Not there: frost, snow." in section and "Not there: tilt." in section
+    assert "10 steps of 2.5 epsilon / 10, from a random start." in section
+    assert "The top-5 distance, by how many ranks" in section and "T5D" not in section
+    # the older charts, then bars, 1 + families for three sets, bars for three, two attacks
+    assert html.count("<svg") == 11 + (6 + 6 + 4) + 3 + 2
+
+
+def test_the_papers_rows_stand_below_the_models(robust):
+    html = page_of(robust)
+    table = html[html.index("On published benchmarks") :]
+    table = table[: table.index("</table>")]
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table)]
+    paper = {row[0]: row[1:] for row in rows if row and row[0].startswith("<i>")}
+    headers = re.findall(r"<th>([^<]*)</th>", table)
+    at = headers.index("mCE") - 1
+    assert paper["<i>EfficientNet-L2, Noisy Student</i>"][at] == "28.3"
+    student = next(row for row in rows if row and "Student 2" in row[0])
+    assert student[1 + at] == "48.0"
+
+
+def test_robust_gallery_shows_truth_then_before_in_red_then_after(robust):
+    html = page_of(robust)
+    tile = html[html.index('<figure title="test/1, JPEG compression 5, label 1">') :]
+    lines = re.findall(r"<(?:small|span)[^>]*>.*?</(?:small|span)>", tile)[:4]
+    assert lines == [
+        "<small>JPEG compression 5</small>", "<span><b>1</b></span>",
+        '<span class="wrong">5</span>', "<span>1</span>",
+    ]  # fmt: skip
+
+
+BENCHMARKS = [
+    "corruptions", "perturbations", "pgd", "imagenet_a", "imagenet_c", "imagenet_p", "cifar10_c",
+    "cifar10_p", "fgsm", "clean",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_any_benchmark_may_stand_alone(robust, tmp_path, benchmark):
+    for path in robust.glob(f"evaluation/*/{benchmark}.json"):
+        copy = tmp_path / path.relative_to(robust)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text())
+    report.run(tmp_path)
+    html = page_of(tmp_path)
+    assert_nothing_is_empty(html)
+    assert ("How robust the models are" in html) == (benchmark != "clean")
+    assert ("Student 2 is more robust" in html) == (
+        benchmark not in ("clean", "pgd", "perturbations")
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_benchmark_may_be_absent_for_any_model(robust, tmp_path, seed):
+    files = sorted(robust.glob("evaluation/*/*.json"))
+    kept = np.random.default_rng(seed).random(len(files)) < 0.4
+    for path, keep in zip(files, kept, strict=True):
+        if keep:
+            copy = tmp_path / path.relative_to(robust)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(path.read_text())
+    report.run(tmp_path)
+    assert_nothing_is_empty(page_of(tmp_path))
+
+
+def test_unlike_settings_are_pointed_out(robust, tmp_path):
+    for name, dropped in (("round0_teacher", []), ("round1_student", ["fog"])):
+        path = f"evaluation/{name}/corruptions.json"
+        content = json.loads((robust / path).read_text())
+        errors = {key: value for key, value in content["errors"].items() if key not in dropped}
+        write(tmp_path / path, content | {"errors": errors})
+    report.run(tmp_path)
+    html = page_of(tmp_path)
+    assert "Not all models have the same settings: means over them do not compare." in html
+    assert "on average over 70 settings" in html
+
+
+def test_run_without_robustness_has_no_section_on_it(finished):
+    html = page_of(finished)
+    assert "Corruptions" not in html and "What robustness looks like" not in html
+    assert "Student 2 is more robust than the teacher in the one test" in html

@@ -1,0 +1,141 @@
+"""The figures of a run and their statistics."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from noisy_student import report
+from noisy_student.metrics import intervals
+from noisy_student.report import results as summary
+from tests.helpers.run_folder import make_workdir, page_of, results_of, write
+
+
+@pytest.fixture
+def workdir(tmp_path) -> Path:
+    return make_workdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A complete run with its report; not to be changed."""
+    folder = make_workdir(tmp_path_factory.mktemp("run"))
+    report.run(folder)
+    return folder
+
+
+def test_accuracies_with_intervals_computed_by_hand(finished):
+    models = results_of(finished)["figures"]["models"]
+    assert [model["label"] for model in models] == [
+        "Teacher",
+        "Student 1",
+        "Student 2",
+        "Control, equal images",
+        "Control, whole chain",
+    ]
+    teacher = models[0]
+    assert (teacher["top1"], teacher["top5"], teacher["validation_top1"]) == (90.0, 99.4, 90.4)
+    assert (teacher["parameters"], teacher["images_seen"]) == (500_000, 62_400)
+    assert teacher["standard_error"] == 0.9487  # sqrt(90 * 10 / 1000)
+    # z = 1.96, n = 1000: center (0.9 + z^2/2n) / (1 + z^2/n) = 0.89847, half width 0.01862
+    assert teacher["top1_interval"] == pytest.approx([87.985, 91.709], abs=0.001)
+
+
+def test_interval_stays_within_0_and_100():
+    assert intervals.interval(100.0, 10) == pytest.approx((72.25, 100.0), abs=0.01)  # 1/(1 + z^2/n)
+    assert intervals.interval(0.0, 10) == pytest.approx((0.0, 27.75), abs=0.01)
+
+
+def test_gain_is_paired_by_the_images_that_changed(finished):
+    gain = results_of(finished)["figures"]["gain"]
+    assert (gain["before"], gain["after"]) == ("round0_teacher", "round2_student")
+    assert gain["points"] == 3.6
+    # Bonett and Price: 53 and 17 of 1002; 100 / 1002 * sqrt(53 + 17 - (53 - 17)^2 / 1002)
+    assert gain["paired"] and gain["standard_error"] == 0.8272
+    middle = 100 * 36 / 1002
+    assert gain["interval"] == pytest.approx([middle - 1.6214, middle + 1.6214], abs=0.0002)
+
+
+def test_gain_is_unpaired_where_the_images_are_not_the_same(workdir):
+    path = workdir / "evaluation/round2_student/clean.json"
+    content = json.loads(path.read_text())
+    content["by_image"]["top1"]["images"] = "others"
+    write(path, content)
+    gain = report.run(workdir)["figures"]["gain"]
+    # sqrt(90 * 10 / 1000 + 93.6 * 6.4 / 1000)
+    assert not gain["paired"] and gain["standard_error"] == 1.2244
+
+
+def test_student_is_compared_with_every_control(finished):
+    equal, chain = results_of(finished)["figures"]["over_controls"]
+    assert (equal["before"], equal["points"]) == ("control_student", 4.1)
+    assert equal["standard_error"] == 1.2405  # sqrt(89.5 * 10.5 / 1000 + 93.6 * 6.4 / 1000)
+    assert (chain["before"], chain["points"]) == ("control_chain", -0.4)
+    assert "ahead (equal images), level within the interval (whole chain)" in page_of(finished)
+
+
+def test_missing_control_is_admitted(workdir):
+    for name in ("control_student", "control_chain"):
+        shutil.rmtree(workdir / name)
+        shutil.rmtree(workdir / "evaluation" / name)
+    assert report.run(workdir)["figures"]["missing"] == []
+    assert "No supervised control was run" in page_of(workdir)
+
+
+def test_calibration_error_computed_by_hand(workdir):
+    path = workdir / "round1/selected/selection.json"
+    content = json.loads(path.read_text())
+    content["reliability"] = [
+        {"low": 0.0, "high": 0.5, "count": 100, "accuracy": 0.6, "confidence": 0.4},
+        {"low": 0.5, "high": 1.0, "count": 300, "accuracy": 0.7, "confidence": 0.8},
+    ]
+    write(path, content)
+    first, second = report.run(workdir)["figures"]["pseudo_labels"]
+    assert first["calibration_error"] == 0.125  # (100 * 0.2 + 300 * 0.1) / 400
+    assert (first["round"], first["num_written"], second["round"]) == (1, 3600, 2)
+
+
+def test_unknown_truth_leaves_the_reliability_out(workdir):
+    for number in (1, 2):
+        path = workdir / f"round{number}/selected/selection.json"
+        unknown = {"accuracy_all": None, "accuracy_kept": None, "accuracy_written": None}
+        write(path, json.loads(path.read_text()) | unknown | {"reliability": []})
+    results = report.run(workdir)
+    assert results["figures"]["pseudo_labels"][0]["calibration_error"] is None
+    assert "Accuracy by confidence" not in page_of(workdir)
+
+
+@pytest.mark.parametrize(
+    ("points", "interval", "expected"),
+    [
+        (3.6, (2.0, 5.2), "The student beats its teacher by 3.6 points"),
+        (0.5, (-0.4, 1.4), "The student is 0.5 points ahead, within the error of the test"),
+        (0.0, (-0.9, 0.9), "The student does not beat its teacher"),
+        (-0.5, (-1.4, 0.4), "The student does not beat its teacher"),
+        (-2.0, (-3.0, -1.0), "The student falls 2.0 points behind its teacher"),
+    ],
+)
+def test_headline_claims_no_more_than_the_interval(points, interval, expected):
+    assert summary.headline({"gain": {"points": points, "interval": interval}}) == expected
+
+
+def test_seconds_are_listed_in_the_order_of_the_method(finished):
+    results = report.run(finished)
+    seconds = results["provenance"]["seconds"]
+    assert list(seconds)[:7] == [
+        "train round0_teacher",
+        "label round1",
+        "select round1",
+        "train round1_student",
+        "label round2",
+        "select round2",
+        "train round2_student",
+    ]
+    assert seconds["train round0_teacher"] == 130.0
+    assert seconds["evaluate round2_student fgsm"] == 4.25
+
+
+def test_rounds_that_are_still_to_come_are_missing(workdir):
+    shutil.rmtree(workdir / "round2")
+    assert "round2/student/train.json" in report.run(workdir)["figures"]["missing"]

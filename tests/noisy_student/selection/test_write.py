@@ -1,0 +1,257 @@
+"""The selection stage: predictions in, balanced shuffled records and a report out."""
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from data import record_schema, seeds, sources
+from noisy_student import config
+from noisy_student.artifacts import predictions, stage
+from noisy_student.selection import rule, write
+
+NAMES = ("ant", "bee", "cat", "dog")
+SIZE = 120
+
+
+@pytest.fixture
+def examples():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, SIZE).astype(np.int32)
+    truth[::10] = -1
+    return sources.Examples(
+        ids=np.array([f"toy/{i:05d}" for i in range(SIZE)], object),
+        labels=truth,
+        class_names=NAMES,
+        images=rng.integers(0, 256, (SIZE, 4, 4, 3), np.uint8),
+    )
+
+
+@pytest.fixture
+def columns(examples):
+    rng = np.random.default_rng(1)
+    probabilities = rng.dirichlet([0.6, 0.4, 0.2, 0.0001], SIZE).astype(np.float32)
+    confidence = probabilities.max(1)
+    return {
+        "id": examples.ids,
+        "id_hash": seeds.hash_ids(examples.ids),
+        "index": np.arange(SIZE),
+        "source_shard": np.full(SIZE, "", object),
+        "label": probabilities.argmax(1).astype(np.int32),
+        "confidence": confidence,
+        "probabilities": probabilities.astype(np.float16),
+        "true_label": examples.labels,
+    }
+
+
+def write_predictions(directory, columns, examples, num_shards=3, order=None):
+    card = {"class_names": list(NAMES), "model": "m", "examples": examples.fingerprint()}
+    order = np.arange(SIZE) if order is None else order
+    for shard, rows in enumerate(np.array_split(order, num_shards)):
+        part = {name: column[rows] for name, column in columns.items()}
+        predictions.write(predictions.shard_path(directory, shard, num_shards), card, [part])
+
+
+def read_records(files):
+    return [
+        tf.train.Example.FromString(serialized).features.feature
+        for file in files
+        for serialized in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    ]
+
+
+def select_into(tmp_path, columns, examples, **arguments):
+    write_predictions(tmp_path / "in", columns, examples)
+    defaults = {"min_confidence": 0.6, "images_per_class": 30, "num_shards": 2, "seed": 3}
+    return write.write_selected(tmp_path / "in", tmp_path / "out", examples, **defaults | arguments)
+
+
+def test_records_are_what_the_decision_says(tmp_path, columns, examples):
+    files = select_into(tmp_path, columns, examples)
+    assert [file.name for file in files] == [
+        "records-00000-of-00002.tfrecord",
+        "records-00001-of-00002.tfrecord",
+    ]
+    expected = rule.select(columns["label"], columns["confidence"], columns["id_hash"], 4, 30, 0.6)
+    assert expected.max() > 1  # some are duplicated, some dropped
+    assert expected.min() == 0
+    records = read_records(files)
+    assert len(records) == record_schema.count_records(files) == expected.sum() == 90
+    found = {}
+    for record in records:
+        index = int(record["image/id"].bytes_list.value[0].decode().split("/")[1])
+        found.setdefault(index, []).append(record)
+    for index, copies in found.items():
+        assert sorted(r["image/copy"].int64_list.value[0] for r in copies) == list(
+            range(expected[index])
+        )
+        for record in copies:
+            encoded = record["image/encoded"].bytes_list.value[0]
+            pixels = np.asarray(PIL.Image.open(io.BytesIO(encoded)))
+            np.testing.assert_array_equal(pixels, examples.images[index])
+            assert record["label"].int64_list.value[0] == columns["label"][index]
+            assert np.float32(record["prob"].float_list.value[0]) == columns["confidence"][index]
+            probabilities = record["probabilities"].float_list.value
+            np.testing.assert_allclose(sum(probabilities), 1, rtol=1e-6)
+            np.testing.assert_allclose(probabilities, columns["probabilities"][index], atol=1e-3)
+    assert len(found) == np.count_nonzero(expected)
+
+
+def order_of(files):
+    return [
+        (record["image/id"].bytes_list.value[0], record["image/copy"].int64_list.value[0])
+        for record in read_records(files)
+    ]
+
+
+def test_order_is_shuffled_and_depends_on_the_seed_alone(tmp_path, columns, examples):
+    first = select_into(tmp_path / "first", columns, examples)
+    other_seed = select_into(tmp_path / "other", columns, examples, seed=4)
+    resharded = tmp_path / "resharded"
+    order = np.random.default_rng(9).permutation(SIZE)
+    write_predictions(resharded / "in", columns, examples, num_shards=7, order=order)
+    again = write.write_selected(
+        resharded / "in", resharded / "out", examples,
+        min_confidence=0.6, images_per_class=30, num_shards=2, seed=3,
+    )  # fmt: skip
+    assert [a.read_bytes() for a in again] == [f.read_bytes() for f in first]
+    assert order_of(first) != order_of(other_seed)
+    assert sorted(order_of(first)) == sorted(order_of(other_seed))
+    positions = [int(name.split(b"/")[1]) for name, _ in order_of(first)]
+    assert np.abs(np.corrcoef(positions, np.arange(len(positions)))[0, 1]) < 0.3
+
+
+def test_hard_labels_are_one_hot(tmp_path, columns, examples):
+    for record in read_records(select_into(tmp_path, columns, examples, hard_labels=True)):
+        expected = np.eye(4)[record["label"].int64_list.value[0]]
+        np.testing.assert_array_equal(record["probabilities"].float_list.value, expected)
+
+
+def test_report_by_hand(tmp_path, columns, examples):
+    select_into(tmp_path, columns, examples)
+    report = json.loads((tmp_path / "out" / "selection.json").read_text())
+    label, confidence, truth = (columns[n] for n in ("label", "confidence", "true_label"))
+    copies = rule.select(label, confidence, columns["id_hash"], 4, 30, 0.6)
+    taken, known, right = copies > 0, truth >= 0, label == truth
+    assert report["num_records"] == SIZE
+    assert report["num_kept"] == taken.sum()
+    assert report["num_written"] == copies.sum() == 90
+    assert report["num_duplicates"] == copies.sum() - taken.sum()
+    assert (report["min_confidence"], report["images_per_class"]) == (0.6, 30)
+    per_class = report["per_class"]
+    assert per_class["names"] == list(NAMES)
+    assert per_class["before"] == [(label == c).sum() for c in range(4)]
+    above = confidence >= np.float32(0.6)
+    assert per_class["above_threshold"] == [(above & (label == c)).sum() for c in range(4)]
+    assert per_class["distinct"] == [(taken & (label == c)).sum() for c in range(4)]
+    assert per_class["after"] == [30, 30, 30, 0]
+    for c in range(3):
+        chosen = taken & known & (label == c)
+        assert per_class["accuracy"][c] == pytest.approx(right[chosen].mean())
+    assert per_class["accuracy"][3] is None
+    assert report["empty_classes"] == ["dog"]
+    assert report["accuracy_all"] == pytest.approx(right[known].mean())
+    assert report["accuracy_kept"] == pytest.approx(right[known & taken].mean())
+    written = np.repeat(np.arange(SIZE), copies)
+    written = written[known[written]]
+    assert report["accuracy_written"] == pytest.approx(right[written].mean())
+    histogram = report["confidence_histogram"]
+    assert len(histogram["edges"]) == 21 and histogram["edges"][6] == 0.3
+    assert sum(histogram["all"]) == SIZE and sum(histogram["kept"]) == taken.sum()
+    assert histogram["all"][-1] == (confidence >= np.float32(0.95)).sum()
+    last = report["reliability"][-1]
+    tenth = known & (confidence >= np.float32(0.9))
+    assert (last["low"], last["high"], last["count"]) == (0.9, 1.0, tenth.sum())
+    assert last["accuracy"] == pytest.approx(right[tenth].mean())
+    assert last["confidence"] == pytest.approx(confidence[tenth].mean())
+    assert sum(row["count"] for row in report["reliability"]) == known.sum()
+
+
+def test_report_without_any_truth(tmp_path, columns, examples):
+    columns["true_label"] = np.full(SIZE, -1, np.int32)
+    select_into(tmp_path, columns, examples, images_per_class="auto")
+    report = json.loads((tmp_path / "out" / "selection.json").read_text())
+    assert report["accuracy_all"] is report["accuracy_kept"] is report["accuracy_written"] is None
+    assert report["reliability"] == [] and report["per_class"]["accuracy"] == [None] * 4
+    assert report["images_per_class"] == max(report["per_class"]["above_threshold"])
+
+
+def test_without_balance_each_image_above_the_threshold_is_written_once(
+    tmp_path, columns, examples
+):
+    files = select_into(tmp_path, columns, examples, images_per_class="none")
+    found = sorted(
+        record["image/id"].bytes_list.value[0].decode() for record in read_records(files)
+    )
+    assert found == sorted(examples.ids[columns["confidence"] >= np.float32(0.6)])
+    report = json.loads((tmp_path / "out" / "selection.json").read_text())
+    assert report["images_per_class"] is None and report["num_duplicates"] == 0
+    assert report["images_per_class_rule"] == "none: no balance"
+    assert report["noised_labels"] is False
+
+
+def test_nothing_above_the_threshold_is_refused(tmp_path, columns, examples):
+    columns["confidence"] = columns["confidence"] * np.float32(0.5)
+    with pytest.raises(ValueError, match=r"drops all 120 pseudo labels; .* is 0\.\d+"):
+        select_into(tmp_path, columns, examples)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_confidence_that_is_not_a_number_is_refused(tmp_path, columns, examples):
+    columns["confidence"][7] = np.nan
+    with pytest.raises(ValueError, match="confidence nan"):
+        select_into(tmp_path, columns, examples)
+
+
+def test_predictions_of_other_images_are_refused(tmp_path, columns, examples):
+    with pytest.raises(ValueError, match="other images"):
+        write_predictions(tmp_path / "in", columns, examples)
+        others = dataclasses.replace(examples, labels=np.roll(examples.labels, 1))
+        write.write_selected(
+            tmp_path / "in", tmp_path / "out", others, min_confidence=0.3, images_per_class=3
+        )
+    columns["id"] = np.roll(columns["id"], 1)
+    with pytest.raises(ValueError, match="but that image is"):
+        select_into(tmp_path, columns, examples)
+
+
+def test_predictions_of_two_models_are_refused(tmp_path, columns, examples):
+    write_predictions(tmp_path / "in", columns, examples, num_shards=2)
+    path = predictions.shard_path(tmp_path / "in", 1, 2)
+    predictions.write(path, predictions.read_card(path) | {"model": "another"}, [])
+    with pytest.raises(ValueError, match="another model"):
+        write.write_selected(
+            tmp_path / "in", tmp_path / "out", examples, min_confidence=0.3, images_per_class=3
+        )
+
+
+def test_records_of_another_number_of_shards_are_refused(tmp_path, columns, examples):
+    select_into(tmp_path, columns, examples)
+    select_into(tmp_path, columns, examples)  # the same number is replaced
+    with pytest.raises(ValueError, match="records-00000-of-00002.tfrecord"):
+        select_into(tmp_path, columns, examples, num_shards=3)
+
+
+def test_run_is_a_stage(tmp_path, columns, examples):
+    settings = config.SelectionConfig(
+        min_confidence=0.6, images_per_class="auto", hard_labels=False, num_shards=1, seed=0
+    )
+    write_predictions(tmp_path / "in", columns, examples)
+    with pytest.raises(ValueError, match="not finished"):
+        write.run(tmp_path / "in", tmp_path / "out", examples, settings)
+    stage.write_json(tmp_path / "in" / "done.json", {"predictions": {"shard": "hash"}})
+    report = write.run(tmp_path / "in", tmp_path / "out", examples, settings)
+    assert report["num_written"] == report["images_per_class"] * 3
+    done = stage.read_json(tmp_path / "out" / "done.json")
+    assert len(done["records_hash"]) == 16
+    (record_file,) = (tmp_path / "out").glob("*.tfrecord")
+    written = record_file.stat().st_mtime_ns
+    assert write.run(tmp_path / "in", tmp_path / "out", examples, settings) == report
+    assert record_file.stat().st_mtime_ns == written
+    other = dataclasses.replace(settings, min_confidence=0.5)
+    with pytest.raises(ValueError, match="min_confidence"):
+        write.run(tmp_path / "in", tmp_path / "out", examples, other)

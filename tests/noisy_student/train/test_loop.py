@@ -1,0 +1,196 @@
+"""The training loop: what the commands' end-to-end test does not show."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data import sources, tfrecord_file
+from noisy_student import config, train
+from noisy_student.runtime import devices as strategy
+from noisy_student.train import given_teacher, session
+
+MODEL = config.ModelConfig(
+    name="efficientnet-b0", width=0.1, depth=0.1, image_size=None, small_image=True, strides=None,
+    dropout_rate=0.2, stochastic_depth_rate=0.2, batch_norm_momentum=0.9,
+    batch_norm_replicas="none", normalization="imagenet",
+)  # fmt: skip
+NOISE = config.NoiseConfig("randaugment", 2, 5.0, False, False)
+OPTIMIZER = config.OptimizerConfig(
+    name="rmsprop", schedule="staircase", learning_rate=0.016, final_learning_rate=None,
+    warmup_steps=None, warmup_epochs=5.0, epochs=350.0, train_ratio=1.0, adam_beta2=0.999,
+    weight_decay=1e-5,
+)  # fmt: skip
+TEACHER = config.TrainConfig(
+    role="teacher", round=0, model=MODEL, noise=NOISE, optimizer=OPTIMIZER, batch_size=16,
+    ratio=0.0, steps=4, max_steps=None, label_smoothing=0.1, hard_labels=False, temperature=1.0,
+    ema_decay=0.9, accumulate_steps=1, teacher_mode="stored",
+    frozen_blocks=0, fixres_epochs=0.0, seed=0,
+)  # fmt: skip
+# Without RandAugment, whose graph takes seconds to build.
+PLAIN = dataclasses.replace(TEACHER, noise=config.NoiseConfig("none", 2, 5.0, False, False))
+LOG = config.LogConfig(
+    log_every=2, validate_every=2, checkpoint_every=2, eval_batch_size=16, steps_per_execution=1,
+    profile_steps=None,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def devices():
+    return strategy.make()
+
+
+@pytest.fixture(scope="module")
+def splits():
+    rng = np.random.default_rng(0)
+
+    def part(name: str, count: int) -> sources.Examples:
+        ids = np.array([f"{name}/{i}" for i in range(count)], object)
+        labels = np.arange(count, dtype=np.int32) % 3
+        images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        return sources.Examples(ids, labels, ("a", "b", "c"), images=images)
+
+    parts = [part(name, 24) for name in ("labeled", "validation", "unlabeled", "test")]
+    return sources.Splits(*parts, class_names=("a", "b", "c"), info={})
+
+
+def test_logs_and_models(splits, devices, tmp_path, capsys):
+    summary = train.run(TEACHER, splits, tmp_path, devices, LOG)
+    assert re.search(
+        r"teacher: step 4/4, loss (\d\.\d{3}) \(\d\.\d{3}\), rate \S+, right \d+%, sure \d+%, "
+        r"\d+ images/s, validation \d+\.\d%, \d+ s in all",
+        capsys.readouterr().err,
+    )
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4]
+    for row in rows:
+        parts = row["labeled_loss"] + row["unlabeled_loss"] + row["l2_loss"]
+        assert row["loss"] == pytest.approx(parts, rel=1e-5)
+        assert 0 <= row["validation_top1"] <= 100
+    assert summary["images_seen"] == 64
+    assert {"model.keras", "best.keras", "train.json", "done.json", "tensorboard"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_no_validation_images(splits, devices, tmp_path):
+    """Trains and adopts, and measures nothing."""
+    without = dataclasses.replace(splits, validation=splits.validation.take([]))
+    summary = train.run(TEACHER, without, tmp_path / "trained", devices, LOG)
+    assert summary["validation_top1"] is summary["best_validation_top1"] is None
+    assert all("validation_top1" not in row for row in summary["history"])
+    assert not (tmp_path / "trained" / "best.keras").exists()
+    model = tmp_path / "trained" / "model.keras"
+    adopted = given_teacher.run(model, without.validation, tmp_path / "adopted", devices, 16)
+    assert adopted["validation_top1"] is None
+    assert adopted["parameters"] == summary["parameters"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(splits, devices, tmp_path):
+    hot = dataclasses.replace(
+        PLAIN,
+        optimizer=dataclasses.replace(
+            OPTIMIZER, name="sgd", schedule="constant", learning_rate=1e30, warmup_steps=0
+        ),
+    )
+    with pytest.raises(ValueError, match=r"teacher: the loss became (nan|inf) in steps 1 to 2"):
+        train.run(hot, splits, tmp_path, devices, LOG)
+    assert not (tmp_path / "done.json").exists()
+
+
+def test_damage_that_training_meets_is_named(splits, devices, tmp_path):
+    path = str(tmp_path / "records")
+    with tf.io.TFRecordWriter(path) as writer:
+        for image in splits.labeled.images:
+            encoded = tf.io.encode_png(image).numpy()
+            feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
+            features = tf.train.Features(feature={"image/encoded": feature})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+    offsets = np.array([offset for offset, _ in tfrecord_file.spans(path)])
+    files = np.full(len(offsets), path, object)
+    labeled = dataclasses.replace(splits.labeled, images=None, files=files, offsets=offsets)
+    data = bytearray((tmp_path / "records").read_bytes())
+    data[offsets[5] + 50] ^= 1
+    (tmp_path / "records").write_bytes(data)
+    with pytest.raises(ValueError, match=f"{path} is damaged: the record at byte {offsets[5]}"):
+        train.run(PLAIN, dataclasses.replace(splits, labeled=labeled), tmp_path / "a", devices, LOG)
+
+
+def test_what_is_decoded_once_is_said_and_changes_nothing(splits, devices, tmp_path, capsys):
+    def as_files(name):
+        examples = getattr(splits, name)
+        paths = [str(tmp_path / f"{name}-{i}.png") for i in range(len(examples))]
+        for path, image in zip(paths, examples.images, strict=True):
+            tf.io.write_file(path, tf.io.encode_png(image))
+        return dataclasses.replace(examples, images=None, files=np.array(paths, object))
+
+    on_disk = dataclasses.replace(
+        splits, labeled=as_files("labeled"), validation=as_files("validation")
+    )
+    trained = {}
+    for mib in (0, 1):
+        log = dataclasses.replace(LOG, cache_decoded_mib=mib)
+        trained[mib] = train.run(PLAIN, on_disk, tmp_path / str(mib), devices, log)
+    assert trained[0]["decoded_once"] == {"budget_mib": 0, "sets": []}
+    entry = {"images": 24, "mib": 0.1, "held": True}
+    assert trained[1]["decoded_once"] == {
+        "budget_mib": 1,
+        "sets": [{"name": "labeled"} | entry, {"name": "validation"} | entry],
+    }
+    told = "teacher: decoded once: 24 labeled images (0.1 MiB), 24 validation images (0.1 MiB)"
+    assert capsys.readouterr().out.splitlines() == [told]
+    for rows in zip(*(summary["history"] for summary in trained.values()), strict=True):
+        without, cached = (
+            {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
+            for row in rows
+        )
+        assert without == cached
+
+
+def test_students_need_selected_labels_and_only_they(splits, devices, tmp_path):
+    student = dataclasses.replace(TEACHER, role="student", round=1, ratio=2.0)
+    with pytest.raises(ValueError, match="--role=student with --selected_dir=None"):
+        train.run(student, splits, tmp_path, devices, LOG)
+    with pytest.raises(ValueError, match="--role=teacher with --selected_dir"):
+        train.run(TEACHER, splits, tmp_path, devices, LOG, selected_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "train_ratio", "steps", "expected"),
+    [(350, 1, None, 525), (350, 2, None, 1050), (350, 2, 7, 7), (0.01, 1, None, 1)],
+)
+def test_steps_follow_from_labeled_epochs(epochs, train_ratio, steps, expected):
+    optimizer = dataclasses.replace(OPTIMIZER, epochs=epochs, train_ratio=train_ratio)
+    settings = dataclasses.replace(TEACHER, steps=steps, optimizer=optimizer)
+    assert session.num_steps(settings, num_labeled=24) == expected
+
+
+def test_a_final_rate_is_kept_to_or_refused():
+    """Also with a warm-up in steps; never silently left out."""
+    optimizer = dataclasses.replace(OPTIMIZER, final_learning_rate=0.004, warmup_steps=10)
+    settings = dataclasses.replace(TEACHER, steps=1000, optimizer=optimizer)
+    rate = session.make_schedule(settings, num_labeled=24)
+    assert rate.warmup_steps == 10
+    assert float(rate(1000)) == pytest.approx(0.004, rel=0.05)
+    cosine = dataclasses.replace(optimizer, schedule="cosine")
+    with pytest.raises(ValueError, match="--schedule=staircase, not cosine"):
+        session.make_schedule(dataclasses.replace(settings, optimizer=cosine), num_labeled=24)
+
+
+def test_paper_schedule_of_a_training():
+    """2048 images a step, 1 281 167 labeled: 0.128 after 5 epochs, then two decays are behind."""
+    settings = dataclasses.replace(
+        TEACHER,
+        batch_size=2048,
+        steps=None,
+        optimizer=dataclasses.replace(OPTIMIZER, learning_rate=0.128),
+    )
+    rate = session.make_schedule(settings, 1_281_167)
+    epoch = 1_281_167 / 2048
+    assert float(rate(2.5 * epoch)) == pytest.approx(0.064, rel=1e-3)
+    assert float(rate(5.1 * epoch)) == pytest.approx(0.128 * 0.97**2, rel=1e-6)
+    assert float(rate(7.3 * epoch)) == pytest.approx(0.128 * 0.97**3, rel=1e-6)
