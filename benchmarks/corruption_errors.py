@@ -57,9 +57,11 @@ def main(_: list[str]) -> None:
     """Prints a row for every corruption."""
     importlib.import_module("imagecorruptions")
     pool = ProcessPoolExecutor(
-        _PROCESSES.value, multiprocessing.get_context("spawn"),
-        prepare, (_CONSTANTS.value == "published",),
-    )  # fmt: skip
+        _PROCESSES.value,
+        multiprocessing.get_context("spawn"),
+        prepare,
+        (_CONSTANTS.value == "published",),
+    )
     from data import pipeline
     from data.sources import folders
     from noisy_student.artifacts import model_file

@@ -90,43 +90,66 @@ def main() -> None:
     folder = options.folder
     write_records(options.data_dir, options.repeats, folder)
     common = [
-        f"--flagfile={ROOT / 'recipes' / 'cifar10.flags'}", "--dataset=records",
-        f"--labeled_dir={folder / 'labeled'}", f"--test_dir={folder / 'test'}",
+        f"--flagfile={ROOT / 'recipes' / 'cifar10.flags'}",
+        "--dataset=records",
+        f"--labeled_dir={folder / 'labeled'}",
+        f"--test_dir={folder / 'test'}",
         f"--unlabeled_records={folder / 'unlabeled'}",
         f"--splits_file={folder / 'splits.json'}",
-        "--teacher_width=0.5", "--student_width=0.5", "--warmup_steps=10",
+        "--teacher_width=0.5",
+        "--student_width=0.5",
+        "--warmup_steps=10",
         "--validate_every=100000",
-        f"--teacher_steps={options.teacher_steps}", f"--student_steps={options.student_steps}",
-        f"--min_confidence={options.min_confidence}", f"--num_shards={SHARDS}",
+        f"--teacher_steps={options.teacher_steps}",
+        f"--student_steps={options.student_steps}",
+        f"--min_confidence={options.min_confidence}",
+        f"--num_shards={SHARDS}",
         f"--images_per_class={options.per_class}",
-    ]  # fmt: skip
+    ]
     python = (sys.executable, "-m")
     labels = f"--predictions_dir={folder / 'labels'}"
     train = (*python, "noisy_student.train", *common)
     run("teacher", *train, "--role=teacher", f"--output_dir={folder / 'teacher'}")
     for shard in range(SHARDS):
         run(
-            f"label shard {shard}", *python, "noisy_student.pseudo_label", *common,
-            f"--model={folder / 'teacher' / 'model.keras'}", f"--shard_index={shard}",
+            f"label shard {shard}",
+            *python,
+            "noisy_student.pseudo_label",
+            *common,
+            f"--model={folder / 'teacher' / 'model.keras'}",
+            f"--shard_index={shard}",
             f"--output_dir={folder / 'labels'}",
-        )  # fmt: skip
+        )
     for kind, flags in (("records", ()), ("index", ("--index_only",))):
         run(
-            f"select {kind}", *python, "noisy_student.selection", *common, labels, *flags,
+            f"select {kind}",
+            *python,
+            "noisy_student.selection",
+            *common,
+            labels,
+            *flags,
             f"--output_dir={folder / kind}",
-        )  # fmt: skip
+        )
     if options.python_beam:
         run(
-            "decide on Beam", options.python_beam, "-m", "noisy_student.selection.beam", labels,
-            f"--output_dir={folder / 'beam'}", f"--min_confidence={options.min_confidence}",
+            "decide on Beam",
+            options.python_beam,
+            "-m",
+            "noisy_student.selection.beam",
+            labels,
+            f"--output_dir={folder / 'beam'}",
+            f"--min_confidence={options.min_confidence}",
             f"--images_per_class={options.per_class}",
-        )  # fmt: skip
+        )
         print(same_files(folder / "records", folder / "beam", "chosen*"))
     for kind in ("records", "index"):
         run(
-            f"student of {kind}", *train, "--role=student", f"--selected_dir={folder / kind}",
+            f"student of {kind}",
+            *train,
+            "--role=student",
+            f"--selected_dir={folder / kind}",
             f"--output_dir={folder / ('student_' + kind)}",
-        )  # fmt: skip
+        )
     print(same_files(folder / "student_records", folder / "student_index", "model.keras"))
 
 

@@ -64,9 +64,13 @@ def _labeling(folder: pathlib.Path) -> None:
 
     def ours() -> None:
         shards.write_predictions(
-            predict, examples, spec, tempfile.mkdtemp(dir=folder),
-            class_names=examples.class_names, batch_size=_BATCH,
-        )  # fmt: skip
+            predict,
+            examples,
+            spec,
+            tempfile.mkdtemp(dir=folder),
+            class_names=examples.class_names,
+            batch_size=_BATCH,
+        )
 
     bare(), ours()
     turns = [(_seconds(bare), _seconds(ours)) for _ in range(_REPEATS.value)]
@@ -80,11 +84,15 @@ def _records(folder: pathlib.Path) -> None:
     count, rng = len(examples), np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(_CLASSES), count).astype(np.float32)
     columns = {
-        "id": examples.ids, "id_hash": seeds.hash_ids(examples.ids), "index": np.arange(count),
-        "source_shard": np.full(count, "", object), "label": probabilities.argmax(axis=1),
-        "confidence": probabilities.max(axis=1), "probabilities": probabilities,
+        "id": examples.ids,
+        "id_hash": seeds.hash_ids(examples.ids),
+        "index": np.arange(count),
+        "source_shard": np.full(count, "", object),
+        "label": probabilities.argmax(axis=1),
+        "confidence": probabilities.max(axis=1),
+        "probabilities": probabilities,
         "true_label": examples.labels,
-    }  # fmt: skip
+    }
     card = {"class_names": list(map(str, range(_CLASSES))), "examples": examples.fingerprint()}
     predictions.write(predictions.shard_path(folder, 0, 1), card, [columns])
     per_class = _COPIES * count // len(np.unique(columns["label"]))

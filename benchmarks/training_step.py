@@ -21,12 +21,12 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from data import sources
 from noisy_student import config
 from noisy_student.artifacts import model_file
-from noisy_student.runtime import devices as strategy
+from noisy_student.config import derived
+from noisy_student.runtime.devices import make_devices
 from noisy_student.train import progress
-from noisy_student.train.session import Session, images_per_step, preprocess_spec
+from noisy_student.train.session import Session
 
 LOG_EVERY, CHECKPOINT_EVERY = 50, 500
 
@@ -36,15 +36,15 @@ def make_session() -> tuple[Session, tf.data.Iterator, tf.data.Iterator]:
     recipe = Path(__file__).resolve().parents[1] / "recipes" / "mnist5k.flags"
     flags.FLAGS(["training_step", f"--flagfile={recipe}"])
     given = config.from_flags()
-    settings, devices = given.teacher, strategy.make(**dataclasses.asdict(given.device))
+    settings, devices = given.teacher, make_devices(**dataclasses.asdict(given.device))
     session = Session(settings, devices, num_classes=10, num_labeled=100)
     rng = np.random.default_rng(0)
     batch = {
         "images": rng.integers(0, 256, (settings.batch_size, 32, 32, 3), dtype=np.uint8),
         "labels": rng.integers(0, 10, settings.batch_size).astype("int32"),
     }
-    splits = sources.load_splits(**dataclasses.asdict(given.data))
-    fed = session.batches(splits.labeled, preprocess_spec(settings.model), None, 0)
+    splits = derived.load_splits(given.data)
+    fed = session.batches(splits.labeled, derived.preprocess_spec(settings.model), None, 0)
     return session, iter(tf.data.Dataset.from_tensors(batch).repeat()), fed
 
 
@@ -66,9 +66,14 @@ def logged(session: Session, batches: tf.data.Iterator, steps: int) -> np.ndarra
     """The same with progress, metrics.jsonl and TensorBoard."""
     with tempfile.TemporaryDirectory() as directory:
         watching = progress.Watch(
-            Path(directory), "training", 0, steps, images_per_step(session.settings),
-            session.parts, show=False,
-        )  # fmt: skip
+            Path(directory),
+            "training",
+            0,
+            steps,
+            session.settings.images_per_step,
+            session.parts,
+            show=False,
+        )
         start = now()
         for step in range(1, steps + 1):
             watching.before(step - 1)

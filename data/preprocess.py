@@ -134,9 +134,7 @@ def fit_small(image: tf.Tensor, size: int) -> tf.Tensor:
         lambda: image,
     )
     image = tf.cond(
-        tf.shape(image)[0] > size,
-        lambda: _resize(image, size, "bicubic"),
-        lambda: image,
+        tf.shape(image)[0] > size, lambda: _resize(image, size, "bicubic"), lambda: image
     )
     missing = size - tf.shape(image)[:2]
     before = missing // 2
@@ -158,10 +156,7 @@ def inception_crop(image: tf.Tensor, seed: tf.Tensor, spec: PreprocessSpec) -> t
     """
     shape = tf.shape(image)
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-        shape,
-        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
-        seed=seed,
-        **_INCEPTION_CROP,
+        shape, bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]), seed=seed, **_INCEPTION_CROP
     )
     # The op returns the whole image if no rectangle fits.
     return tf.cond(

@@ -175,13 +175,17 @@ def _define_flags() -> None:
     )
     flags.DEFINE_bool("small_image", False, "The variant for 32x32 images.")
     flags.DEFINE_integer(
-        "image_size", None, "Resolution to test at, stored beside the weights; unset: the name's.",
+        "image_size",
+        None,
+        "Resolution to test at, stored beside the weights; unset: the name's.",
         lower_bound=1,
-    )  # fmt: skip
+    )
     flags.DEFINE_enum(
-        "normalization", None, list(model_lib.NORMALIZATIONS),
+        "normalization",
+        None,
+        list(model_lib.NORMALIZATIONS),
         "Of the pixels; unset: as sources of this format have it (AdvProp weights: inception).",
-    )  # fmt: skip
+    )
     flags.DEFINE_string("trained_on", None, "For the card: the data it learned from.")
     flags.DEFINE_list("metrics", [], "For the card: published figures, as top1=77.3,top5=93.4.")
 
@@ -197,11 +201,19 @@ def _main(argv: list[str]) -> None:
             raise ValueError(f"--output={FLAGS.output}: must end in .keras.")
         names = read_class_names(FLAGS.class_names) if FLAGS.class_names else None
         model = convert(
-            FLAGS.name, FLAGS.source, FLAGS.source_format, FLAGS.output, class_names=names,
-            use_ema=not FLAGS.raw, drop_head=FLAGS.drop_head, small_image=FLAGS.small_image,
-            image_size=FLAGS.image_size, normalization=FLAGS.normalization,
-            trained_on=FLAGS.trained_on, metrics=_metrics(FLAGS.metrics),
-        )  # fmt: skip
+            FLAGS.name,
+            FLAGS.source,
+            FLAGS.source_format,
+            FLAGS.output,
+            class_names=names,
+            use_ema=not FLAGS.raw,
+            drop_head=FLAGS.drop_head,
+            small_image=FLAGS.small_image,
+            image_size=FLAGS.image_size,
+            normalization=FLAGS.normalization,
+            trained_on=FLAGS.trained_on,
+            metrics=_metrics(FLAGS.metrics),
+        )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -71,9 +71,13 @@ def cost(
         ValueError: an unknown name or impossible strides.
     """
     network = config_lib.scale(
-        config_lib.get_config(name), width=width, depth=depth, strides=strides,
-        small_image=small_image, stochastic_depth_rate=0.0,
-    )  # fmt: skip
+        config_lib.get_config(name),
+        width=width,
+        depth=depth,
+        strides=strides,
+        small_image=small_image,
+        stochastic_depth_rate=0.0,
+    )
     count = _Count()
     side = -(-image_size // network.stem_stride)
     count.conv(3, 3, network.stem_filters, side, copies=3)

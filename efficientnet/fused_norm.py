@@ -37,9 +37,14 @@ def by_moments(
 ) -> tf.Tensor:
     """Normalizes [B, H, W, C] by given moments, each float32 [C]; see `by_batch`."""
     return tf.raw_ops.FusedBatchNormV3(
-        x=inputs, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon,
+        x=inputs,
+        scale=gamma,
+        offset=beta,
+        mean=mean,
+        variance=variance,
+        epsilon=epsilon,
         is_training=False,
-    ).y  # fmt: skip
+    ).y
 
 
 def values_per_channel(inputs: tf.Tensor) -> tf.Tensor:

@@ -139,11 +139,7 @@ class BatchNorm(keras.layers.Layer):
     """
 
     def __init__(
-        self,
-        momentum: float = 0.99,
-        replicas: str = "none",
-        activation: str = "linear",
-        **kwargs,
+        self, momentum: float = 0.99, replicas: str = "none", activation: str = "linear", **kwargs
     ):
         super().__init__(**kwargs)
         synced_norm.check_replicas(replicas)

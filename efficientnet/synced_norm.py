@@ -84,9 +84,15 @@ def batch_norm(
 
         def gradient(upstream: tf.Tensor, *_) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             frozen = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=upstream, x=inputs, scale=gamma, reserve_space_1=mean,
-                reserve_space_2=variance, reserve_space_3=[], epsilon=epsilon, is_training=False,
-            )  # fmt: skip
+                y_backprop=upstream,
+                x=inputs,
+                scale=gamma,
+                reserve_space_1=mean,
+                reserve_space_2=variance,
+                reserve_space_3=[],
+                epsilon=epsilon,
+                is_training=False,
+            )
             dgamma, dbeta = frozen.scale_backprop, frozen.offset_backprop
             group_dgamma, group_dbeta = tf.unstack(_group_sum(tf.stack([dgamma, dbeta]), size))
             count = size * fused_norm.values_per_channel(inputs)

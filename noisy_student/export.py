@@ -28,7 +28,8 @@ from data.preprocess import PreprocessSpec
 from data.sources import image_check
 from noisy_student import config
 from noisy_student.artifacts import model_file, stage
-from noisy_student.runtime import devices, inference
+from noisy_student.runtime import inference
+from noisy_student.runtime.devices import make_devices
 
 FORMATS = {"saved_model": "", "tflite": ".tflite", "onnx": ".onnx"}  # and endings of their files
 _TOLERANCE = 1e-4  # of a probability
@@ -161,7 +162,7 @@ def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:
 def _main(settings: config.Config, arguments: list[str]) -> None:
     model_path, export_format = config.required("model"), flags.FLAGS.format
     output = flags.FLAGS.output or Path(model_path).with_suffix(FORMATS[export_format])
-    devices.make(**dataclasses.asdict(settings.device))
+    make_devices(**dataclasses.asdict(settings.device))
     difference = run(model_path, output, export_format, arguments)
     checked = f"{len(arguments) or _RANDOM_IMAGES} {'' if arguments else 'random '}images"
     print(f"{output}: probabilities within {difference:.1g} of {model_path} on {checked}")

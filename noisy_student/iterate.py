@@ -15,11 +15,11 @@ from typing import Any
 from data import sources
 from noisy_student import config, evaluate, pseudo_label, report, train
 from noisy_student.artifacts import model_file, stage
-from noisy_student.config import flags
+from noisy_student.config import derived, flags
 from noisy_student.evaluate import galleries, robust_gallery
-from noisy_student.runtime import devices as strategy
+from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.selection import write
-from noisy_student.train import given_teacher, session
+from noisy_student.train import given_teacher
 
 Trained = dict[str, tuple[Path, dict[str, Any]]]  # name -> directory, summary
 
@@ -34,11 +34,9 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
         command: what the report shows as the command that made it.
     """
     workdir = Path(workdir)
-    devices = strategy.make(**dataclasses.asdict(settings.device))
+    devices = make_devices(**dataclasses.asdict(settings.device))
     with devices.chief_first():
-        splits = sources.load_splits(
-            **dataclasses.asdict(settings.data), splits_file=workdir / "splits.json"
-        )
+        splits = derived.load_splits(settings.data, workdir / "splits.json")
     _check_parts(settings, splits)
     if devices.is_chief and not (workdir / "config.json").exists():
         _write_config(workdir, settings, splits, devices, command)
@@ -47,14 +45,21 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     if settings.teacher_model:
         with devices.chief_first():
             summary = given_teacher.run(
-                settings.teacher_model, splits.validation, teacher_dir, devices,
+                settings.teacher_model,
+                splits.validation,
+                teacher_dir,
+                devices,
                 settings.log.eval_batch_size,
-            )  # fmt: skip
+            )
     else:
         summary = train.run(
-            settings.teacher, splits, teacher_dir, devices, settings.log,
+            settings.teacher,
+            splits,
+            teacher_dir,
+            devices,
+            settings.log,
             init_model=_start(settings, None),
-        )  # fmt: skip
+        )
     trained = {"round0_teacher": (teacher_dir, summary)}
     for number, student in enumerate(settings.students, start=1):
         round_dir = workdir / f"round{number}"
@@ -63,16 +68,26 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
         student_dir = round_dir / "student"
         previous = summary
         summary = train.run(
-            student, splits, student_dir, devices, settings.log, selected,
-            _start(settings, teacher_dir), teacher_dir / "model.keras",
-        )  # fmt: skip
+            student,
+            splits,
+            student_dir,
+            devices,
+            settings.log,
+            selected,
+            _start(settings, teacher_dir),
+            teacher_dir / "model.keras",
+        )
         trained[f"round{number}_student"] = (student_dir, summary)
         if settings.tuned:
             student_dir, start = round_dir / "fixres", student_dir / "model.keras"
             summary = train.run(
-                settings.tuned[number - 1], splits, student_dir, devices, settings.log,
+                settings.tuned[number - 1],
+                splits,
+                student_dir,
+                devices,
+                settings.log,
                 init_model=start,
-            )  # fmt: skip
+            )
             trained[f"round{number}_fixres"] = (student_dir, summary)
         if not _better(number, previous, summary) and settings.stop_when_worse:
             print(f"stopping after round {number} (--stop_when_worse)")
@@ -84,9 +99,13 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     with devices.chief_first():
         for name, (directory, _) in trained.items():
             evaluate.run(
-                directory / "model.keras", name, splits.test, evaluation / name,
-                settings.evaluation, devices,
-            )  # fmt: skip
+                directory / "model.keras",
+                name,
+                splits.test,
+                evaluation / name,
+                settings.evaluation,
+                devices,
+            )
     if not devices.is_chief:
         return {}
     # Again, now that every stage has accepted the flags: a refused rerun changes nothing.
@@ -117,7 +136,7 @@ def _controls(
     settings: config.Config,
     splits: sources.Splits,
     workdir: Path,
-    devices: strategy.Devices,
+    devices: Devices,
     trained: Trained,
 ) -> Trained:
     """Trains the supervised controls of a finished chain."""
@@ -127,9 +146,13 @@ def _controls(
         images = sum(seen) if control == "chain" else seen[-1]
         control_dir = workdir / f"control_{control}"
         summary = train.run(
-            settings.control(images), splits, control_dir, devices, settings.log,
+            settings.control(images),
+            splits,
+            control_dir,
+            devices,
+            settings.log,
             init_model=_start(settings, None),
-        )  # fmt: skip
+        )
         controls[f"control_{control}"] = (control_dir, summary)
     return controls
 
@@ -147,7 +170,7 @@ def _label_and_select(
     teacher_dir: Path,
     workdir: Path,
     number: int,
-    devices: strategy.Devices,
+    devices: Devices,
 ) -> Path:
     """Pseudo labels of one round; returns the directory of the student's set."""
     round_dir = workdir / f"round{number}"
@@ -161,14 +184,24 @@ def _label_and_select(
     if settings.reassign and number > 1:
         before = workdir / f"round{number - 1}" / "selected"
         pseudo_label.reassign(
-            teacher, before, splits.unlabeled, selected, devices,
-            hard_labels=settings.selection.hard_labels, **shared,
-        )  # fmt: skip
+            teacher,
+            before,
+            splits.unlabeled,
+            selected,
+            devices,
+            hard_labels=settings.selection.hard_labels,
+            **shared,
+        )
         return selected
     pseudo_label.run(
-        teacher, splits.unlabeled, labels, devices,
-        num_shards=settings.selection.num_shards, skipped=splits.info["skipped"], **shared,
-    )  # fmt: skip
+        teacher,
+        splits.unlabeled,
+        labels,
+        devices,
+        num_shards=settings.selection.num_shards,
+        skipped=splits.info["skipped"],
+        **shared,
+    )
     write.run(labels, selected, splits.unlabeled, settings.selection)
     return selected
 
@@ -189,7 +222,7 @@ def _pictures(
     """What the report shows as pictures: changed predictions, and the student's noisy input."""
     evaluation = workdir / "evaluation"
     last = settings.students[-1] if settings.students else settings.teacher
-    spec = session.preprocess_spec(last.model)
+    spec = derived.preprocess_spec(last.model)
     galleries.write_noise(
         evaluation / "noise.json", splits.labeled, spec, last.noise, settings.seed
     )
@@ -197,17 +230,17 @@ def _pictures(
     if len(names) > 1 and all(file.exists() for file in files):
         galleries.write_changes(evaluation / "gallery.json", splits.test, spec, names, files)
         robust_gallery.write(
-            evaluation / "robust_gallery.json", splits.test, spec, (names[0], names[-1]),
-            settings.seed, settings.evaluation.robustness,
-        )  # fmt: skip
+            evaluation / "robust_gallery.json",
+            splits.test,
+            spec,
+            (names[0], names[-1]),
+            settings.seed,
+            settings.evaluation.robustness,
+        )
 
 
 def _write_config(
-    workdir: Path,
-    settings: config.Config,
-    splits: sources.Splits,
-    devices: strategy.Devices,
-    command: str,
+    workdir: Path, settings: config.Config, splits: sources.Splits, devices: Devices, command: str
 ) -> None:
     parts = ("labeled", "validation", "unlabeled", "test")
     stage.write_json(
@@ -228,12 +261,9 @@ def _write_config(
 
 def dry_run(settings: config.Config, workdir: str | Path) -> None:
     """Prints what ``run`` would do, with times measured on this machine; touches no file."""
-    devices = strategy.make(**dataclasses.asdict(settings.device))
+    devices = make_devices(**dataclasses.asdict(settings.device))
     splits_file = Path(workdir) / "splits.json"
-    splits = sources.load_splits(
-        **dataclasses.asdict(settings.data),
-        splits_file=splits_file if splits_file.exists() else None,
-    )
+    splits = derived.load_splits(settings.data, splits_file if splits_file.exists() else None)
     print(f"work directory {workdir} (not touched)\nflags:")
     for name, value in sorted(flags.values().items()):
         if value is not None:
@@ -270,11 +300,44 @@ def _main(settings: config.Config) -> None:
 if __name__ == "__main__":
     config.run(
         _main,
-        ["workdir", "rounds", "dataset", "data_dir", "labeled_dir", "unlabeled_dir", "test_dir",
-         "unlabeled_fraction", "unlabeled_skew", "num_labeled", "seed", "teacher_name",
-         "teacher_model", "init_model", "student_name", "image_size", "small_image",
-         "batch_size", "ratio", "epochs", "teacher_steps", "student_steps", "augment", "magnitude",
-         "labeled_weight", "min_confidence", "images_per_class", "hard_labels", "index_only",
-         "noised_labels", "calibrate", "reassign", "controls", "stop_when_worse",
-         "strategy", "cache_decoded_mib", "max_steps", "dry_run"],
-    )  # fmt: skip
+        [
+            "workdir",
+            "rounds",
+            "dataset",
+            "data_dir",
+            "labeled_dir",
+            "unlabeled_dir",
+            "test_dir",
+            "unlabeled_fraction",
+            "unlabeled_skew",
+            "num_labeled",
+            "seed",
+            "teacher_name",
+            "teacher_model",
+            "init_model",
+            "student_name",
+            "image_size",
+            "small_image",
+            "batch_size",
+            "ratio",
+            "epochs",
+            "teacher_steps",
+            "student_steps",
+            "augment",
+            "magnitude",
+            "labeled_weight",
+            "min_confidence",
+            "images_per_class",
+            "hard_labels",
+            "index_only",
+            "noised_labels",
+            "calibrate",
+            "reassign",
+            "controls",
+            "stop_when_worse",
+            "strategy",
+            "cache_decoded_mib",
+            "max_steps",
+            "dry_run",
+        ],
+    )

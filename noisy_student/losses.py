@@ -143,12 +143,7 @@ def student_loss(
 
     total = labeled_weight * labeled + ratio * unlabeled + decay
 
-    parts = {
-        "loss": total,
-        "labeled_loss": labeled,
-        "unlabeled_loss": unlabeled,
-        "l2_loss": decay,
-    }
+    parts = {"loss": total, "labeled_loss": labeled, "unlabeled_loss": unlabeled, "l2_loss": decay}
     return total, parts
 
 

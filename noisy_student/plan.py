@@ -15,11 +15,10 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data import sources
 from efficientnet.cost import Cost, cost
 from noisy_student import config
-from noisy_student.train.batch_layout import Layout
-from noisy_student.train.session import num_steps, preprocess_spec
+from noisy_student.batch_layout import Layout
+from noisy_student.config import derived
 
 TERA, GIBI = 1e12, 2**30
 _BACKWARD = 2  # times the forward pass: gradients of inputs and of kernels
@@ -112,7 +111,7 @@ def plan(
     layout = Layout(
         settings.batch_size, settings.unlabeled_batch_size, num_devices, settings.accumulate_steps
     )
-    steps = num_steps(settings, num_labeled)
+    steps = settings.num_steps(num_labeled)
     steps = min(steps, settings.max_steps or steps)
     operations = 2.0 * (1 + _BACKWARD) * image.multiply_adds * steps * layout.total
     weights = 4.0 * 2 * (image.parameters + image.statistics)
@@ -136,14 +135,19 @@ def plan(
 
 def _cost(model: config.ModelConfig, num_classes: int) -> Cost:
     return cost(
-        model.name, preprocess_spec(model).image_size, num_classes, width=model.width,
-        depth=model.depth, strides=model.strides, small_image=model.small_image,
-    )  # fmt: skip
+        model.name,
+        derived.preprocess_spec(model).image_size,
+        num_classes,
+        width=model.width,
+        depth=model.depth,
+        strides=model.strides,
+        small_image=model.small_image,
+    )
 
 
 def describe(settings: config.TrainConfig, made: Plan, device: Device, num_devices: int) -> str:
     """The plan for people, with a warning where memory does not hold it."""
-    image, spec = made.image, preprocess_spec(settings.model)
+    image, spec = made.image, derived.preprocess_spec(settings.model)
     count = "1 device" if num_devices == 1 else f"{num_devices} devices"
     lines = [
         f"{settings.role} {settings.round}: {settings.model.name} at {spec.image_size} pixels, "
@@ -197,7 +201,7 @@ def _main(settings: config.Config) -> None:
         device = dataclasses.replace(device, utilization=flags.utilization)
     num_labeled, num_classes = flags.num_labeled, flags.num_classes
     if not num_labeled or not num_classes:
-        splits = sources.load_splits(**dataclasses.asdict(settings.data))
+        splits = derived.load_splits(settings.data)
         num_labeled, num_classes = len(splits.labeled), len(splits.class_names)
     precision = "float32" if flags.precision == "float32" else "mixed_bfloat16"
     planned = trainings(settings)
@@ -213,7 +217,22 @@ def _main(settings: config.Config) -> None:
 if __name__ == "__main__":
     config.run(
         _main,
-        ["device", "num_devices", "utilization", "num_classes", "num_labeled", "teacher_name",
-         "student_name", "image_size", "fixres_image_size", "batch_size", "ratio", "epochs",
-         "rounds", "precision", "accumulate_steps", "teacher_mode"],
-    )  # fmt: skip
+        [
+            "device",
+            "num_devices",
+            "utilization",
+            "num_classes",
+            "num_labeled",
+            "teacher_name",
+            "student_name",
+            "image_size",
+            "fixres_image_size",
+            "batch_size",
+            "ratio",
+            "epochs",
+            "rounds",
+            "precision",
+            "accumulate_steps",
+            "teacher_mode",
+        ],
+    )

@@ -16,22 +16,19 @@ from data.examples import UNKNOWN_LABEL, Examples
 from data.sources import folders, image_check
 from noisy_student import config
 from noisy_student.artifacts import model_file
-from noisy_student.runtime import devices as strategy
 from noisy_student.runtime import inference
+from noisy_student.runtime.devices import Devices, make_devices
 
 
 def run(
-    model_path: str | Path,
-    images: Sequence[str | Path],
-    devices: strategy.Devices,
-    batch_size: int = 32,
+    model_path: str | Path, images: Sequence[str | Path], devices: Devices, batch_size: int = 32
 ) -> tuple[list[str], np.ndarray, dict[str, Any]]:
     """The probabilities of all classes for images in files.
 
     Args:
         model_path: a saved or converted model.
         images: files, and folders of which all images below count.
-        devices: from ``strategy.make``.
+        devices: from ``make_devices``.
         batch_size: images at a time.
 
     Returns:
@@ -82,7 +79,7 @@ def _main(settings: config.Config, arguments: list[str]) -> None:
     model_path = config.required("model")
     if not arguments:
         raise ValueError("name the images: python -m noisy_student.predict --model=FILE IMAGES...")
-    devices = strategy.make(**dataclasses.asdict(settings.device))
+    devices = make_devices(**dataclasses.asdict(settings.device))
     batch_size = min(settings.log.eval_batch_size, 32)
     files, table, card = run(model_path, arguments, devices, batch_size)
     for file, probabilities in zip(files, table, strict=True):

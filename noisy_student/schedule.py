@@ -112,10 +112,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
                 )
             decay_epochs = epochs / math.log(final / base, DECAY_RATE)
         return cls(
-            "staircase",
-            base,
-            warmup_steps=warmup_steps,
-            decay_steps=decay_epochs * steps_per_epoch,
+            "staircase", base, warmup_steps=warmup_steps, decay_steps=decay_epochs * steps_per_epoch
         )
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:

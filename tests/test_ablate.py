@@ -11,18 +11,32 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = (
-    "--teacher_width=0.1", "--teacher_depth=0.1", "--student_width=0.1", "--student_depth=0.1",
-    "--max_steps=2", "--teacher_batch_size=16", "--batch_size=8", "--ratio=2", "--log_every=2",
-    "--min_confidence=0", "--images_per_class=20", "--fgsm_examples=50", "--epsilons=4",
-)  # fmt: skip
+    "--teacher_width=0.1",
+    "--teacher_depth=0.1",
+    "--student_width=0.1",
+    "--student_depth=0.1",
+    "--max_steps=2",
+    "--teacher_batch_size=16",
+    "--batch_size=8",
+    "--ratio=2",
+    "--log_every=2",
+    "--min_confidence=0",
+    "--images_per_class=20",
+    "--fgsm_examples=50",
+    "--epsilons=4",
+)
 
 
 def ablate(*flags: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.run(
         [sys.executable, "-m", "noisy_student.ablate", *flags],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
 
 
 def test_the_list_has_claims_and_arms():
@@ -61,9 +75,12 @@ def test_bad_flags_are_told(flags, message, tmp_path):
 def test_a_study_from_command_to_verdict(tmp_path):
     workdir, copies = tmp_path / "work", tmp_path / "results"
     given = (
-        "--study=from_scratch_vs_init", "--seeds=0,1", f"--workdir={workdir}",
-        f"--results_dir={copies}", *TINY,
-    )  # fmt: skip
+        "--study=from_scratch_vs_init",
+        "--seeds=0,1",
+        f"--workdir={workdir}",
+        f"--results_dir={copies}",
+        *TINY,
+    )
     result = ablate(*given)
     assert result.returncode == 0, result.stdout + result.stderr
     root = workdir / "mnist5k"

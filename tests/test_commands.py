@@ -26,10 +26,16 @@ def test_folders_of_images(tmp_path):
             file = folder / (re.sub(r"\W", "_", identity) + ".png")
             PIL.Image.fromarray(examples.images[index]).save(file)
     output = iterate(
-        tmp_path / "run", "--dataset=folder", f"--labeled_dir={tmp_path}/labeled",
-        f"--unlabeled_dir={tmp_path}/unlabeled", f"--test_dir={tmp_path}/test", "--max_steps=2",
-        "--num_validation=50", "--rounds=1", "--benchmarks=clean",
-    )  # fmt: skip
+        tmp_path / "run",
+        "--dataset=folder",
+        f"--labeled_dir={tmp_path}/labeled",
+        f"--unlabeled_dir={tmp_path}/unlabeled",
+        f"--test_dir={tmp_path}/test",
+        "--max_steps=2",
+        "--num_validation=50",
+        "--rounds=1",
+        "--benchmarks=clean",
+    )
     assert "report:" in output
     sizes = json.loads((tmp_path / "run" / "config.json").read_text())["split_sizes"]
     assert sizes == {"labeled": 100, "validation": 50, "unlabeled": 170, "test": 50}
@@ -39,17 +45,24 @@ def test_stages_run_alone(tmp_path):
     recipe = f"--flagfile={ROOT}/recipes/mnist5k.flags"
     output = run(
         command(
-            "train", recipe, *TINY, "--role=control", "--control_images=128",
+            "train",
+            recipe,
+            *TINY,
+            "--role=control",
+            "--control_images=128",
             f"--output_dir={tmp_path}/control",
         )
-    )  # fmt: skip
+    )
     assert "control: validation" in output
     output = run(
         command(
-            "evaluate", f"--model={tmp_path}/control/model.keras", f"--output_dir={tmp_path}/eval",
-            "--benchmarks=clean", "--dataset=mnist5k",
+            "evaluate",
+            f"--model={tmp_path}/control/model.keras",
+            f"--output_dir={tmp_path}/eval",
+            "--benchmarks=clean",
+            "--dataset=mnist5k",
         )
-    )  # fmt: skip
+    )
     assert "top-1" in output and "1000 images" in output
 
 

@@ -31,9 +31,14 @@ def test_every_part_is_there(workdir):
     sizes = json.loads((workdir / "config.json").read_text())["split_sizes"]
     assert sizes == {"labeled": 100, "validation": 500, "unlabeled": 3400, "test": 1000}
     for stage in (
-        "round0/teacher", "round1/pseudo_labels", "round1/selected", "round1/student",
-        "round2/pseudo_labels", "round2/selected", "round2/student",
-    ):  # fmt: skip
+        "round0/teacher",
+        "round1/pseudo_labels",
+        "round1/selected",
+        "round1/student",
+        "round2/pseudo_labels",
+        "round2/selected",
+        "round2/student",
+    ):
         assert (workdir / stage / "done.json").exists(), stage
     student = json.loads((workdir / "round2" / "student" / "train.json").read_text())
     teacher = json.loads((workdir / "round0" / "teacher" / "train.json").read_text())
@@ -118,9 +123,15 @@ def test_an_index_in_place_of_records_trains_the_same_student(workdir, tmp_path)
 def test_the_second_teacher_labels_the_firsts_images_again(tmp_path):
     """Trained long enough that neither teacher calls all images by one name."""
     iterate(
-        tmp_path, "--reassign", "--calibrate", "--max_copies=2", "--benchmarks=clean",
-        "--teacher_steps=150", "--student_steps=100", "--validate_every=50",
-    )  # fmt: skip
+        tmp_path,
+        "--reassign",
+        "--calibrate",
+        "--max_copies=2",
+        "--benchmarks=clean",
+        "--teacher_steps=150",
+        "--student_steps=100",
+        "--validate_every=50",
+    )
     first, second = figures(tmp_path)["pseudo_labels"]
     assert not (tmp_path / "round2/pseudo_labels").exists()
     assert "reassigned" not in first

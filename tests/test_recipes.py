@@ -13,9 +13,9 @@ from data import record_schema, sources
 from efficientnet import config as efficientnets
 from noisy_student import config, plan
 from noisy_student.ablate import publish, statistics
-from noisy_student.config import flags
-from noisy_student.runtime import devices as strategy
-from noisy_student.train.session import Session, make_schedule, num_steps, preprocess_spec
+from noisy_student.config import derived, flags
+from noisy_student.runtime.devices import make_devices
+from noisy_student.train.session import Session, make_schedule
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 RESULTS = RECIPES.parent / "docs" / "results"
@@ -91,11 +91,11 @@ def test_imagenet_settings_of_each_size(recipe):
     name = f"efficientnet-{recipe.split('_')[1]}"
     assert student.model.name == name
     assert student.model.dropout_rate == dropout == efficientnets.CONFIGS[name].dropout_rate
-    assert preprocess_spec(student.model).image_size == side
+    assert derived.preprocess_spec(student.model).image_size == side
     assert (student.batch_size, student.unlabeled_batch_size) == (2048, ratio * 2048)
     assert student.ratio == ratio  # also the weight of the unlabeled loss
     assert student.optimizer.train_ratio == train_ratio
-    assert num_steps(student, LABELED) == steps
+    assert student.num_steps(LABELED) == steps
     noise = student.noise
     if magnitude is None:
         assert noise.kind == "crop"
@@ -156,7 +156,7 @@ def test_l2_is_taught_by_the_round_before_and_fine_tuned(number):
     assert (tuned.role, tuned.model.image_size, tuned.fixres_epochs) == ("fixres", 800, 1.5)
     assert settings.evaluation.image_size is None  # each model at its own: 475, and 800 when tuned
     assert (tuned.noise.kind, tuned.unlabeled_batch_size) == ("none", 0)
-    assert num_steps(tuned, LABELED) == 938  # 1.5 * 1 281 167 / 2048
+    assert tuned.num_steps(LABELED) == 938  # 1.5 * 1 281 167 / 2048
     stages = [efficientnets.round_repeats(stage.repeats, 5.3) for stage in efficientnets.STAGES]
     assert tuned.frozen_blocks == sum(stages[:5]) == 60
     assert sum(stages) == 88
@@ -174,7 +174,7 @@ def test_svhn_is_the_published_experiment():
     assert student.noise == config.NoiseConfig("randaugment", 2, 5.0, flip=False, cutout=True)
     assert (student.batch_size, student.unlabeled_batch_size) == (128, 640)
     assert (student.hard_labels, student.temperature) == (False, 1.0)
-    assert num_steps(student, 69_257) == num_steps(settings.teacher, 69_257) == 109_474
+    assert student.num_steps(69_257) == settings.teacher.num_steps(69_257) == 109_474
     assert (student.optimizer.name, student.optimizer.weight_decay) == ("rmsprop", 1e-4)
     assert (student.label_smoothing, student.ema_decay) == (0.1, 0.9999)
     assert settings.selection.images_per_class == 53_113
@@ -250,10 +250,10 @@ def first_steps(
     settings: config.Config, training: config.TrainConfig, folder: Path, classes: int, steps: int
 ) -> tuple[Session, dict[str, np.ndarray]]:
     """Takes the first steps as `train.run` does; the session, and the logged parts by name."""
-    spec = preprocess_spec(training.model)
+    spec = derived.preprocess_spec(training.model)
     side = spec.image_size if spec.small_image else 96
     # The number of threads is the process's own, which other tests share.
-    devices = strategy.make(**dataclasses.asdict(settings.device) | {"intra_op_threads": 0})
+    devices = make_devices(**dataclasses.asdict(settings.device) | {"intra_op_threads": 0})
     session = Session(training, devices, classes, num_labeled=training.batch_size)
     files = None
     if training.unlabeled_batch_size:

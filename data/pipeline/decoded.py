@@ -93,10 +93,7 @@ def _described(entry: dict[str, Any]) -> str:
 
 
 def _decode(
-    count: int,
-    side: int,
-    images: Callable[[], tf.data.Dataset],
-    place: Callable[[int], str],
+    count: int, side: int, images: Callable[[], tf.data.Dataset], place: Callable[[int], str]
 ) -> tf.Tensor:
     """All images as one tensor, at no time more than that and a batch of them in memory."""
     # Lent to TensorFlow rather than copied, and aligned as its own memory is.

@@ -11,10 +11,7 @@ from data.preprocess import PreprocessSpec
 
 
 def example_columns(
-    examples: Examples,
-    spec: PreprocessSpec,
-    cache: DecodedCache | None = None,
-    name: str = "",
+    examples: Examples, spec: PreprocessSpec, cache: DecodedCache | None = None, name: str = ""
 ) -> Columns:
     """The examples as tensors: "images" in the model's size, "original" ones, or their places.
 

@@ -173,9 +173,7 @@ def _streamed(
     def one_pass(position: tf.Tensor) -> tf.data.Dataset:
         shards = tf.gather(files, permutation(len(files), seed, SHARDS, position))
         records = tf.data.Dataset.from_tensor_slices(shards).interleave(
-            source.read_file,
-            cycle_length=_OPEN_SHARDS,
-            num_parallel_calls=tf.data.AUTOTUNE,
+            source.read_file, cycle_length=_OPEN_SHARDS, num_parallel_calls=tf.data.AUTOTUNE
         )
 
         def shuffle(block: tf.Tensor, batch: Columns) -> Columns:

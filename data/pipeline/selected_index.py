@@ -164,8 +164,11 @@ class SelectedIndex:
         )
 
         def point(batch: Columns) -> Columns:
-            return {("index" if name == "row" else name): batch[name] for name in batch
-                    if name != "index"}  # fmt: skip
+            return {
+                ("index" if name == "row" else name): batch[name]
+                for name in batch
+                if name != "index"
+            }
 
         return gather(batches.map(point), images)
 

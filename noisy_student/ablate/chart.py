@@ -48,9 +48,14 @@ def _arms(axes: Axes, table: Table) -> None:
         axes.plot(list(values.values()), [place] * len(values), "o", color=charts.GREY, ms=5)
         axes.plot([mean], [place], "o", color=color, ms=8)
         axes.annotate(
-            f"{mean:.1f}", (mean, place), (0, 7), textcoords="offset points", ha="center",
-            fontsize=8, color=charts.INK,
-        )  # fmt: skip
+            f"{mean:.1f}",
+            (mean, place),
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=charts.INK,
+        )
     _rows(axes, list(colors), f"{wording.metric(metric)}, percent: seeds and mean")
 
 
@@ -65,9 +70,14 @@ def _differences(axes: Axes, table: Table) -> None:
             if not math.isnan(found.low):
                 axes.plot([found.low, found.high], [place, place], color=color, linewidth=2.4)
         axes.annotate(
-            text, (mean, place), (0, 7), textcoords="offset points", ha="center", fontsize=8,
+            text,
+            (mean, place),
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
             color=color,
-        )  # fmt: skip
+        )
     names = list(map(wording.comparison, table.study.comparisons))
     _rows(axes, names, "difference in points, 95% interval")
 

@@ -123,10 +123,7 @@ STUDENT_SIZE = Study(
         BASE,
         _student("student twice as wide", _DOUBLE_WIDTH),
     ),
-    (
-        Comparison(BASE.name, "student half as wide"),
-        Comparison("student twice as wide", BASE.name),
-    ),
+    (Comparison(BASE.name, "student half as wide"), Comparison("student twice as wide", BASE.name)),
 )
 
 _PARTS = {"1/16": 0.0625, "1/8": 0.125, "1/4": 0.25, "1/2": 0.5}
@@ -332,10 +329,7 @@ COMPUTE = Study(
         _LONG_TEACHER,
         Arm("its student", teacher=_LONGER),
     ),
-    (
-        *_better(_STUDENT_2, *_SUPERVISED),
-        Comparison("its student", "teacher, twice the steps"),
-    ),
+    (*_better(_STUDENT_2, *_SUPERVISED), Comparison("its student", "teacher, twice the steps")),
 )
 
 _WARM = Round(student=_LIKE_TEACHER, starts_from_teacher=True)

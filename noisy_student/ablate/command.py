@@ -224,6 +224,15 @@ def command() -> None:
     """Runs the command."""
     config.run(
         _main,
-        ["study", "list", "recipe", "seeds", "workdir", "jobs", "results_dir", "dry_run",
-         "collect_only"],
-    )  # fmt: skip
+        [
+            "study",
+            "list",
+            "recipe",
+            "seeds",
+            "workdir",
+            "jobs",
+            "results_dir",
+            "dry_run",
+            "collect_only",
+        ],
+    )

@@ -78,10 +78,16 @@ class Job:
         if self.counted:
             inputs.append(f"--control_images={self._images(root)}")
         return [
-            sys.executable, "-m", f"noisy_student.{self.stage}", *recipe.arguments, *self.flags,
-            f"--seed={self.seed}", f"--splits_file={root / self.splits}", *inputs,
+            sys.executable,
+            "-m",
+            f"noisy_student.{self.stage}",
+            *recipe.arguments,
+            *self.flags,
+            f"--seed={self.seed}",
+            f"--splits_file={root / self.splits}",
+            *inputs,
             f"--output_dir={root / self.name}",
-        ]  # fmt: skip
+        ]
 
     def _images(self, root: Path) -> int:
         """How many images a control sees."""
@@ -157,15 +163,20 @@ class Graph:
             model = ("model", teacher, "model.keras")
             labels = add(f"labels{number}", "pseudo_label", given.labels, inputs=(model,), **data)
             selected = add(
-                f"selected{number}", "selection", given.selection,
-                inputs=(("predictions_dir", labels, ""),), **data,
-            )  # fmt: skip
+                f"selected{number}",
+                "selection",
+                given.selection,
+                inputs=(("predictions_dir", labels, ""),),
+                **data,
+            )
             online = (("teacher_model", teacher, "model.keras"),) if self._is_online else ()
             teacher = add(
-                f"student{number}", "train",
+                f"student{number}",
+                "train",
                 ("--role=student", f"--round={number}", *given.student),
-                inputs=(("selected_dir", selected, ""), *start, *online), **data,
-            )  # fmt: skip
+                inputs=(("selected_dir", selected, ""), *start, *online),
+                **data,
+            )
             trainings.append(teacher)
         if isinstance(arm.last, Supervised) and arm.last.images == "rounds":
             trainings += self._without_pseudo_labels(arm, trainings, add)
@@ -190,23 +201,26 @@ class Graph:
             return add(f"fixres{number}", "train", (*role, *changed), inputs=start)
         is_tuned = arm.last.starts_from_student
         return add(
-            "tuned" if is_tuned else f"control_{arm.last.images}", "train",
+            "tuned" if is_tuned else f"control_{arm.last.images}",
+            "train",
             ("--role=control", f"--rounds={number}", *changed),
             inputs=start if is_tuned else (),
             counted=tuple(trainings if arm.last.images == "chain" else [student]),
             counts=arm.last.images,
-        )  # fmt: skip
+        )
 
     def _without_pseudo_labels(self, arm: Arm, trainings: list[Job], add) -> list[Job]:
         """For each student a training on labeled images alone, which starts as that one did."""
         before, found = trainings[0], []
         for number, (given, student) in enumerate(zip(arm.rounds, trainings[1:], strict=True), 1):
             before = add(
-                f"control_rounds{number}", "train",
+                f"control_rounds{number}",
+                "train",
                 ("--role=control", f"--rounds={number}", *given.student, *arm.last.flags),
                 inputs=(("init_model", before, "model.keras"),),
-                counted=(student,), counts="student",
-            )  # fmt: skip
+                counted=(student,),
+                counts="student",
+            )
             found.append(before)
         return found
 
@@ -242,10 +256,18 @@ class Graph:
         return self.jobs.setdefault(
             name,
             Job(
-                name, stage, seed, reading.flags, f"seed{seed}/{splits}", inputs, counted, counts,
-                reading.training, tuple(told),
+                name,
+                stage,
+                seed,
+                reading.flags,
+                f"seed{seed}/{splits}",
+                inputs,
+                counted,
+                counts,
+                reading.training,
+                tuple(told),
             ),
-        )  # fmt: skip
+        )
 
 
 def _benchmarks(names: Sequence[str]) -> str:

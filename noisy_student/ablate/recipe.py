@@ -14,8 +14,7 @@ import efficientnet
 import noisy_student
 from noisy_student import config
 from noisy_student.ablate.spec import ByDataset, Flags, Times
-from noisy_student.config import flags
-from noisy_student.train import session
+from noisy_student.config import derived, flags
 
 FOLDER = Path(noisy_student.__file__).parents[1] / "recipes"
 
@@ -131,7 +130,7 @@ class Recipe:
         if value not in (None, []):
             return value
         if name in _IMAGE_SIZES:
-            return session.preprocess_spec(teacher).image_size
+            return derived.preprocess_spec(teacher).image_size
         if name in _WIDTHS:
             model = teacher if name == "teacher_width" else self.student.model
             return model.width or efficientnet.CONFIGS[model.name].width

@@ -107,9 +107,13 @@ class _Pool:
         self._waited_for: set[str] = set()
         self._total, self._done, self._left = total, done, ""
         self._bar = tqdm(
-            total=total, initial=done, unit="job", dynamic_ncols=True, disable=None,
+            total=total,
+            initial=done,
+            unit="job",
+            dynamic_ncols=True,
+            disable=None,
             bar_format="{desc}{bar}| {n_fmt}/{total_fmt} jobs, {elapsed} passed, {postfix}",
-        )  # fmt: skip
+        )
 
     @property
     def is_full(self) -> bool:
@@ -133,9 +137,13 @@ class _Pool:
             print(f"$ {shlex.join(command)}", file=log, flush=True)
             code = code_version()
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                env=_environment(), start_new_session=True,
-            )  # fmt: skip
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                start_new_session=True,
+            )
         self.running.append(_Running(job, process, command, code, time.perf_counter()))
         self._tell(f"started {job.name}, log {log_path}")
         return True

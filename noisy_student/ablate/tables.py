@@ -112,10 +112,15 @@ class Table:
                 }
                 comparisons.append(facts)
         return {
-            "study": self.study.name, "claim": self.study.claim, "source": self.study.source,
-            "recipe": self.rows[0].recipe, "seeds": list(self.seeds), "arms": arms,
-            "comparisons": comparisons, "seconds": self.rows[0].study_seconds,
-        }  # fmt: skip
+            "study": self.study.name,
+            "claim": self.study.claim,
+            "source": self.study.source,
+            "recipe": self.rows[0].recipe,
+            "seeds": list(self.seeds),
+            "arms": arms,
+            "comparisons": comparisons,
+            "seconds": self.rows[0].study_seconds,
+        }
 
     def _metrics(self) -> list[str]:
         """Those that there are, of what the study shows."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from efficientnet.cost import cost
 from noisy_student.ablate.jobs import Job
-from noisy_student.train import session
+from noisy_student.config import derived
 
 STARTUP = 8.0  # seconds: imports, data, tracing
 PER_PIXEL = 5e-7  # seconds: augmentation, elementwise operations
@@ -58,11 +58,16 @@ class Estimator:
         if images is None:
             return None
         model = job.training.model
-        size = session.preprocess_spec(model).image_size
+        size = derived.preprocess_spec(model).image_size
         forward = cost(
-            model.name, size, _CLASSES, width=model.width, depth=model.depth,
-            strides=model.strides, small_image=model.small_image,
-        )  # fmt: skip
+            model.name,
+            size,
+            _CLASSES,
+            width=model.width,
+            depth=model.depth,
+            strides=model.strides,
+            small_image=model.small_image,
+        )
         return images * (PER_PIXEL * size**2 + 6 * forward.multiply_adds / RATE)
 
     def _images(self, job: Job) -> int | None:
@@ -75,17 +80,17 @@ class Estimator:
             images = None if None in seen else sum(seen)
         else:
             steps = self._steps(job)
-            images = steps and steps * session.images_per_step(job.training)
+            images = steps and steps * job.training.images_per_step
         most = job.training.max_steps
         if images and most:
-            images = min(images, most * session.images_per_step(job.training))
+            images = min(images, most * job.training.images_per_step)
         return images
 
     def _steps(self, job: Job) -> int | None:
         training = job.training
         if not self._num_labeled and (training.steps is None or training.role == "fixres"):
             return None
-        steps = session.num_steps(training, self._num_labeled)
+        steps = training.num_steps(self._num_labeled)
         return min(steps, training.max_steps or steps)
 
 

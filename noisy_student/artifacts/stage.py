@@ -133,6 +133,55 @@ def begin(
     return read_json(done) if done.exists() else None
 
 
+class Stage:
+    """A stage directory that `open_stage` opened for a request."""
+
+    def __init__(self, directory: Path, request: Mapping[str, Any], done: dict[str, Any] | None):
+        """Remembers when the work began; `done` is the content of ``done.json``, if any."""
+        self.directory = directory
+        self.request = request
+        self.done = done
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the stage was opened."""
+        return time.perf_counter() - self._start
+
+    def finish(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        seconds: float | None = None,
+        **result: Any,
+    ) -> dict[str, Any]:
+        """Writes ``done.json``, the last file of a stage, and returns its content.
+
+        Args:
+            directory: receives the file in place of the stage's own (a scratch copy on hosts that
+                are not the chief).
+            seconds: work of all runs of the stage; None: since it was opened.
+            **result: what else ``done.json`` records, such as hashes and counts.
+        """
+        spent = self.seconds if seconds is None else seconds
+        return finish(directory or self.directory, self.request, spent, **result)
+
+
+def open_stage(
+    directory: str | os.PathLike[str], request: Mapping[str, Any], write: bool = True
+) -> Stage:
+    """Opens a stage directory for `request`; ``stage.done`` is set where it is finished already.
+
+    Args:
+        directory: of the stage.
+        request: JSON-like values that decide its result.
+        write: False on hosts that leave writing to the chief.
+
+    Raises:
+        ValueError: the directory holds the same stage made to another request.
+    """
+    return Stage(Path(directory), request, begin(directory, request, write))
+
+
 def finish(
     directory: str | os.PathLike[str], request: Mapping[str, Any], seconds: float, **result: Any
 ) -> dict[str, Any]:

@@ -94,9 +94,13 @@ def _row_type(card: dict[str, Any], hard_labels: bool) -> np.dtype:
     width = 1 if hard_labels else card.get("store_top_k") or len(card["class_names"])
     number = "float16" if hard_labels else card.get("probabilities_dtype", "float16")
     fields = [
-        ("position", np.int64), ("index", np.int64), ("copy", np.int32), ("label", np.int32),
-        ("prob", np.float32), ("probabilities", number, (width,)),
-    ]  # fmt: skip
+        ("position", np.int64),
+        ("index", np.int64),
+        ("copy", np.int32),
+        ("label", np.int32),
+        ("prob", np.float32),
+        ("probabilities", number, (width,)),
+    ]
     if hard_labels or card.get("store_top_k"):
         fields.append(("classes", np.int32, (width,)))
     return np.dtype(fields)

@@ -227,9 +227,13 @@ def _model(name: str, width: float | None, depth: float | None) -> ModelConfig:
 
 def _noise() -> NoiseConfig:
     return NoiseConfig(
-        FLAGS.augment, FLAGS.num_layers, FLAGS.magnitude, FLAGS.flip, FLAGS.cutout,
+        FLAGS.augment,
+        FLAGS.num_layers,
+        FLAGS.magnitude,
+        FLAGS.flip,
+        FLAGS.cutout,
         FLAGS.magnitude_noise,
-    )  # fmt: skip
+    )
 
 
 def _training(
@@ -250,16 +254,26 @@ def _training(
         weight_decay=FLAGS.weight_decay,
     )
     return TrainConfig(
-        role=role, round=number, model=model, noise=_noise(), optimizer=optimizer,
-        batch_size=batch_size, ratio=ratio, steps=steps, max_steps=FLAGS.max_steps,
-        label_smoothing=FLAGS.label_smoothing, hard_labels=FLAGS.hard_labels,
-        temperature=FLAGS.temperature, ema_decay=FLAGS.ema_decay,
+        role=role,
+        round=number,
+        model=model,
+        noise=_noise(),
+        optimizer=optimizer,
+        batch_size=batch_size,
+        ratio=ratio,
+        steps=steps,
+        max_steps=FLAGS.max_steps,
+        label_smoothing=FLAGS.label_smoothing,
+        hard_labels=FLAGS.hard_labels,
+        temperature=FLAGS.temperature,
+        ema_decay=FLAGS.ema_decay,
         accumulate_steps=FLAGS.accumulate_steps,
         teacher_mode=FLAGS.teacher_mode if role == "student" else "stored",
-        frozen_blocks=0, fixres_epochs=0.0,
+        frozen_blocks=0,
+        fixres_epochs=0.0,
         seed=1000 * FLAGS.seed + number,
         labeled_weight=FLAGS.labeled_weight if role == "student" else 1.0,
-    )  # fmt: skip
+    )
 
 
 def number_of(values: Sequence[Any], number: int) -> Any:

@@ -78,9 +78,11 @@ def _define_evaluation_flags() -> None:
         "baseline_model", None, "A saved model that robustness is also expressed relative to."
     )
     flags.DEFINE_integer(
-        "test_image_size", None, "Evaluate at this resolution, not the model's own (FixRes).",
+        "test_image_size",
+        None,
+        "Evaluate at this resolution, not the model's own (FixRes).",
         lower_bound=1,
-    )  # fmt: skip
+    )
 
 
 def _define_run_flags() -> None:
@@ -185,8 +187,16 @@ def _define_plan_flags() -> None:
 
 
 STUDY = (
-    "study", "seeds", "recipe", "jobs", "list", "results_dir", "results", "pages", "collect_only",
-)  # fmt: skip
+    "study",
+    "seeds",
+    "recipe",
+    "jobs",
+    "list",
+    "results_dir",
+    "results",
+    "pages",
+    "collect_only",
+)
 
 
 def _define_study_flags() -> None:

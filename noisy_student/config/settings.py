@@ -111,6 +111,20 @@ class TrainConfig:
         """Unlabeled images per step; 0 for supervised training."""
         return round(self.ratio * self.batch_size)
 
+    @property
+    def images_per_step(self) -> int:
+        """Labeled and unlabeled images of one step."""
+        return self.batch_size + self.unlabeled_batch_size
+
+    def num_steps(self, num_labeled: int) -> int:
+        """Returns the length of the schedule: as given, or from the epochs of labeled images."""
+        if self.role == "fixres":
+            return max(1, round(self.fixres_epochs * num_labeled / self.batch_size))
+        if self.steps is not None:
+            return self.steps
+        epochs = self.optimizer.epochs * self.optimizer.train_ratio
+        return max(1, round(epochs * num_labeled / self.batch_size))
+
 
 @dataclass(frozen=True)
 class LogConfig:
@@ -232,6 +246,10 @@ class Config:
         last = self.students[-1] if self.students else self.teacher
         batch = self.teacher.batch_size
         return dataclasses.replace(
-            self.teacher, role="control", model=last.model, noise=last.noise,
-            steps=-(-images_seen // batch), seed=last.seed,
-        )  # fmt: skip
+            self.teacher,
+            role="control",
+            model=last.model,
+            noise=last.noise,
+            steps=-(-images_seen // batch),
+            seed=last.seed,
+        )

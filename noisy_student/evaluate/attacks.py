@@ -97,9 +97,14 @@ def pgd(
     ) -> tuple[tf.Tensor, tf.Tensor]:
         size = 2.5 * epsilon / num_steps if step_size is None else step_size
         attacked = adversarial.pgd(
-            subject.model, images, labels, epsilon, step_size=size, num_steps=num_steps,
+            subject.model,
+            images,
+            labels,
+            epsilon,
+            step_size=size,
+            num_steps=num_steps,
             seeds=drawn if random_start else None,
-        )  # fmt: skip
+        )
         guesses = tf.argmax(subject.model(attacked, training=False), -1)
         return attacked, guesses == tf.cast(labels, tf.int64)
 
@@ -129,14 +134,15 @@ def pgd(
     epsilons = _with_zero(epsilons)
     files = {f"epsilon_{epsilon:g}": epsilon for epsilon in epsilons}
     found = resumable.measure_all(
-        files, measure, folder, request,
-        what="pgd", num_images=dict.fromkeys(files, len(examples)),
-    ).values()  # fmt: skip
+        files, measure, folder, request, what="pgd", num_images=dict.fromkeys(files, len(examples))
+    ).values()
     top1, records = ([content[key] for content in found] for key in ("top1", "by_image"))
     return _figures(epsilons, top1, records, len(examples)) | {
-        "steps": num_steps, "step_size": step_size, "random_start": random_start,
+        "steps": num_steps,
+        "step_size": step_size,
+        "random_start": random_start,
         "restarts": restarts,
-    }  # fmt: skip
+    }
 
 
 def _with_zero(epsilons: Sequence[float]) -> tuple[float, ...]:

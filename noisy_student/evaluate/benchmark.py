@@ -27,23 +27,16 @@ from data.preprocess import PreprocessSpec
 from data.sources import splits
 from noisy_student import config
 from noisy_student.artifacts import model_file, stage
+from noisy_student.config import derived
 from noisy_student.config.flags import STORED_BENCHMARKS
-from noisy_student.evaluate import (
-    attacks,
-    perturbations,
-    resumable,
-)
-from noisy_student.evaluate import (
-    corruptions as corrupted,
-)
-from noisy_student.evaluate import (
-    stored as published,
-)
+from noisy_student.evaluate import attacks, perturbations, resumable
+from noisy_student.evaluate import corruptions as corrupted
+from noisy_student.evaluate import stored as published
 from noisy_student.evaluate.evaluated_model import Subject
 from noisy_student.metrics import calibration, per_image
 from noisy_student.report import phrases
-from noisy_student.runtime import devices as strategy
 from noisy_student.runtime import inference
+from noisy_student.runtime.devices import Devices, make_devices
 
 # What a request says of the parts that are asked for, on which a single part does not depend.
 _WHICH_PARTS = ("names", "severities", "epsilons", "parts")
@@ -55,7 +48,7 @@ def run(
     examples: sources.Examples | None,
     output_dir: str | Path,
     settings: config.EvaluationConfig,
-    devices: strategy.Devices,
+    devices: Devices,
 ) -> dict[str, dict[str, Any]]:
     """Runs the benchmarks of ``settings`` that are not on disk yet.
 
@@ -66,7 +59,7 @@ def run(
             model that knows more decides among theirs. None: only stored benchmarks are asked for.
         output_dir: receives ``<benchmark>.json`` and ``predictions.npz``.
         settings: benchmarks and parameters.
-        devices: from ``strategy.make``.
+        devices: from ``make_devices``.
 
     Returns:
         benchmark -> content of its file; accuracies in percent.
@@ -95,15 +88,23 @@ def run(
             with devices.prediction_scope():
                 model, _ = model_file.load_model(model_path)
             subject = Subject(
-                inference.for_classes(model, card["class_names"], class_names), class_names, spec,
-                settings.batch_size, devices.jit_compile, settings.seed, devices.spread,
-            )  # fmt: skip
+                inference.for_classes(model, card["class_names"], class_names),
+                class_names,
+                spec,
+                settings.batch_size,
+                devices.jit_compile,
+                settings.seed,
+                devices.spread,
+            )
         start = time.perf_counter()
         figures = _measure(benchmark, subject, tested[benchmark], output_dir, settings, request)
         results[benchmark] = {
-            "benchmark": benchmark, "model": name, "request": request,
-            "seconds": round(time.perf_counter() - start, 2), **figures,
-        }  # fmt: skip
+            "benchmark": benchmark,
+            "model": name,
+            "request": request,
+            "seconds": round(time.perf_counter() - start, 2),
+            **figures,
+        }
         stage.write_json(path, results[benchmark])
     if "imagenet_c" in results:
         _set_relative_mce(results["imagenet_c"], source, output_dir)
@@ -151,9 +152,14 @@ def _measure(
         return _clean(subject, examples, output_dir)
     if benchmark == "corruptions":
         return corrupted.made(
-            subject, examples, request["names"], request["severities"], folder, part,
+            subject,
+            examples,
+            request["names"],
+            request["severities"],
+            folder,
+            part,
             robust.corruption_cache,
-        )  # fmt: skip
+        )
     if benchmark == "perturbations":
         return perturbations.made(
             subject, examples, request["names"], folder, part, robust.corruption_cache
@@ -161,10 +167,16 @@ def _measure(
     if benchmark == "fgsm":
         return attacks.fgsm(subject, examples, attack.fgsm_epsilons, folder)
     return attacks.pgd(
-        subject, examples, attack.pgd_epsilons, num_steps=attack.steps,
-        step_size=attack.step_size, random_start=attack.random_start, restarts=attack.restarts,
-        folder=folder, request=part,
-    )  # fmt: skip
+        subject,
+        examples,
+        attack.pgd_epsilons,
+        num_steps=attack.steps,
+        step_size=attack.step_size,
+        random_start=attack.random_start,
+        restarts=attack.restarts,
+        folder=folder,
+        request=part,
+    )
 
 
 def _clean(subject: Subject, examples: sources.Examples, output_dir: Path) -> dict[str, Any]:
@@ -198,9 +210,11 @@ def _part(
     """The test images that a benchmark is measured on."""
     attack, robust = settings.attack, settings.robustness
     counts = {
-        "corruptions": robust.examples, "perturbations": robust.examples,
-        "fgsm": attack.fgsm_examples, "pgd": attack.pgd_examples,
-    }  # fmt: skip
+        "corruptions": robust.examples,
+        "perturbations": robust.examples,
+        "fgsm": attack.fgsm_examples,
+        "pgd": attack.pgd_examples,
+    }
     return examples and splits.sample(examples, counts.get(benchmark, 0))
 
 
@@ -254,7 +268,7 @@ def _names(
 
 def _main(settings: config.Config) -> None:
     path = config.required("model")
-    devices = strategy.make(**dataclasses.asdict(settings.device))
+    devices = make_devices(**dataclasses.asdict(settings.device))
     chosen = settings.evaluation
     clean = set(chosen.benchmarks) - set(STORED_BENCHMARKS)
     class_names = model_file.read_card(path)["class_names"]
@@ -281,7 +295,7 @@ def _test_images(data: config.DataConfig, class_names: tuple[str, ...]) -> sourc
         folder = config.required("test_dir")
         return sources.load_examples(data.dataset, folder=folder, class_names=class_names)
     splits_file = config.FLAGS.splits_file
-    return sources.load_splits(**dataclasses.asdict(data), splits_file=splits_file).test
+    return derived.load_splits(data, splits_file).test
 
 
 def in_words(result: dict[str, Any]) -> str:
@@ -327,11 +341,32 @@ def command() -> None:
     """Runs the command."""
     config.run(
         _main,
-        ["model", "output_dir", "benchmarks", "epsilons", "pgd_epsilons", "fgsm_examples",
-         "pgd_examples",
-         "attack_steps", "attack_step_size", "attack_random_start", "attack_restarts",
-         "corruptions", "severities", "perturbations", "robustness_examples", "corruption_cache",
-         "baseline_model",
-         *(f"{name}_dir" for name in STORED_BENCHMARKS), "dataset", "data_dir", "test_dir",
-         "seed", "splits_file", "test_image_size", "eval_batch_size", "dry_run"],
-    )  # fmt: skip
+        [
+            "model",
+            "output_dir",
+            "benchmarks",
+            "epsilons",
+            "pgd_epsilons",
+            "fgsm_examples",
+            "pgd_examples",
+            "attack_steps",
+            "attack_step_size",
+            "attack_random_start",
+            "attack_restarts",
+            "corruptions",
+            "severities",
+            "perturbations",
+            "robustness_examples",
+            "corruption_cache",
+            "baseline_model",
+            *(f"{name}_dir" for name in STORED_BENCHMARKS),
+            "dataset",
+            "data_dir",
+            "test_dir",
+            "seed",
+            "splits_file",
+            "test_image_size",
+            "eval_batch_size",
+            "dry_run",
+        ],
+    )

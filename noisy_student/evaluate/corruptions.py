@@ -220,6 +220,7 @@ def _figures(found: dict[Setting, dict[str, Any]]) -> dict[str, Any]:
     return {
         "errors": errors,
         "mean_error": 100 * float(np.mean(means)),
-        "by_image": {f"{name} {severity}": content["by_image"]
-                     for (name, severity), content in found.items()},
-    }  # fmt: skip
+        "by_image": {
+            f"{name} {severity}": content["by_image"] for (name, severity), content in found.items()
+        },
+    }

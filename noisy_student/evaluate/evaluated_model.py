@@ -34,7 +34,7 @@ class Subject:
         batch_size: images at a time.
         jit_compile: whether XLA compiles the passes.
         seed: of everything random.
-        spread: lets several replicas take part in a pass or an attack (`strategy.Devices.spread`).
+        spread: lets several replicas take part in a pass or an attack (`Devices.spread`).
     """
 
     model: Callable[..., tf.Tensor]

@@ -65,9 +65,12 @@ def write_changes(
                 }
             )
     content = {
-        "before": names[0], "after": names[-1], "count_fixed": len(fixed),
-        "count_broken": len(broken), "images": images,
-    }  # fmt: skip
+        "before": names[0],
+        "after": names[-1],
+        "count_fixed": len(fixed),
+        "count_broken": len(broken),
+        "images": images,
+    }
     stage.write_json(path, content)
 
 

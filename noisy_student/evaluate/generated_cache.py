@@ -20,8 +20,13 @@ from noisy_student.artifacts import stage
 
 _FORMAT = b"2"  # of the files: uint8 [N, ...], then a CRC-32 of each of the N as uint32 [N]
 _PACKAGES = (
-    "numpy", "opencv-python-headless", "pillow", "scipy", "tensorflow", "torch-uncertainty-assets",
-)  # fmt: skip
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "scipy",
+    "tensorflow",
+    "torch-uncertainty-assets",
+)
 
 
 class MadeCache:

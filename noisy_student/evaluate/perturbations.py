@@ -74,9 +74,13 @@ def made(
         return _written(subject, name, examples.ids, videos(name), folder, progress)
 
     found = resumable.measure_all(
-        dict(zip(names, names, strict=True)), measure, folder, request,
-        what="perturbations", num_images=dict.fromkeys(names, len(examples)),
-    )  # fmt: skip
+        dict(zip(names, names, strict=True)),
+        measure,
+        folder,
+        request,
+        what="perturbations",
+        num_images=dict.fromkeys(names, len(examples)),
+    )
     return {
         "num_examples": len(examples),
         "image_size": size,
@@ -147,9 +151,13 @@ def stored(
         return _written(subject, name, videos.ids, frames, folder, progress)
 
     found = resumable.measure_all(
-        dict(zip(names, names, strict=True)), measure, folder, request,
-        what="stored perturbations", num_images=counts,
-    )  # fmt: skip
+        dict(zip(names, names, strict=True)),
+        measure,
+        folder,
+        request,
+        what="stored perturbations",
+        num_images=counts,
+    )
     return _figures(found) | {
         "num_examples": max(counts.values()),
         "missing": [*sets.missing, *resumable.short_ones(counts)],

@@ -27,16 +27,16 @@ from noisy_student.artifacts import (
     stage,
     student_set,
 )
-from noisy_student.config import settings
+from noisy_student.config import derived, settings
 from noisy_student.pseudo_label import shards
-from noisy_student.runtime import devices as strategy
+from noisy_student.runtime.devices import Devices, make_devices
 
 
 def run(
     model_path: str | Path,
     examples: sources.Examples,
     output_dir: str | Path,
-    devices: strategy.Devices,
+    devices: Devices,
     *,
     batch_size: int,
     num_shards: int = 1,
@@ -77,9 +77,16 @@ def run(
         return done
     start = time.perf_counter()
     shards.label_shards(
-        model_path, examples, output_dir, devices, batch_size=batch_size, num_shards=num_shards,
-        shard_index=shard_index, stored=stored, validation=validation,
-    )  # fmt: skip
+        model_path,
+        examples,
+        output_dir,
+        devices,
+        batch_size=batch_size,
+        num_shards=num_shards,
+        shard_index=shard_index,
+        stored=stored,
+        validation=validation,
+    )
     files = [predictions.shard_path(output_dir, shard, num_shards) for shard in range(num_shards)]
     if not all(file.exists() for file in files):
         return {}
@@ -95,7 +102,7 @@ def reassign(
     selected_dir: str | Path,
     examples: sources.Examples,
     output_dir: str | Path,
-    devices: strategy.Devices,
+    devices: Devices,
     *,
     batch_size: int,
     hard_labels: bool = False,
@@ -137,17 +144,29 @@ def reassign(
     old = student_set.read_set(files, examples)
     kept = examples.take(old.images)
     shards.label_shards(
-        model_path, kept, output_dir, devices, batch_size=batch_size, num_shards=len(files),
-        stored=stored, validation=validation,
-    )  # fmt: skip
+        model_path,
+        kept,
+        output_dir,
+        devices,
+        batch_size=batch_size,
+        num_shards=len(files),
+        stored=stored,
+        validation=validation,
+    )
     labeled = predictions.shard_files(output_dir)
     rows = student_set.arranged(
         labeled, kept, old.copies, old.places, output_dir, hard_labels=hard_labels
     )
     written = student_set.write(
-        rows, kept, old.copies, len(examples.class_names), output_dir, len(files),
-        student_set.is_index(files), part_of=(examples, old.images),
-    )  # fmt: skip
+        rows,
+        kept,
+        old.copies,
+        len(examples.class_names),
+        output_dir,
+        len(files),
+        student_set.is_index(files),
+        part_of=(examples, old.images),
+    )
     report = stage.read_json(Path(selected_dir) / "selection.json")
     sheets = sample_sheets.Sheets(len(examples.class_names))
     report = _reassigned(report, labeled, old, sheets)
@@ -196,8 +215,8 @@ def _inputs(
 
 def _main(given: settings.Config) -> None:
     flags = config.FLAGS
-    devices = strategy.make(**dataclasses.asdict(given.device))
-    splits = sources.load_splits(**dataclasses.asdict(given.data), splits_file=flags.splits_file)
+    devices = make_devices(**dataclasses.asdict(given.device))
+    splits = derived.load_splits(given.data, flags.splits_file)
     model, num_shards = config.required("model"), given.selection.num_shards
     if flags.dry_run:
         card = model_file.read_card(model)
@@ -214,16 +233,27 @@ def _main(given: settings.Config) -> None:
     }
     if flags.reassign_dir:
         report = reassign(
-            model, flags.reassign_dir, splits.unlabeled, output_dir, devices,
-            hard_labels=given.selection.hard_labels, **shared,
-        )  # fmt: skip
+            model,
+            flags.reassign_dir,
+            splits.unlabeled,
+            output_dir,
+            devices,
+            hard_labels=given.selection.hard_labels,
+            **shared,
+        )
         counts = report["reassigned"]
         print(f"{counts['changed']} of {counts['images']} labels changed: {output_dir}")
         return
     done = run(
-        model, splits.unlabeled, output_dir, devices, num_shards=num_shards,
-        shard_index=flags.shard_index, skipped=splits.info["skipped"], **shared,
-    )  # fmt: skip
+        model,
+        splits.unlabeled,
+        output_dir,
+        devices,
+        num_shards=num_shards,
+        shard_index=flags.shard_index,
+        skipped=splits.info["skipped"],
+        **shared,
+    )
     state = f"{done['num_records']} images labeled" if done else "other shards are still missing"
     print(f"{state}: {output_dir}")
 
@@ -232,8 +262,26 @@ def command() -> None:
     """Runs the command."""
     config.run(
         _main,
-        ["model", "output_dir", "num_shards", "shard_index", "store_top_k", "probabilities_dtype",
-         "calibrate", "noised_labels", "reassign_dir", "splits_file", "dataset", "data_dir",
-         "labeled_dir", "unlabeled_dir", "unlabeled_fraction", "unlabeled_skew", "num_labeled",
-         "seed", "eval_batch_size", "dry_run"],
-    )  # fmt: skip
+        [
+            "model",
+            "output_dir",
+            "num_shards",
+            "shard_index",
+            "store_top_k",
+            "probabilities_dtype",
+            "calibrate",
+            "noised_labels",
+            "reassign_dir",
+            "splits_file",
+            "dataset",
+            "data_dir",
+            "labeled_dir",
+            "unlabeled_dir",
+            "unlabeled_fraction",
+            "unlabeled_skew",
+            "num_labeled",
+            "seed",
+            "eval_batch_size",
+            "dry_run",
+        ],
+    )

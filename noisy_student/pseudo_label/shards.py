@@ -20,8 +20,8 @@ from data.preprocess import PreprocessSpec
 from noisy_student.artifacts import model_file, predictions, stage
 from noisy_student.config import settings
 from noisy_student.metrics import calibration
-from noisy_student.runtime import devices as strategy
 from noisy_student.runtime import inference
+from noisy_student.runtime.devices import Devices
 
 CALIBRATION = "calibration.json"
 _ROWS_PER_GROUP = 8192  # a Parquet row group: large enough to compress, small beside memory
@@ -31,7 +31,7 @@ def label_shards(
     model_path: str | Path,
     examples: sources.Examples,
     output_dir: str | Path,
-    devices: strategy.Devices,
+    devices: Devices,
     *,
     batch_size: int,
     num_shards: int,

@@ -80,14 +80,23 @@ def accuracy(models: Sequence[Mapping[str, Any]]) -> str:
         axes.plot([x, x], [low, high], color=color, linewidth=2.4)
         axes.plot(x, model["top1"], "o", color=color, markersize=8)
         axes.annotate(
-            f"{model['top1']:.1f}", (x, model["top1"]), (9, 0), textcoords="offset points",
-            va="center", color=INK, weight="bold",
-        )  # fmt: skip
+            f"{model['top1']:.1f}",
+            (x, model["top1"]),
+            (9, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            weight="bold",
+        )
         if model["validation_top1"] is not None:
             axes.plot(
-                x - 0.14, model["validation_top1"], "o", color=color, markersize=5,
+                x - 0.14,
+                model["validation_top1"],
+                "o",
+                color=color,
+                markersize=5,
                 markerfacecolor="white",
-            )  # fmt: skip
+            )
     axes.set_xticks(range(len(models)), [textwrap.fill(m["label"], 12) for m in models])
     axes.set_xlim(-0.5, len(models) - 0.3)
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
@@ -127,10 +136,12 @@ def confidence_histogram(selection: Mapping[str, Any]) -> str:
     axes = _axes(height=2.5, width=3.5)
     for counts, color in ((histogram["all"], GREY), (histogram["kept"], BLUE)):
         axes.bar(
-            edges[:-1], [100 * count / total for count in counts],
+            edges[:-1],
+            [100 * count / total for count in counts],
             width=[0.86 * (high - low) for low, high in pairwise(edges)],
-            align="edge", color=color,
-        )  # fmt: skip
+            align="edge",
+            color=color,
+        )
     axes.set_xlabel("the teacher's confidence")
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -148,9 +159,13 @@ def reliability(selection: Mapping[str, Any]) -> str:
     accuracies = [100 * b["accuracy"] for b in bins]
     axes.plot(confidences, accuracies, color=BLUE, linewidth=1.2, alpha=0.6)
     axes.scatter(
-        confidences, accuracies, s=[14 + 90 * b["count"] / largest for b in bins],
-        color=BLUE, zorder=3, linewidths=0,
-    )  # fmt: skip
+        confidences,
+        accuracies,
+        s=[14 + 90 * b["count"] / largest for b in bins],
+        color=BLUE,
+        zorder=3,
+        linewidths=0,
+    )
     axes.set(xlabel="confidence (dots grow with images)", xlim=(0, 1.04), ylim=(0, 106))
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
     return _svg(axes)

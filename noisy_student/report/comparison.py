@@ -63,8 +63,10 @@ class Comparison:
     def _differences(self) -> list[str]:
         """A warning where runs do not answer the same question."""
         facts = [_conditions(figures) for figures in self._figures()]
-        known = {what: [fact[what] for fact in facts if what in fact]
-                 for what in dict.fromkeys(key for fact in facts for key in fact)}  # fmt: skip
+        known = {
+            what: [fact[what] for fact in facts if what in fact]
+            for what in dict.fromkeys(key for fact in facts for key in fact)
+        }
         unlike = [what for what, values in known.items() if any(v != values[0] for v in values)]
         if not unlike:
             return []
@@ -169,8 +171,16 @@ def _conditions(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def _settings(content: Mapping[str, Any]) -> list:
     """Of one evaluation: how many images, of which size, under what."""
-    keys = ("num_examples", "image_size", "native_size", "epsilons", "steps", "step_size",
-            "random_start", "restarts")  # fmt: skip
+    keys = (
+        "num_examples",
+        "image_size",
+        "native_size",
+        "epsilons",
+        "steps",
+        "step_size",
+        "random_start",
+        "restarts",
+    )
     settings = [(key, content[key]) for key in keys if key in content]
     return [*settings, *phrases.settings(content)]
 

@@ -35,18 +35,38 @@ TITLES = {
 _KEYS = {
     **dict.fromkeys(
         CORRUPTED,
-        ("num_examples", "image_size", "native_size", "provenance", "clean_error", "errors",
-         "mean_error", "mce", "relative_mce", "missing"),
+        (
+            "num_examples",
+            "image_size",
+            "native_size",
+            "provenance",
+            "clean_error",
+            "errors",
+            "mean_error",
+            "mce",
+            "relative_mce",
+            "missing",
+        ),
     ),
     **dict.fromkeys(
         PERTURBED,
-        ("num_examples", "image_size", "native_size", "provenance", "flip_probability",
-         "top5_distance", "mean_flip_probability", "mean_top5_distance", "mfr", "missing"),
+        (
+            "num_examples",
+            "image_size",
+            "native_size",
+            "provenance",
+            "flip_probability",
+            "top5_distance",
+            "mean_flip_probability",
+            "mean_top5_distance",
+            "mfr",
+            "missing",
+        ),
     ),
     **dict.fromkeys(OTHER_IMAGES, ("num_examples", "num_classes", "top1", "top1_all_classes")),
     "fgsm": ("num_examples", "epsilons", "top1"),
     "pgd": ("num_examples", "epsilons", "top1", "steps", "step_size", "random_start", "restarts"),
-}  # fmt: skip
+}
 RIGHT_IS_GOOD = (*OTHER_IMAGES, *ATTACKS)  # accuracies; the others measure errors or flips
 _STRENGTH = ("steps", "step_size", "random_start", "restarts")  # of PGD
 
@@ -196,11 +216,15 @@ def _verdict(
         interval = intervals.unpaired_interval(better, values, counts)
     low, high = interval
     answer = {
-        "benchmark": benchmark, "over": _over(benchmark, weights), "paired": paired,
-        "before": round(values[0], 4), "after": round(values[1], 4), "points": round(better, 4),
+        "benchmark": benchmark,
+        "over": _over(benchmark, weights),
+        "paired": paired,
+        "before": round(values[0], 4),
+        "after": round(values[1], 4),
+        "points": round(better, 4),
         "interval": [round(low, 4), round(high, 4)],
         "verdict": "more" if low > 0 else "less" if high < 0 else "level",
-    }  # fmt: skip
+    }
     if benchmark in CORRUPTED and all("clean_error" in content for content in pair):
         answer["cost"] = [
             round(value - 100 * content["clean_error"], 4)
@@ -300,8 +324,9 @@ def _relative_flips(
     content: Mapping[str, Any], baseline: Mapping[str, Any], name: str
 ) -> dict[str, Any] | None:
     names = content["flip_probability"].keys() & baseline["flip_probability"].keys()
-    flips, reference = ({name: c["flip_probability"][name] for name in names}
-                        for c in (content, baseline))  # fmt: skip
+    flips, reference = (
+        {name: c["flip_probability"][name] for name in names} for c in (content, baseline)
+    )
     counted = names & {*robustness.PERTURBATIONS, *robustness.SMALL_PERTURBATIONS}
     if not counted or not all(reference[name] > 0 for name in counted):
         return None
@@ -319,9 +344,11 @@ def _relative(
     if not all_severities:
         name += ", not at all severities"
     return {
-        "percent": round(mean.percent, 4), "name": name,
-        "over": list(mean.present), "missing": list(mean.missing),
-    }  # fmt: skip
+        "percent": round(mean.percent, 4),
+        "name": name,
+        "over": list(mean.present),
+        "missing": list(mean.missing),
+    }
 
 
 def _by_setting(benchmark: str, content: Mapping[str, Any]) -> dict[str, float]:

@@ -19,9 +19,18 @@ _CONTROL_LABELS = {
 }
 _ROLES = ("teacher", "student", "fixres")  # in the order in which a round makes them
 _TRAINING_KEYS = (
-    "model_name", "width", "depth", "parameters", "image_size", "num_steps", "images_seen",
-    "labeled_batch_size", "unlabeled_batch_size", "final_loss", "validation_top1",
-)  # fmt: skip
+    "model_name",
+    "width",
+    "depth",
+    "parameters",
+    "image_size",
+    "num_steps",
+    "images_seen",
+    "labeled_batch_size",
+    "unlabeled_batch_size",
+    "final_loss",
+    "validation_top1",
+)
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,17 @@ def read(workdir: Path) -> Inputs:
         wanted += [f"evaluation/{name}/{benchmark}.json" for benchmark in benchmarks]
     missing = [path for path in wanted if not (workdir / path).exists()]
     return Inputs(
-        settings, trainings, evaluations, selections, samples, gallery, robust_gallery, noise,
-        _seconds(workdir), missing,
-    )  # fmt: skip
+        settings,
+        trainings,
+        evaluations,
+        selections,
+        samples,
+        gallery,
+        robust_gallery,
+        noise,
+        _seconds(workdir),
+        missing,
+    )
 
 
 def measured(inputs: Inputs) -> dict[str, Any]:
@@ -272,10 +289,13 @@ def _difference(
         interval = intervals.unpaired_interval(points, accuracies, counts)
     low, high = interval
     return {
-        "before": pair[0], "after": pair[1], "points": round(points, 4),
+        "before": pair[0],
+        "after": pair[1],
+        "points": round(points, 4),
         "standard_error": round((high - low) / 2 / intervals.DEVIATES, 4),
-        "interval": [round(low, 4), round(high, 4)], "paired": paired,
-    }  # fmt: skip
+        "interval": [round(low, 4), round(high, 4)],
+        "paired": paired,
+    }
 
 
 def _robustness(
@@ -292,9 +312,11 @@ def _robustness(
         return phrases.verdicts(evaluations, name, student["name"])
 
     return {
-        "before": teacher["name"], "after": student["name"], "verdicts": over(teacher["name"]),
+        "before": teacher["name"],
+        "after": student["name"],
+        "verdicts": over(teacher["name"]),
         "over_controls": {name: over(name) for name in controls},
-    }  # fmt: skip
+    }
 
 
 def _seconds(workdir: Path) -> dict[str, float]:

@@ -18,15 +18,20 @@ from noisy_student.report import markup, phrases
 # 14.2. PGD has 10 steps. "Before" is the best published result on each benchmark.
 PAPER = {
     "Best published before": {
-        "imagenet.top1": 86.4, "imagenet_a.top1": 61.0, "imagenet_c.mce": 45.7,
+        "imagenet.top1": 86.4,
+        "imagenet_a.top1": 61.0,
+        "imagenet_c.mce": 45.7,
         "imagenet_p.mfr": 27.8,
     },
     "EfficientNet-L2, supervised": {"imagenet.top1": 85.5, "imagenet.pgd.16": 1.1},
     "EfficientNet-L2, Noisy Student": {
-        "imagenet.top1": 88.4, "imagenet_a.top1": 83.7, "imagenet_c.mce": 28.3,
-        "imagenet_p.mfr": 12.2, "imagenet.pgd.16": 4.4,
+        "imagenet.top1": 88.4,
+        "imagenet_a.top1": 83.7,
+        "imagenet_c.mce": 28.3,
+        "imagenet_p.mfr": 12.2,
+        "imagenet.pgd.16": 4.4,
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,17 @@ class Column:
 
 RELATIVE = "teacher = 100"
 _ERRORS = {
-    "mean_error": "mean error", "mce": "mCE", "relative_mce": "relative mCE",
+    "mean_error": "mean error",
+    "mce": "mCE",
+    "relative_mce": "relative mCE",
     "relative_to_teacher": RELATIVE,
-}  # fmt: skip
+}
 _FLIPS = {
-    "mean_flip_probability": "flip probability", "mfr": "mFR", "relative_to_teacher": RELATIVE,
+    "mean_flip_probability": "flip probability",
+    "mfr": "mFR",
+    "relative_to_teacher": RELATIVE,
     "mean_top5_distance": "mean top-5 distance (0 to 15)",
-}  # fmt: skip
+}
 _DIGITS = {"mean_top5_distance": 2}
 
 

@@ -143,7 +143,7 @@ class Devices:
                 yield Path(scratch)
 
 
-def make(
+def make_devices(
     strategy: str = "auto",
     precision: str = "auto",
     jit_compile: str = "auto",

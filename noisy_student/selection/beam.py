@@ -89,8 +89,11 @@ def write_decision(
     passing = Path(output_dir) / ".merged"
     decision = radix.decide_merged(
         functools.partial(_gather_all, files, num_classes, passing, options),
-        num_classes, min_confidence, images_per_class, max_copies,
-    )  # fmt: skip
+        num_classes,
+        min_confidence,
+        images_per_class,
+        max_copies,
+    )
     passing.unlink()
     bits = decision_index.file_bits(decision)
     with beam.Pipeline(options=options) as pipeline:
@@ -113,9 +116,12 @@ def write_decision(
 
 
 def _gather_all(
-    files: list[Path], num_classes: int, passing: Path, options: PipelineOptions,
+    files: list[Path],
+    num_classes: int,
+    passing: Path,
+    options: PipelineOptions,
     empty: Callable[[], radix.Statistics],
-) -> radix.Statistics:  # fmt: skip
+) -> radix.Statistics:
     """The statistics of all shards, which workers gather, merge and pass on in a file."""
     with beam.Pipeline(options=options) as pipeline:
         (

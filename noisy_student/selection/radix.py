@@ -90,8 +90,11 @@ class Counts:
         count = np.take_along_axis(self.table, digit[:, None], axis=1)[:, 0]
         ahead = np.take_along_axis(sums, digit[:, None], axis=1)[:, 0] - count
         fall, first_id, fall_bits, id_bits = (
-            window.fall, window.first_id, window.fall_bits, window.id_bits
-        )  # fmt: skip
+            window.fall,
+            window.first_id,
+            window.fall_bits,
+            window.id_bits,
+        )
         if self.needs_ids:
             id_bits -= self.bits
             first_id = first_id | digit.astype(np.uint64) << np.uint64(id_bits)

@@ -85,6 +85,10 @@ def whole(num_classes: int, min_confidence: float) -> Window:
     largest = int(fall_of(np.array([min_confidence], np.float32))[0])
     anywhere, none = np.ones(num_classes, np.int64), np.zeros(num_classes, np.int64)
     return Window(
-        anywhere, none, none, np.zeros(num_classes, np.uint32), max(1, largest.bit_length()),
+        anywhere,
+        none,
+        none,
+        np.zeros(num_classes, np.uint32),
+        max(1, largest.bit_length()),
         np.zeros(num_classes, np.uint64),
-    )  # fmt: skip
+    )

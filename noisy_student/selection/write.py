@@ -30,6 +30,7 @@ from noisy_student.artifacts import (
     stage,
     student_set,
 )
+from noisy_student.config import derived
 from noisy_student.selection import radix
 from noisy_student.selection import rule as balance
 from noisy_student.selection.rule import ClassStatistics, Decision, copies_for, decide, select
@@ -222,7 +223,7 @@ def _apply(
 
 def _main(settings: config.Config) -> None:
     flags = config.FLAGS
-    splits = sources.load_splits(**dataclasses.asdict(settings.data), splits_file=flags.splits_file)
+    splits = derived.load_splits(settings.data, flags.splits_file)
     predictions_dir = config.required("predictions_dir")
     if flags.dry_run:
         files = predictions.shard_files(predictions_dir)
@@ -245,8 +246,25 @@ def command() -> None:
     """Runs the command."""
     config.run(
         _main,
-        ["predictions_dir", "output_dir", "decision_file", "min_confidence", "images_per_class",
-         "max_copies", "hard_labels", "index_only", "num_shards", "splits_file", "dataset",
-         "data_dir", "labeled_dir", "unlabeled_dir", "unlabeled_fraction", "unlabeled_skew",
-         "num_labeled", "seed", "dry_run"],
-    )  # fmt: skip
+        [
+            "predictions_dir",
+            "output_dir",
+            "decision_file",
+            "min_confidence",
+            "images_per_class",
+            "max_copies",
+            "hard_labels",
+            "index_only",
+            "num_shards",
+            "splits_file",
+            "dataset",
+            "data_dir",
+            "labeled_dir",
+            "unlabeled_dir",
+            "unlabeled_fraction",
+            "unlabeled_skew",
+            "num_labeled",
+            "seed",
+            "dry_run",
+        ],
+    )

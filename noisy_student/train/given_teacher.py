@@ -11,15 +11,15 @@ import numpy as np
 
 from data import pipeline, sources
 from noisy_student.artifacts import model_file, stage
-from noisy_student.runtime import devices as strategy
 from noisy_student.runtime import inference
+from noisy_student.runtime.devices import Devices
 
 
 def run(
     model_path: str | Path,
     validation: sources.Examples,
     output_dir: str | Path,
-    devices: strategy.Devices,
+    devices: Devices,
     batch_size: int,
 ) -> dict[str, Any]:
     """Copies a model into ``output_dir`` and measures it, or returns at once where that is done.
@@ -28,7 +28,7 @@ def run(
         model_path: a ``.keras`` file with a card; it must know all classes of ``validation``.
         validation: labeled images to measure it on.
         output_dir: of this stage alone; receives ``model.keras``, ``train.json``, ``done.json``.
-        devices: from ``strategy.make``.
+        devices: from ``make_devices``.
         batch_size: images at a time.
 
     Returns:

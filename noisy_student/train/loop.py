@@ -23,23 +23,18 @@ from data.pipeline.decoded import DecodedCache
 from data.preprocess import PreprocessSpec
 from noisy_student import config
 from noisy_student.artifacts import model_file, stage, student_set
-from noisy_student.runtime import devices as strategy
+from noisy_student.config import derived
 from noisy_student.runtime import inference, preemption
+from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.train import progress
-from noisy_student.train.session import (
-    Session,
-    batch_norm_groups,
-    images_per_step,
-    num_steps,
-    preprocess_spec,
-)
+from noisy_student.train.session import Session, batch_norm_groups
 
 
 def run(
     settings: config.TrainConfig,
     splits: sources.Splits,
     output_dir: str | Path,
-    devices: strategy.Devices,
+    devices: Devices,
     log: config.LogConfig,
     selected_dir: str | Path | None = None,
     init_model: str | Path | None = None,
@@ -51,7 +46,7 @@ def run(
         settings: what to train and how.
         splits: labeled images to train on and validation images to watch.
         output_dir: of this stage alone.
-        devices: from ``strategy.make``.
+        devices: from ``make_devices``.
         log: how often to log, validate and save.
         selected_dir: student-ready records; for students, and for them alone.
         init_model: a saved model to start from; None: random weights. Fine-tuning needs one.
@@ -80,7 +75,7 @@ def run(
         records += splits.unlabeled.record_files() if indexed else selected or []
         with tfrecord_file.damage_named(records):
             watching = _train(session, splits, directory, log, selected, init_model, state, cache)
-        summary = _summary(session, preprocess_spec(settings.model), watching)
+        summary = _summary(session, derived.preprocess_spec(settings.model), watching)
         summary["decoded_once"] = cache.report()
         stage.write_json(directory / "train.json", summary)
         watching.close()
@@ -104,7 +99,7 @@ def _train(
     """From the last checkpoint to ``model.keras``; `SystemExit` where a SIGTERM stops it."""
     settings, devices = session.settings, session.devices
     name = f"{settings.role} {settings.round}" if settings.round else settings.role
-    spec = preprocess_spec(settings.model)
+    spec = derived.preprocess_spec(settings.model)
     # Also before a restored state, which has the weights but not the start's pixel statistics.
     told = session.start_from(init_model, splits.class_names) if init_model else ""
     if restored := state.restore():
@@ -113,16 +108,28 @@ def _train(
         print(f"{name}: {told}", flush=True)
     step, last_step = session.step_number(), _last_step(settings, len(splits.labeled))
     watching = progress.Watch(
-        directory, name, step, last_step, images_per_step(settings), session.parts,
-        log.profile_steps, show=devices.is_chief,
-    )  # fmt: skip
+        directory,
+        name,
+        step,
+        last_step,
+        settings.images_per_step,
+        session.parts,
+        log.profile_steps,
+        show=devices.is_chief,
+    )
 
     def save(file_name: str, **facts: Any) -> None:
         model_file.save_model(
-            session.average_model, directory / file_name, splits.class_names, spec,
-            role=settings.role, round=settings.round, model=dataclasses.asdict(settings.model),
-            seed=settings.seed, **facts,
-        )  # fmt: skip
+            session.average_model,
+            directory / file_name,
+            splits.class_names,
+            spec,
+            role=settings.role,
+            round=settings.round,
+            model=dataclasses.asdict(settings.model),
+            seed=settings.seed,
+            **facts,
+        )
 
     batches = session.batches(splits.labeled, spec, selected, step, splits.unlabeled, cache)
     validation = pipeline.evaluation_batches(
@@ -159,7 +166,7 @@ def _train(
 
 
 def _last_step(settings: config.TrainConfig, num_labeled: int) -> int:
-    steps = num_steps(settings, num_labeled)
+    steps = settings.num_steps(num_labeled)
     return min(steps, settings.max_steps or steps)
 
 
@@ -198,16 +205,14 @@ def time_steps(session: Session, spec: PreprocessSpec, steps: int = 3) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def dry_run(
-    settings: config.TrainConfig, splits: sources.Splits, devices: strategy.Devices
-) -> float:
+def dry_run(settings: config.TrainConfig, splits: sources.Splits, devices: Devices) -> float:
     """Prints model, shapes, steps and expected time of one training; touches no file.
 
     Returns:
         The expected seconds.
     """
     session = Session(settings, devices, len(splits.class_names), len(splits.labeled))
-    spec = preprocess_spec(settings.model)
+    spec = derived.preprocess_spec(settings.model)
     steps = _last_step(settings, len(splits.labeled))
     seconds = steps * time_steps(session, spec)
     o, size = settings.optimizer, spec.image_size
@@ -215,7 +220,7 @@ def dry_run(
         f"{settings.role} {settings.round}: {settings.model.name}, "
         f"{session.model.count_params():,} parameters, input {size}x{size}x3\n"
         f"  batch {settings.batch_size} labeled + {settings.unlabeled_batch_size} unlabeled, "
-        f"{steps} steps, {steps * images_per_step(settings):,} images\n"
+        f"{steps} steps, {steps * settings.images_per_step:,} images\n"
         f"  {o.name}, rate {o.learning_rate:.4g} ({o.schedule}), weight decay {o.weight_decay:g}, "
         f"noise {settings.noise}\n"
         f"  about {seconds:.0f} s on {devices.describe()} (3 steps measured)"
@@ -236,7 +241,7 @@ def _summary(session: Session, spec: PreprocessSpec, watching: progress.Watch) -
         "parameters": int(sum(np.prod(v.shape) for v in trainable)),
         "image_size": spec.image_size,
         "num_steps": step,
-        "images_seen": step * images_per_step(settings),
+        "images_seen": step * settings.images_per_step,
         "labeled_batch_size": settings.batch_size,
         "unlabeled_batch_size": settings.unlabeled_batch_size,
         "seconds": round(watching.seconds, 2),
@@ -250,7 +255,7 @@ def _summary(session: Session, spec: PreprocessSpec, watching: progress.Watch) -
 def _request(
     settings: config.TrainConfig,
     splits: sources.Splits,
-    devices: strategy.Devices,
+    devices: Devices,
     selected_dir: str | Path | None,
     init_model: str | Path | None,
     teacher_model: str | Path | None,
@@ -302,19 +307,23 @@ def _main(settings: config.Config) -> None:
         chosen = config.fixres(config.student(flags.round))
     else:
         chosen = settings.teacher if role == "teacher" else config.student(flags.round)
-    devices = strategy.make(**dataclasses.asdict(settings.device))
+    devices = make_devices(**dataclasses.asdict(settings.device))
     with devices.chief_first():
-        splits = sources.load_splits(
-            **dataclasses.asdict(settings.data), splits_file=flags.splits_file
-        )
+        splits = derived.load_splits(settings.data, flags.splits_file)
     if flags.dry_run:
         dry_run(chosen, splits, devices)
         return
     output_dir = config.required("output_dir")
     summary = run(
-        chosen, splits, output_dir, devices, settings.log, flags.selected_dir, settings.init_model,
+        chosen,
+        splits,
+        output_dir,
+        devices,
+        settings.log,
+        flags.selected_dir,
+        settings.init_model,
         settings.teacher_model,
-    )  # fmt: skip
+    )
     accuracy = summary["validation_top1"]
     told = "" if accuracy is None else f"validation {accuracy:.2f}%, "
     print(f"{role}: {told}model in {output_dir}")
@@ -324,12 +333,45 @@ def command() -> None:
     """Runs the command."""
     config.run(
         _main,
-        ["role", "round", "output_dir", "selected_dir", "init_model", "teacher_mode",
-         "teacher_model", "fixres_image_size", "frozen_blocks", "control_images",
-         "splits_file", "dataset",
-         "num_labeled", "seed", "teacher_name", "student_name", "image_size", "small_image",
-         "batch_size", "ratio", "epochs", "teacher_steps", "student_steps", "optimizer",
-         "learning_rate", "schedule", "labeled_weight", "augment", "magnitude", "dropout_rate",
-         "stochastic_depth_rate", "strategy", "batch_norm_replicas", "accumulate_steps",
-         "steps_per_execution", "precision", "cache_decoded_mib", "max_steps", "dry_run"],
-    )  # fmt: skip
+        [
+            "role",
+            "round",
+            "output_dir",
+            "selected_dir",
+            "init_model",
+            "teacher_mode",
+            "teacher_model",
+            "fixres_image_size",
+            "frozen_blocks",
+            "control_images",
+            "splits_file",
+            "dataset",
+            "num_labeled",
+            "seed",
+            "teacher_name",
+            "student_name",
+            "image_size",
+            "small_image",
+            "batch_size",
+            "ratio",
+            "epochs",
+            "teacher_steps",
+            "student_steps",
+            "optimizer",
+            "learning_rate",
+            "schedule",
+            "labeled_weight",
+            "augment",
+            "magnitude",
+            "dropout_rate",
+            "stochastic_depth_rate",
+            "strategy",
+            "batch_norm_replicas",
+            "accumulate_steps",
+            "steps_per_execution",
+            "precision",
+            "cache_decoded_mib",
+            "max_steps",
+            "dry_run",
+        ],
+    )

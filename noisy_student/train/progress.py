@@ -52,9 +52,13 @@ class Watch:
         self._tables: list[tf.Tensor] = []
         self._board = tf.summary.create_file_writer(str(output_dir / "tensorboard"))
         self._bar = tqdm(
-            desc=name, total=last_step, initial=step, unit="step", dynamic_ncols=True,
+            desc=name,
+            total=last_step,
+            initial=step,
+            unit="step",
+            dynamic_ncols=True,
             disable=None if show else True,
-        )  # fmt: skip
+        )
         self._shown = show
 
     @property

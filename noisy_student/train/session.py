@@ -22,9 +22,10 @@ from data.preprocess import PreprocessSpec
 from efficientnet import synced_norm, weights
 from noisy_student import config, ema, losses, optimizer, schedule
 from noisy_student.artifacts import model_file
-from noisy_student.runtime import devices as strategy
+from noisy_student.batch_layout import Layout
+from noisy_student.config import derived
 from noisy_student.runtime import inference
-from noisy_student.train.batch_layout import Layout
+from noisy_student.runtime.devices import Devices
 
 Batch = dict[str, tf.Tensor]
 
@@ -40,7 +41,7 @@ class Session:
     def __init__(
         self,
         settings: config.TrainConfig,
-        devices: strategy.Devices,
+        devices: Devices,
         num_classes: int,
         num_labeled: int,
         teacher: str | os.PathLike[str] | None = None,
@@ -62,9 +63,11 @@ class Session:
         self.devices = devices
         self.num_classes = num_classes
         self.layout = Layout(
-            settings.batch_size, settings.unlabeled_batch_size, devices.num_replicas,
+            settings.batch_size,
+            settings.unlabeled_batch_size,
+            devices.num_replicas,
             settings.accumulate_steps,
-        )  # fmt: skip
+        )
         keras.utils.set_random_seed(settings.seed)  # initial weights
         with devices.strategy.scope():
             self.model = build_model(settings.model, num_classes)
@@ -96,7 +99,7 @@ class Session:
 
     def start_from(self, path: str | os.PathLike[str], class_names: tuple[str, ...]) -> str:
         """Takes the weights of a saved model (`checkpoint.start_from`), the averages too."""
-        spec = preprocess_spec(self.settings.model)
+        spec = derived.preprocess_spec(self.settings.model)
         told = model_file.start_from(self.model, path, class_names, spec)
         normalize = self.model.get_layer("normalize")
         weights.set_normalization(self.average_model, normalize.mean, normalize.std)
@@ -246,9 +249,11 @@ class Session:
         if layout.unlabeled:
             images = tf.concat([images, batch["unlabeled_images"]], axis=0)
             targets = losses.unlabeled_targets(
-                self._pseudo_labels(batch), hard=settings.hard_labels,
-                label_smoothing=settings.label_smoothing, temperature=settings.temperature,
-            )  # fmt: skip
+                self._pseudo_labels(batch),
+                hard=settings.hard_labels,
+                label_smoothing=settings.label_smoothing,
+                temperature=settings.temperature,
+            )
         seed = tf.stack([settings.seed, tf.cast(self.optimizer.iterations, tf.int32)])
         with tf.GradientTape() as tape:
             numbers = layout.numbers(replica, micro_batch)
@@ -317,29 +322,6 @@ def build_model(settings: config.ModelConfig, num_classes: int) -> keras.Model:
     return efficientnet.build_model(num_classes=num_classes, **arguments)
 
 
-def preprocess_spec(settings: config.ModelConfig) -> PreprocessSpec:
-    """Resolution and crop of the model's images."""
-    size = settings.image_size
-    if size is None:
-        size = 32 if settings.small_image else efficientnet.CONFIGS[settings.name].resolution
-    return PreprocessSpec(image_size=size, small_image=settings.small_image)
-
-
-def num_steps(settings: config.TrainConfig, num_labeled: int) -> int:
-    """Length of the training: as given, or epochs * train_ratio passes over the labeled images."""
-    if settings.role == "fixres":
-        return max(1, round(settings.fixres_epochs * num_labeled / settings.batch_size))
-    if settings.steps is not None:
-        return settings.steps
-    o = settings.optimizer
-    return max(1, round(o.epochs * o.train_ratio * num_labeled / settings.batch_size))
-
-
-def images_per_step(settings: config.TrainConfig) -> int:
-    """Labeled and unlabeled images of one step."""
-    return settings.batch_size + settings.unlabeled_batch_size
-
-
 def batch_norm_groups(settings: config.ModelConfig, num_replicas: int) -> int:
     """Parts of a batch that batch norm takes statistics of, each its own."""
     return num_replicas // synced_norm.group_size(settings.batch_norm_replicas, num_replicas)
@@ -355,21 +337,25 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
     o = settings.optimizer
     if settings.role == "fixres":
         trained = dataclasses.replace(settings, role="student")
-        end = float(make_schedule(trained, num_labeled)(num_steps(trained, num_labeled)))
+        end = float(make_schedule(trained, num_labeled)(trained.num_steps(num_labeled)))
         if not end > 0:
             raise ValueError(
                 f"--role=fixres goes on at the rate with which --schedule={o.schedule} ends, "
                 "which is 0: give --schedule=constant and --learning_rate."
             )
         return schedule.LearningRate("constant", end)
-    total = num_steps(settings, num_labeled)
+    total = settings.num_steps(num_labeled)
     steps_per_epoch = num_labeled / settings.batch_size
     if o.schedule == "staircase":
         return schedule.LearningRate.paper(
-            o.learning_rate, steps_per_epoch, train_ratio=o.train_ratio,
-            final=o.final_learning_rate, total_steps=total, warmup_epochs=o.warmup_epochs,
+            o.learning_rate,
+            steps_per_epoch,
+            train_ratio=o.train_ratio,
+            final=o.final_learning_rate,
+            total_steps=total,
+            warmup_epochs=o.warmup_epochs,
             warmup_steps=o.warmup_steps,
-        )  # fmt: skip
+        )
     if o.final_learning_rate is not None:
         raise ValueError(
             f"--final_learning_rate_per_256 goes with --schedule=staircase, not {o.schedule}."

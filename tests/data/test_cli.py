@@ -42,9 +42,12 @@ def test_what_is_no_picture_is_named(tmp_path):
 )
 def test_bad_input_is_one_line(tmp_path, arguments, named):
     done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-m", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     line = next(line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert named in line

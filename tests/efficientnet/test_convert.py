@@ -49,9 +49,14 @@ def test_a_converted_file_has_weights_and_card(lite0, tmp_path):
     source, model = lite0
     output = tmp_path / "new" / "lite0.keras"
     convert.convert(
-        "efficientnet-lite0", source, "timm", output, class_names=["a", "b", "c"], image_size=64,
+        "efficientnet-lite0",
+        source,
+        "timm",
+        output,
+        class_names=["a", "b", "c"],
+        image_size=64,
         trained_on="three letters",
-    )  # fmt: skip
+    )
     loaded = keras.saving.load_model(output)
     for ours, theirs in zip(loaded.variables, model.variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -60,8 +65,11 @@ def test_a_converted_file_has_weights_and_card(lite0, tmp_path):
     assert card["class_names"] == ["a", "b", "c"]
     assert card["trained_on"] == "three letters"
     assert card["preprocess"] == {
-        "image_size": 64, "small_image": False, "crop_padding": 32, "interpolation": "bicubic",
-    }  # fmt: skip
+        "image_size": 64,
+        "small_image": False,
+        "crop_padding": 32,
+        "interpolation": "bicubic",
+    }
     assert card["source"]["name"] == "lite0.safetensors"
     assert len(card["source"]["sha256"]) == 64
 
@@ -69,9 +77,12 @@ def test_a_converted_file_has_weights_and_card(lite0, tmp_path):
 def test_converting_twice_gives_the_same_bytes(lite0, tmp_path):
     for name in ("one", "two"):
         convert.convert(
-            "efficientnet-lite0", lite0[0], "timm", tmp_path / f"{name}.keras",
+            "efficientnet-lite0",
+            lite0[0],
+            "timm",
+            tmp_path / f"{name}.keras",
             class_names=["a", "b", "c"],
-        )  # fmt: skip
+        )
     assert (tmp_path / "one.keras").read_bytes() == (tmp_path / "two.keras").read_bytes()
 
 
@@ -89,8 +100,11 @@ def test_a_tf1_folder_of_imagenet_is_converted(tmp_path):
     card = archive.read_card(output)
     assert (card["class_names"], card["class_titles"]) == convert.imagenet_classes()
     assert card["preprocess"] == {
-        "image_size": 224, "small_image": False, "crop_padding": 32, "interpolation": "bicubic_tf1",
-    }  # fmt: skip
+        "image_size": 224,
+        "small_image": False,
+        "crop_padding": 32,
+        "interpolation": "bicubic_tf1",
+    }
 
 
 def test_imagenet_classes_are_sorted_wordnet_ids():
@@ -105,17 +119,23 @@ def run_convert(*arguments):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.run(
         [sys.executable, "-m", "efficientnet.convert", *map(str, arguments)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_command_line(lite0, tmp_path):
     (tmp_path / "names.txt").write_text("a\nb\nc\n")
     shared = ["--name=efficientnet-lite0", f"--source={lite0[0]}", "--source_format=timm"]
     done = run_convert(
-        *shared, f"--output={tmp_path}/x.keras", f"--class_names={tmp_path}/names.txt",
+        *shared,
+        f"--output={tmp_path}/x.keras",
+        f"--class_names={tmp_path}/names.txt",
         "--metrics=top1=12.5",
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "3 classes" in done.stdout
     assert archive.read_card(tmp_path / "x.keras")["metrics"] == {"top1": 12.5}

@@ -52,9 +52,13 @@ def test_activations_by_hand():
     base = dict(width=0.1, depth=0.1, strides=(1, 1, 1, 1, 1, 1, 1))
     small, large = (cost("efficientnet-b0", size, 10, **base).activations for size in (32, 64))
     blocks = efficientnet.config.scale(
-        efficientnet.CONFIGS["efficientnet-b0"], width=0.1, depth=0.1, strides=base["strides"],
-        small_image=False, stochastic_depth_rate=0.0,
-    ).blocks  # fmt: skip
+        efficientnet.CONFIGS["efficientnet-b0"],
+        width=0.1,
+        depth=0.1,
+        strides=base["strides"],
+        small_image=False,
+        stochastic_depth_rate=0.0,
+    ).blocks
     per_pixel = 3 * 8  # the stem
     for block in blocks:
         inner = block.input_filters * block.expansion

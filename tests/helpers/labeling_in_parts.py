@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from noisy_student import pseudo_label
 from noisy_student.config import settings
-from noisy_student.runtime import devices as strategy
+from noisy_student.runtime.devices import Devices
 from noisy_student.selection import write
 from tests.helpers.toy_batches import textured
 
@@ -22,12 +22,17 @@ SHARDS = 12
 def main(folder: str | Path, task: str, shard: str = "all") -> None:
     """Labels with the folder's ``model.keras``; what is there is not made again."""
     folder, examples = Path(folder), textured(600)
-    devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
+    devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
     for index in [None] if shard == "all" else range(int(shard), SHARDS, 2):
         pseudo_label.run(
-            folder / "model.keras", examples, folder / "labels", devices, batch_size=25,
-            num_shards=SHARDS, shard_index=index,
-        )  # fmt: skip
+            folder / "model.keras",
+            examples,
+            folder / "labels",
+            devices,
+            batch_size=25,
+            num_shards=SHARDS,
+            shard_index=index,
+        )
     if task == "select":
         config = settings.SelectionConfig(0.25, 700, False, 4, 1)
         write.run(folder / "labels", folder / "selected", examples, config)

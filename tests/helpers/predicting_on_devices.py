@@ -22,7 +22,7 @@ from noisy_student.config import settings
 from noisy_student.evaluate import attacks
 from noisy_student.evaluate.evaluated_model import Subject
 from noisy_student.pseudo_label import shards
-from noisy_student.runtime import devices as strategy
+from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.train import session
 from tests.helpers import tiny_evaluation as tiny
 from tests.helpers import training_on_devices as training
@@ -42,7 +42,7 @@ def network(path: Path) -> None:
     model_file.save_model(model, path, tiny.WNIDS, PreprocessSpec(tiny.SIDE, small_image=True))
 
 
-def validations(devices: strategy.Devices) -> dict[str, np.ndarray]:
+def validations(devices: Devices) -> dict[str, np.ndarray]:
     """What a training predicts while it runs, given moving means that replicas may differ in.
 
     Name -> float32 [IMAGES, 3]. Two replicas are moved by as much on average as one.
@@ -64,7 +64,7 @@ def validations(devices: strategy.Devices) -> dict[str, np.ndarray]:
     return found
 
 
-def rows_attacked(devices: strategy.Devices, folder: Path) -> list[int]:
+def rows_attacked(devices: Devices, folder: Path) -> list[int]:
     """How many images a model is given at a time by FGSM and PGD."""
     rows = set()
     with devices.prediction_scope():
@@ -78,9 +78,16 @@ def rows_attacked(devices: strategy.Devices, folder: Path) -> list[int]:
     examples = tiny.examples(IMAGES)
     attacks.fgsm(attacked, examples, (2.0,), folder / "fgsm")
     attacks.pgd(
-        attacked, examples, (2.0,), num_steps=2, step_size=None, random_start=True, restarts=1,
-        folder=folder / "pgd", request={},
-    )  # fmt: skip
+        attacked,
+        examples,
+        (2.0,),
+        num_steps=2,
+        step_size=None,
+        random_start=True,
+        restarts=1,
+        folder=folder / "pgd",
+        request={},
+    )
     return sorted(rows)
 
 
@@ -89,18 +96,29 @@ def main(name: str, output_dir: str) -> None:
         cpu = tf.config.list_physical_devices("CPU")[0]
         two = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(cpu, two)
-    devices = strategy.make(name, precision="float32")
+    devices = make_devices(name, precision="float32")
     folder = Path(output_dir)
     network(folder / "model.keras")
     examples = tiny.examples(IMAGES)
     shards.label_shards(
-        folder / "model.keras", examples, folder / "labels", devices, batch_size=BATCH,
-        num_shards=2, stored=settings.LabelConfig(calibrate=True), validation=examples,
-    )  # fmt: skip
-    chosen = tiny.settings(
-        "clean", "corruptions", "fgsm", "pgd", corruptions=("fog",), severities=(3,),
+        folder / "model.keras",
+        examples,
+        folder / "labels",
+        devices,
         batch_size=BATCH,
-    )  # fmt: skip
+        num_shards=2,
+        stored=settings.LabelConfig(calibrate=True),
+        validation=examples,
+    )
+    chosen = tiny.settings(
+        "clean",
+        "corruptions",
+        "fgsm",
+        "pgd",
+        corruptions=("fog",),
+        severities=(3,),
+        batch_size=BATCH,
+    )
     evaluate.run(folder / "model.keras", "tiny", examples, folder / "evaluation", chosen, devices)
     np.savez(folder / "validations.npz", **validations(devices))
     rows: list[int] = []

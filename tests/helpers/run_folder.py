@@ -56,12 +56,22 @@ def training(role: str, steps: int, labeled: int, unlabeled: int, accuracy: floa
             row["validation_top1"] = accuracy - 45 * (1 - share) ** 2
         history.append(row)
     return {
-        "role": role, "model_name": "efficientnet-b0", "parameters": 500_000, "image_size": 32,
-        "num_steps": steps, "images_seen": steps * (labeled + unlabeled),
-        "labeled_batch_size": labeled, "unlabeled_batch_size": unlabeled, "seconds": steps / 10,
-        "final_loss": history[-1]["loss"], "validation_top1": accuracy, "width": 0.5, "depth": 0.5,
-        "history": history, **other,
-    }  # fmt: skip
+        "role": role,
+        "model_name": "efficientnet-b0",
+        "parameters": 500_000,
+        "image_size": 32,
+        "num_steps": steps,
+        "images_seen": steps * (labeled + unlabeled),
+        "labeled_batch_size": labeled,
+        "unlabeled_batch_size": unlabeled,
+        "seconds": steps / 10,
+        "final_loss": history[-1]["loss"],
+        "validation_top1": accuracy,
+        "width": 0.5,
+        "depth": 0.5,
+        "history": history,
+        **other,
+    }
 
 
 def selection(names: list[str], right: float) -> dict:
@@ -71,35 +81,55 @@ def selection(names: list[str], right: float) -> dict:
     bins = zip(all_counts, accuracy, strict=True)
     before = [340 + 12 * (-1) ** i * (i % 5) for i in range(len(names))]
     return {
-        "num_records": 3400, "num_kept": 3100, "num_written": 3600, "num_duplicates": 500,
-        "min_confidence": 0.6, "images_per_class": 360,
+        "num_records": 3400,
+        "num_kept": 3100,
+        "num_written": 3600,
+        "num_duplicates": 500,
+        "min_confidence": 0.6,
+        "images_per_class": 360,
         "per_class": {
-            "names": names, "before": before, "above_threshold": before, "distinct": before,
-            "after": [360] * len(names), "accuracy": [right] * len(names),
+            "names": names,
+            "before": before,
+            "above_threshold": before,
+            "distinct": before,
+            "after": [360] * len(names),
+            "accuracy": [right] * len(names),
         },
         "confidence_histogram": {
-            "edges": [i / 10 for i in range(11)], "all": all_counts,
+            "edges": [i / 10 for i in range(11)],
+            "all": all_counts,
             "kept": [0] * 6 + [90, 130, 300, 2580],
         },
-        "accuracy_all": right - 0.04, "accuracy_kept": right - 0.02, "accuracy_written": right,
+        "accuracy_all": right - 0.04,
+        "accuracy_kept": right - 0.02,
+        "accuracy_written": right,
         "empty_classes": [],
         "reliability": [
-            {"low": i / 10, "high": (i + 1) / 10, "count": count, "accuracy": right,
-             "confidence": i / 10 + 0.06}
-            for i, (count, right) in enumerate(bins) if count
+            {
+                "low": i / 10,
+                "high": (i + 1) / 10,
+                "count": count,
+                "accuracy": right,
+                "confidence": i / 10 + 0.06,
+            }
+            for i, (count, right) in enumerate(bins)
+            if count
         ],
-    }  # fmt: skip
+    }
 
 
 def make_workdir(folder: Path, names: list[str] = DIGITS, png=digit_png) -> Path:
     """A finished run: 90.0 -> 92.5 -> 93.6, controls 89.5 and 94.0."""
     config = {
-        "command": "bash run.sh mnist5k --seed=1", "seed": 1, "dataset": "mnist5k",
+        "command": "bash run.sh mnist5k --seed=1",
+        "seed": 1,
+        "dataset": "mnist5k",
         "flags": {"rounds": 2, "seed": 1, "student_width": ["0.5", "0.75"], "data_dir": None},
         "versions": {"python": "3.11.7", "tensorflow": "2.21.0", "keras": "3.15.1"},
-        "class_names": names, "device": "2 CPU cores",
+        "class_names": names,
+        "device": "2 CPU cores",
         "split_sizes": {"labeled": 100, "validation": 500, "unlabeled": 3400, "test": 1000},
-    }  # fmt: skip
+    }
     write(folder / "config.json", config)
     wide = {"width": 0.75, "parameters": 1_100_000}
     models = {
@@ -129,19 +159,37 @@ def make_workdir(folder: Path, names: list[str] = DIGITS, png=digit_png) -> Path
             write(folder / f"round{number}/{stage}/done.json", {"seconds": 2.0})
         write(folder / f"round{number}/selected/selection.json", selection(names, right))
     sheets = [
-        {"class": name, "kind": kind,
-         "images": [{"id": f"u/{i}", "confidence": 0.9, "copies": 2, "true": names[i],
-                     "png_base64": png(900 + i)} for i in range(4)]}
-        for name in names[:2] for kind in ("surest kept", "surest dropped")
-    ]  # fmt: skip
+        {
+            "class": name,
+            "kind": kind,
+            "images": [
+                {
+                    "id": f"u/{i}",
+                    "confidence": 0.9,
+                    "copies": 2,
+                    "true": names[i],
+                    "png_base64": png(900 + i),
+                }
+                for i in range(4)
+            ],
+        }
+        for name in names[:2]
+        for kind in ("surest kept", "surest dropped")
+    ]
     write(folder / "round2/selected/samples.json", {"num_classes": len(names), "sheets": sheets})
     changes = [
-        {"id": f"mnist5k/{i:05d}", "kind": "broken" if i >= 12 else "fixed", "true": names[i % 10],
-         "before": names[(i + 1) % 10 if i < 12 else i % 10], "before_confidence": 0.5,
-         "after": names[(i + 3) % 10 if i >= 12 else i % 10], "after_confidence": 0.97,
-         "png_base64": png(i)}
+        {
+            "id": f"mnist5k/{i:05d}",
+            "kind": "broken" if i >= 12 else "fixed",
+            "true": names[i % 10],
+            "before": names[(i + 1) % 10 if i < 12 else i % 10],
+            "before_confidence": 0.5,
+            "after": names[(i + 3) % 10 if i >= 12 else i % 10],
+            "after_confidence": 0.97,
+            "png_base64": png(i),
+        }
         for i in range(16)
-    ]  # fmt: skip
+    ]
     gallery = {"before": "round0_teacher", "after": "round2_student", "images": changes}
     write(folder / "evaluation/gallery.json", gallery | {"count_fixed": 52, "count_broken": 16})
     noise = {
@@ -154,9 +202,12 @@ def make_workdir(folder: Path, names: list[str] = DIGITS, png=digit_png) -> Path
 
 # A model's errors are the teacher's in every setting times this, and its flips times the square.
 ROBUSTNESS = {
-    "round0_teacher": 1.0, "round1_student": 0.9, "round2_student": 0.8,
-    "control_student": 1.0, "control_chain": 0.95,
-}  # fmt: skip
+    "round0_teacher": 1.0,
+    "round1_student": 0.9,
+    "round2_student": 0.8,
+    "control_student": 1.0,
+    "control_chain": 0.95,
+}
 MADE = "made from clean images, nearest native size 32"
 EPSILONS = [0, 1, 2, 4, 8, 16]
 
@@ -164,10 +215,12 @@ EPSILONS = [0, 1, 2, 4, 8, 16]
 def corruption_errors(share: float = 1.0) -> dict[str, dict[str, float]]:
     """15 corruptions x 5 severities; the teacher's errors are 0.06 to 0.60."""
     return {
-        name: {str(level): share * (0.05 + 0.01 * row + 0.08 * (level - 1) + 0.01 * level)
-               for level in range(1, 6)}
+        name: {
+            str(level): share * (0.05 + 0.01 * row + 0.08 * (level - 1) + 0.01 * level)
+            for level in range(1, 6)
+        }
         for row, name in enumerate(robustness.CORRUPTIONS)
-    }  # fmt: skip
+    }
 
 
 def flip_probabilities(share: float = 1.0, small: bool = True) -> dict[str, float]:
@@ -191,23 +244,53 @@ def add_own_robustness(folder: Path, png: Callable[[int], str] = digit_png) -> N
     size = {"num_examples": 1000, "image_size": 32, "native_size": 32, "provenance": MADE}
     for model, share in ROBUSTNESS.items():
         errors = corruption_errors(share)
-        evaluate(folder, "corruptions", model, **size, clean_error=0.1 * share, errors=errors,
-                 mean_error=mean_percent(errors))  # fmt: skip
+        evaluate(
+            folder,
+            "corruptions",
+            model,
+            **size,
+            clean_error=0.1 * share,
+            errors=errors,
+            mean_error=mean_percent(errors),
+        )
         flips = flip_probabilities(share**2)
         distances = {name: 20 * flip for name, flip in flips.items()}
-        evaluate(folder, "perturbations", model, **size, flip_probability=flips,
-                 top5_distance=distances, mean_top5_distance=sum(distances.values()) / 10,
-                 mean_flip_probability=100 * sum(flips.values()) / 10)  # fmt: skip
+        evaluate(
+            folder,
+            "perturbations",
+            model,
+            **size,
+            flip_probability=flips,
+            top5_distance=distances,
+            mean_top5_distance=sum(distances.values()) / 10,
+            mean_flip_probability=100 * sum(flips.values()) / 10,
+        )
         top1 = [90.0, *(90 - share * 8 * size for size in EPSILONS[1:-1]), 2.5]
-        evaluate(folder, "pgd", model, num_examples=500, epsilons=EPSILONS, top1=top1, steps=10,
-                 step_size=None, random_start=True, restarts=1)  # fmt: skip
+        evaluate(
+            folder,
+            "pgd",
+            model,
+            num_examples=500,
+            epsilons=EPSILONS,
+            top1=top1,
+            steps=10,
+            step_size=None,
+            random_start=True,
+            restarts=1,
+        )
     settings = ["fog 3", "jpeg_compression 5", "snow frame 7"]
     images = [
-        {"benchmark": "perturbations" if setting.startswith("snow") else "corruptions",
-         "setting": setting, "id": f"test/{i}", "true": DIGITS[i % 10],
-         "before": DIGITS[(i + 4) % 10], "after": DIGITS[i % 10], "png_base64": png(500 + i)}
+        {
+            "benchmark": "perturbations" if setting.startswith("snow") else "corruptions",
+            "setting": setting,
+            "id": f"test/{i}",
+            "true": DIGITS[i % 10],
+            "before": DIGITS[(i + 4) % 10],
+            "after": DIGITS[i % 10],
+            "png_base64": png(500 + i),
+        }
         for i, setting in enumerate(4 * settings)
-    ]  # fmt: skip
+    ]
     gallery = {"before": "round0_teacher", "after": "round2_student", "images": images}
     write(folder / "evaluation/robust_gallery.json", gallery)
 
@@ -218,19 +301,47 @@ def add_published_robustness(folder: Path) -> None:
         errors = corruption_errors(share)
         stored = {"num_examples": 5000, "provenance": "stored benchmark data", "missing": []}
         mean = {"mean_error": mean_percent(errors), "clean_error": 0.1 * share, "errors": errors}
-        evaluate(folder, "imagenet_c", model, **stored, image_size=224, native_size=224, **mean,
-                 mce=60 * share, relative_mce=75 * share)  # fmt: skip
+        evaluate(
+            folder,
+            "imagenet_c",
+            model,
+            **stored,
+            image_size=224,
+            native_size=224,
+            **mean,
+            mce=60 * share,
+            relative_mce=75 * share,
+        )
         few = {name: errors[name] for name in ("fog", "contrast")}
         lacking = {"errors": few, "mean_error": mean_percent(few), "missing": ["frost", "snow"]}
         evaluate(folder, "cifar10_c", model, **(stored | mean | lacking))
         flips = flip_probabilities(share, small=False)
-        evaluate(folder, "imagenet_p", model, **stored, flip_probability=flips, mfr=55 * share,
-                 mean_flip_probability=100 * sum(flips.values()) / 10)  # fmt: skip
-        evaluate(folder, "cifar10_p", model, **(stored | {"missing": ["tilt"]}),
-                 flip_probability={"snow": 0.1 * share, "scale": 0.2 * share},
-                 mean_flip_probability=15 * share)  # fmt: skip
-        evaluate(folder, "imagenet_a", model, num_examples=7500, num_classes=200,
-                 top1=100 - 70 * share, top1_all_classes=100 - 80 * share)  # fmt: skip
+        evaluate(
+            folder,
+            "imagenet_p",
+            model,
+            **stored,
+            flip_probability=flips,
+            mfr=55 * share,
+            mean_flip_probability=100 * sum(flips.values()) / 10,
+        )
+        evaluate(
+            folder,
+            "cifar10_p",
+            model,
+            **(stored | {"missing": ["tilt"]}),
+            flip_probability={"snow": 0.1 * share, "scale": 0.2 * share},
+            mean_flip_probability=15 * share,
+        )
+        evaluate(
+            folder,
+            "imagenet_a",
+            model,
+            num_examples=7500,
+            num_classes=200,
+            top1=100 - 70 * share,
+            top1_all_classes=100 - 80 * share,
+        )
 
 
 def results_of(workdir: Path) -> dict:

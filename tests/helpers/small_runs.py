@@ -7,13 +7,32 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
-    "--teacher_width=0.1", "--teacher_depth=0.1", "--student_width=0.1,0.2", "--student_depth=0.1",
-    "--teacher_steps=24", "--student_steps=24", "--teacher_batch_size=32", "--batch_size=8",
-    "--ratio=3", "--warmup_steps=2", "--rounds=2", "--log_every=4", "--validate_every=12",
-    "--checkpoint_every=8", "--fgsm_examples=100", "--epsilons=2,8", "--min_confidence=0",
-    "--num_shards=2", "--robustness_examples=8", "--corruptions=fog,contrast", "--severities=3",
-    "--perturbations=translate", "--pgd_examples=8", "--pgd_epsilons=4", "--attack_steps=2",
-)  # fmt: skip
+    "--teacher_width=0.1",
+    "--teacher_depth=0.1",
+    "--student_width=0.1,0.2",
+    "--student_depth=0.1",
+    "--teacher_steps=24",
+    "--student_steps=24",
+    "--teacher_batch_size=32",
+    "--batch_size=8",
+    "--ratio=3",
+    "--warmup_steps=2",
+    "--rounds=2",
+    "--log_every=4",
+    "--validate_every=12",
+    "--checkpoint_every=8",
+    "--fgsm_examples=100",
+    "--epsilons=2,8",
+    "--min_confidence=0",
+    "--num_shards=2",
+    "--robustness_examples=8",
+    "--corruptions=fog,contrast",
+    "--severities=3",
+    "--perturbations=translate",
+    "--pgd_examples=8",
+    "--pgd_epsilons=4",
+    "--attack_steps=2",
+)
 
 
 def command(module: str, *flags: str) -> list[str]:

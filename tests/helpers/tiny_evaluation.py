@@ -18,7 +18,7 @@ from data.robustness_sets import CIFAR10_CLASSES
 from noisy_student import config, evaluate
 from noisy_student.artifacts import model_file
 from noisy_student.config.flags import STORED_BENCHMARKS
-from noisy_student.runtime import devices as strategy
+from noisy_student.runtime.devices import Devices
 
 SIDE = 32
 WNIDS = tuple(f"n{number:08d}" for number in range(10))
@@ -104,9 +104,15 @@ def settings(*benchmarks: str, batch_size: int = 4, seed: int = 0, **other):
     folders = {name: other.pop(f"{name}_dir", None) for name in STORED_BENCHMARKS}
     folders = {name: place and str(place) for name, place in folders.items()}
     attack = config.AttackConfig(
-        fgsm_epsilons=(1.0, 8.0), fgsm_examples=0, pgd_epsilons=(8.0,), pgd_examples=0, steps=3,
-        step_size=None, random_start=True, restarts=2,
-    )  # fmt: skip
+        fgsm_epsilons=(1.0, 8.0),
+        fgsm_examples=0,
+        pgd_epsilons=(8.0,),
+        pgd_examples=0,
+        steps=3,
+        step_size=None,
+        random_start=True,
+        restarts=2,
+    )
     robust = {"corruptions": ("all",), "severities": (1, 3), "perturbations": ("all",)}
     robust |= {"examples": 0, "folders": folders} | other
     return config.EvaluationConfig(
@@ -116,7 +122,7 @@ def settings(*benchmarks: str, batch_size: int = 4, seed: int = 0, **other):
 
 def run(model_path: Path, tested: Examples | None, output_dir: Path, chosen) -> dict:
     """One evaluation in this process."""
-    devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
+    devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
     return evaluate.run(model_path, "tiny", tested, output_dir, chosen, devices)
 
 

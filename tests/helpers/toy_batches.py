@@ -69,13 +69,7 @@ def write_records(folder, source, copies=1, shards=2, with_ids=True):
 
 def batches(source, steps, spec=SMALL, noise=NOISE, batch_size=8, seed=3, **arguments):
     stream = pipeline.training_batches(
-        source,
-        spec,
-        noise,
-        batch_size=batch_size,
-        seed=seed,
-        num_classes=CLASSES,
-        **arguments,
+        source, spec, noise, batch_size=batch_size, seed=seed, num_classes=CLASSES, **arguments
     )
     return [{k: v.numpy() for k, v in batch.items()} for batch in stream.take(steps)]
 

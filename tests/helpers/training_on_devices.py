@@ -15,30 +15,63 @@ import tensorflow as tf
 
 from data import sources
 from noisy_student import config, train
-from noisy_student.runtime import devices as strategy
+from noisy_student.runtime.devices import make_devices
 
 CLASSES = ("a", "b", "c")
 MODEL = config.ModelConfig(
-    name="efficientnet-b0", width=0.1, depth=0.1, image_size=None, small_image=True,
-    strides=(2, 1, 2, 2, 1, 1, 1, 1), dropout_rate=0.2, stochastic_depth_rate=0.2,
-    batch_norm_momentum=0.9, batch_norm_replicas="all", normalization="imagenet",
-)  # fmt: skip
+    name="efficientnet-b0",
+    width=0.1,
+    depth=0.1,
+    image_size=None,
+    small_image=True,
+    strides=(2, 1, 2, 2, 1, 1, 1, 1),
+    dropout_rate=0.2,
+    stochastic_depth_rate=0.2,
+    batch_norm_momentum=0.9,
+    batch_norm_replicas="all",
+    normalization="imagenet",
+)
 NOISE = config.NoiseConfig("randaugment", 2, 5.0, True, True)
 OPTIMIZER = config.OptimizerConfig(
-    name="rmsprop", schedule="cosine", learning_rate=0.0003, final_learning_rate=None,
-    warmup_steps=5, warmup_epochs=5.0, epochs=350.0, train_ratio=1.0, adam_beta2=0.999,
+    name="rmsprop",
+    schedule="cosine",
+    learning_rate=0.0003,
+    final_learning_rate=None,
+    warmup_steps=5,
+    warmup_epochs=5.0,
+    epochs=350.0,
+    train_ratio=1.0,
+    adam_beta2=0.999,
     weight_decay=1e-5,
-)  # fmt: skip
+)
 STUDENT = config.TrainConfig(
-    role="student", round=1, model=MODEL, noise=NOISE, optimizer=OPTIMIZER, batch_size=8,
-    ratio=2.0, steps=50, max_steps=None, label_smoothing=0.1, hard_labels=False, temperature=1.0,
-    ema_decay=0.9, accumulate_steps=1, teacher_mode="stored",
-    frozen_blocks=0, fixres_epochs=0.0, seed=0,
-)  # fmt: skip
+    role="student",
+    round=1,
+    model=MODEL,
+    noise=NOISE,
+    optimizer=OPTIMIZER,
+    batch_size=8,
+    ratio=2.0,
+    steps=50,
+    max_steps=None,
+    label_smoothing=0.1,
+    hard_labels=False,
+    temperature=1.0,
+    ema_decay=0.9,
+    accumulate_steps=1,
+    teacher_mode="stored",
+    frozen_blocks=0,
+    fixres_epochs=0.0,
+    seed=0,
+)
 LOG = config.LogConfig(
-    log_every=1, validate_every=25, checkpoint_every=100, eval_batch_size=24,
-    steps_per_execution=1, profile_steps=None,
-)  # fmt: skip
+    log_every=1,
+    validate_every=25,
+    checkpoint_every=100,
+    eval_batch_size=24,
+    steps_per_execution=1,
+    profile_steps=None,
+)
 
 
 def images(count: int, seed: int) -> np.ndarray:
@@ -79,7 +112,7 @@ def main(name: str, replicas: str, output_dir: str, selected_dir: str, changes: 
         cpu = tf.config.list_physical_devices("CPU")[0]
         devices = [tf.config.LogicalDeviceConfiguration()] * int(replicas)
         tf.config.set_logical_device_configuration(cpu, devices)
-    devices = strategy.make(name, precision="float32", intra_op_threads=1)
+    devices = make_devices(name, precision="float32", intra_op_threads=1)
     if devices.num_replicas != int(replicas):
         raise ValueError(f"{devices.num_replicas} replicas instead of {replicas}")
     changes = json.loads(changes)

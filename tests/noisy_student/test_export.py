@@ -9,7 +9,7 @@ import efficientnet
 from data.preprocess import PreprocessSpec
 from noisy_student import export, predict
 from noisy_student.artifacts import model_file
-from noisy_student.runtime import devices as strategy
+from noisy_student.runtime.devices import make_devices
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -56,7 +56,7 @@ def test_bad_export_format_and_image(model_path, tmp_path):
 
 
 def test_predictions_are_the_models(model_path, photos):
-    devices = strategy.make("one", "float32", "off", 0)
+    devices = make_devices("one", "float32", "off", 0)
     files, table, card = predict.run(model_path, [photos / "b.png", photos], devices)
     assert files == [str(photos / "b.png"), str(photos / "a.jpg")]
     model, _ = model_file.load_model(model_path)
@@ -79,6 +79,6 @@ def test_lines_name_the_most_likely_classes():
 
 
 def test_missing_image_is_named(model_path, tmp_path):
-    devices = strategy.make("one", "float32", "off", 0)
+    devices = make_devices("one", "float32", "off", 0)
     with pytest.raises(ValueError, match="There is no file .*nothing.jpg"):
         predict.run(model_path, [tmp_path / "nothing.jpg"], devices)

@@ -40,8 +40,10 @@ def test_l2_on_a_pod_takes_about_the_published_6_days():
     result = subprocess.run(
         [sys.executable, "-m", "noisy_student.plan", *L2],
         env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert result.returncode == 0, result.stderr
     lines = student_lines(result.stdout)
     assert "480.31 M parameters" in lines  # the paper's table 7: 480M
@@ -65,9 +67,15 @@ def test_a_smaller_batch_fits(planned):
 def test_figures_by_hand(planned):
     """5.288548 M parameters, 0.386 G multiply-adds: B0 at 224 pixels (also in test_cost.py)."""
     output = planned(
-        "--teacher_name=efficientnet-b0", "--rounds=0", "--num_labeled=1000", "--num_classes=1000",
-        "--batch_size=10", "--teacher_steps=100", "--device=a100-40gb", "--utilization=0.5",
-    )  # fmt: skip
+        "--teacher_name=efficientnet-b0",
+        "--rounds=0",
+        "--num_labeled=1000",
+        "--num_classes=1000",
+        "--batch_size=10",
+        "--teacher_steps=100",
+        "--device=a100-40gb",
+        "--utilization=0.5",
+    )
     assert "5.29 M parameters; 0.386 G multiply-adds an image forward, 1.16 G" in output
     assert "100 steps, 1,000 images" in output
     # 2 * 3 * 0.386e9 * 1000 / (0.5 * 312e12) = 0.0148 s
@@ -79,10 +87,16 @@ def test_figures_by_hand(planned):
 def test_an_online_teacher_costs_its_weights_and_forward_pass(planned):
     """B1 has 7.79 M parameters, 0.06 M statistics and 0.69 G multiply-adds at its 240 pixels."""
     flags = (
-        "--teacher_name=efficientnet-b1", "--rounds=2", "--num_labeled=1000", "--num_classes=1000",
-        "--student_name=efficientnet-b0", "--batch_size=10", "--ratio=4", "--student_steps=100",
+        "--teacher_name=efficientnet-b1",
+        "--rounds=2",
+        "--num_labeled=1000",
+        "--num_classes=1000",
+        "--student_name=efficientnet-b0",
+        "--batch_size=10",
+        "--ratio=4",
+        "--student_steps=100",
         "--device=a100-40gb",
-    )  # fmt: skip
+    )
     stored, online = (
         student_lines(planned(*flags, f"--teacher_mode={mode}")).split("student 2:")
         for mode in ("stored", "online")

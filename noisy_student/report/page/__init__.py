@@ -11,18 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from noisy_student.report import results as summary
-from noisy_student.report.page import (
-    labels,
-    pictures,
-    robust,
-    training,
-)
-from noisy_student.report.page import (
-    provenance as origin,
-)
-from noisy_student.report.page import (
-    summary as opening,
-)
+from noisy_student.report.page import labels, pictures, robust, training
+from noisy_student.report.page import provenance as origin
+from noisy_student.report.page import summary as opening
 
 
 def render(

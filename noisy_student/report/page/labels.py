@@ -52,9 +52,7 @@ def notes(selections: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def rows(
-    selections: Sequence[Mapping[str, Any]],
-) -> tuple[list[str], list[list[str]]]:
+def rows(selections: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Headers and rows of the table of pseudo labels, one row a round."""
     right = "of them right"
     headers = ["round", "labeled", right, "kept", right, "written", right, "calibration error"]

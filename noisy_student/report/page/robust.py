@@ -220,8 +220,7 @@ def _attack(measured: Mapping[str, Any], attack: str, palette: Mapping[str, str]
     if attack == "pgd":
         note += f" {phrases.pgd_in_words(measured[attack], labels)}"
     chart = markup.figure(
-        f"Top-1 under {phrases.TITLES[attack]}",
-        charts.attack(sizes, accuracies, palette),
+        f"Top-1 under {phrases.TITLES[attack]}", charts.attack(sizes, accuracies, palette)
     )
     table = markup.table(["Model", *(f"{size:g}" for size in sizes)], rows)
     beside = f'<div class="beside">{chart}<div>{table}<p>{escape(note)}</p></div></div>'

@@ -156,9 +156,12 @@ def test_clean_copies_of_small_images_have_their_size(tmp_path):
     files = write_records(tmp_path, examples(6))
     with pytest.raises(ValueError, match="Small images have one size: .*image_size=24"):
         batches(
-            examples(6), 1, selected_files=files, unlabeled_batch_size=2,
+            examples(6),
+            1,
+            selected_files=files,
+            unlabeled_batch_size=2,
             clean_spec=PreprocessSpec(24, small_image=True),
-        )  # fmt: skip
+        )
 
 
 # Several hosts.
@@ -216,10 +219,7 @@ def test_large_images_of_different_sizes(tmp_path):
     for i, path in enumerate(paths):
         Image.new("RGB", (30 + 10 * i, 50), (40, 40, 40)).save(path)
     source = Examples(
-        np.array(paths, object),
-        np.zeros(6, np.int32),
-        ("a",),
-        files=np.array(paths, object),
+        np.array(paths, object), np.zeros(6, np.int32), ("a",), files=np.array(paths, object)
     )
     (batch,) = batches(source, 1, LARGE, Augmentation(magnitude=0), batch_size=6)
     assert np.abs(batch["images"].astype(int) - 40).max() <= 2

@@ -197,8 +197,11 @@ def test_the_budget_is_that_of_all_sets_together():
     assert cache.hold("labeled", "a", 8, 16, unasked, str) is first
     assert cache.hold("selected", "b", 300_000_000, 16, unasked, str) is None
     assert [(entry["name"], entry["held"]) for entry in cache.report()["sets"]] == [
-        ("labeled", True), ("selected", False), ("unlabeled", False), ("validation", True),
-    ]  # fmt: skip
+        ("labeled", True),
+        ("selected", False),
+        ("unlabeled", False),
+        ("validation", True),
+    ]
     assert cache.in_words() == (
         "decoded once: 8 labeled images (0.0 MiB), 4 validation images (0.0 MiB); decoded in every "
         "pass: 300,000,000 selected images (219,726.6 MiB), 5 unlabeled images (0.0 MiB)"

@@ -28,12 +28,7 @@ def test_folder_classes_are_sorted_by_name(tmp_path):
 def test_folder_without_test_images_holds_out_a_fifth(tmp_path, warnings_logged):
     folder = write_classes(tmp_path, {"cat": 50, "dog": 50})
     splits = sources.load_splits("folder", labeled_dir=folder, num_labeled=20)
-    assert splits.info["counts"] == {
-        "test": 20,
-        "validation": 10,
-        "labeled": 20,
-        "unlabeled": 50,
-    }
+    assert splits.info["counts"] == {"test": 20, "validation": 10, "labeled": 20, "unlabeled": 50}
     assert class_counts(splits.test) == {0: 10, 1: 10}
     assert warnings_logged == splits.info["warnings"]
     assert any("20% of the labeled" in line for line in warnings_logged)

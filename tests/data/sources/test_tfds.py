@@ -70,12 +70,7 @@ def test_the_extra_images_of_svhn_are_unlabeled(tmp_path):
     counts = {"train": 40, "test": 10, "extra": 1500}
     write_tfds(tmp_path, "svhn_cropped", "3.1.0", 32, 3, counts)
     splits = sources.load_splits("tfds:svhn_cropped", data_dir=str(tmp_path), num_validation=10)
-    assert splits.info["counts"] == {
-        "test": 10,
-        "validation": 10,
-        "labeled": 30,
-        "unlabeled": 1500,
-    }
+    assert splits.info["counts"] == {"test": 10, "validation": 10, "labeled": 30, "unlabeled": 1500}
     assert splits.unlabeled.ids[1499] == "svhn_cropped/extra/01499"
     assert np.all(splits.unlabeled.images[1499] == 1499 % 256)
     splits = sources.load_splits("tfds:svhn_cropped", data_dir=str(tmp_path), num_labeled=10)

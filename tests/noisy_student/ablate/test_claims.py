@@ -33,10 +33,23 @@ def final(graph: Graph, study: str, arm: str, seed: int = 0):
 
 def test_the_issues_studies_are_there():
     assert list(claims.STUDIES) == [
-        "noise", "iterations", "teacher_size", "student_size", "unlabeled_amount", "soft_vs_hard",
-        "balancing", "filtering", "joint_vs_finetune", "ratio", "from_scratch_vs_init", "fixres",
-        "robustness", "compute", "warm_start", "warm_robustness",
-    ]  # fmt: skip
+        "noise",
+        "iterations",
+        "teacher_size",
+        "student_size",
+        "unlabeled_amount",
+        "soft_vs_hard",
+        "balancing",
+        "filtering",
+        "joint_vs_finetune",
+        "ratio",
+        "from_scratch_vs_init",
+        "fixres",
+        "robustness",
+        "compute",
+        "warm_start",
+        "warm_robustness",
+    ]
     assert ablate.studies_named(["all"]) == ALL
     assert ablate.studies_named(["ratio", "noise", "ratio"]) == [claims.RATIO, claims.NOISE]
     with pytest.raises(ValueError, match="--study=noises: must be all, or of noise, iterations"):
@@ -117,13 +130,16 @@ def test_equal_jobs_are_one(graph):
 def test_a_teacher_trained_on_without_pseudo_labels(graph):
     """As many images as the students, each from the weights before, on labeled images alone."""
     (chain,) = (
-        c for c in graph.chains
+        c
+        for c in graph.chains
         if (c.study.name, c.arm.name, c.seed) == ("warm_start", "control, from the teacher on", 0)
-    )  # fmt: skip
+    )
     teacher, student1, student2, first, second = chain.trainings
     assert (teacher.label, first.label, second.label) == (
-        "teacher", "control_rounds1", "control_rounds2",
-    )  # fmt: skip
+        "teacher",
+        "control_rounds1",
+        "control_rounds2",
+    )
     for control, before, student in ((first, teacher, student1), (second, first, student2)):
         assert control.inputs == (("init_model", before, "model.keras"),)
         assert (control.counted, control.counts) == ((student,), "student")

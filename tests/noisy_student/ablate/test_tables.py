@@ -11,10 +11,16 @@ from noisy_student.ablate.tables import Table
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "docs" / "results"
 FACTS = {
-    "validation_top1": 91.25, "steps": 1000, "images_seen": 80000, "seconds": 100.5,
-    "chain_seconds": 300.0, "study_seconds": 5400.0, "changed": "student1: --hard_labels",
-    "versions": "python 3.12, tensorflow 2.21.0", "code": "abc123",
-}  # fmt: skip
+    "validation_top1": 91.25,
+    "steps": 1000,
+    "images_seen": 80000,
+    "seconds": 100.5,
+    "chain_seconds": 300.0,
+    "study_seconds": 5400.0,
+    "changed": "student1: --hard_labels",
+    "versions": "python 3.12, tensorflow 2.21.0",
+    "code": "abc123",
+}
 TOP1 = {
     "from scratch": (90.0, 92.0, 94.0),
     "from the teacher": (88.0, 89.0, 90.0),
@@ -130,8 +136,12 @@ def test_the_picture_is_the_same_every_time(table, tmp_path):
 
 def test_every_verdict_has_a_color():
     assert set(chart._COLORS) == {
-        statistics.HOLDS, statistics.FAILS, statistics.OPEN, statistics.UNREFUTED, statistics.FEW,
-    }  # fmt: skip
+        statistics.HOLDS,
+        statistics.FAILS,
+        statistics.OPEN,
+        statistics.UNREFUTED,
+        statistics.FEW,
+    }
 
 
 @pytest.fixture
@@ -160,8 +170,10 @@ def test_pages_are_made_anew(folder, tmp_path, table):
     page.write_text(PAGE)
     written = publish.rewrite(folder, [page])
     assert sorted(path.name for path in written) == [
-        "compute.png", "from_scratch_vs_init.png", "page.md",
-    ]  # fmt: skip
+        "compute.png",
+        "from_scratch_vs_init.png",
+        "page.md",
+    ]
     assert table.markdown() in page.read_text() and "outdated" not in page.read_text()
     # What has no CSV stays, and a second time nothing changes.
     assert page.read_text().endswith(PAGE[PAGE.index("between") :])
@@ -189,14 +201,22 @@ def test_all_verdicts_of_a_recipe(folder):
 
 def test_accuracy_under_an_attack_by_step_size(folder):
     by_size = {"16": (1.0, 2.0), "4": (30.0, 40.0)}
-    found = [row for size, values in by_size.items()
-             for row in made("compute", {"teacher": values}, f"fgsm.top1.{size}")]  # fmt: skip
+    found = [
+        row
+        for size, values in by_size.items()
+        for row in made("compute", {"teacher": values}, f"fgsm.top1.{size}")
+    ]
     (folder / "mnist5k" / "compute.csv").write_text(results.to_csv(found))
     page = "<!-- fgsm:compute:mnist5k -->\noutdated\n<!-- end -->\n"
     assert publish.updated(page, folder).splitlines() == [
-        "<!-- fgsm:compute:mnist5k -->", "", "| mean top-1, FGSM at | 4 | 16 |",
-        "| --- | --- | --- |", "| teacher | 35.0 | 1.5 |", "", "<!-- end -->",
-    ]  # fmt: skip
+        "<!-- fgsm:compute:mnist5k -->",
+        "",
+        "| mean top-1, FGSM at | 4 | 16 |",
+        "| --- | --- | --- |",
+        "| teacher | 35.0 | 1.5 |",
+        "",
+        "<!-- end -->",
+    ]
     with pytest.raises(ValueError, match=r"study compute has no pgd\.top1"):
         publish.updated(page.replace("fgsm", "pgd"), folder)
 

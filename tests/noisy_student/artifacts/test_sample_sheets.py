@@ -11,10 +11,12 @@ from tests.helpers.toy_batches import examples
 def columns(count):
     rng = np.random.default_rng(0)
     return {
-        "label": rng.integers(0, 2, count), "confidence": rng.random(count).astype(np.float32),
-        "id_hash": rng.permutation(count).astype(np.uint64), "index": np.arange(count),
+        "label": rng.integers(0, 2, count),
+        "confidence": rng.random(count).astype(np.float32),
+        "id_hash": rng.permutation(count).astype(np.uint64),
+        "index": np.arange(count),
         "true_label": rng.integers(-1, 5, count),
-    }  # fmt: skip
+    }
 
 
 def test_the_surest_and_the_least_sure(tmp_path):

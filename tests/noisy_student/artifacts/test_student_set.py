@@ -18,7 +18,7 @@ from noisy_student import pseudo_label
 from noisy_student.artifacts import decision_index, model_file, predictions, stage, student_set
 from noisy_student.config import settings
 from noisy_student.pseudo_label import shards
-from noisy_student.runtime import devices as strategy
+from noisy_student.runtime.devices import Devices
 from noisy_student.selection import write
 from tests.helpers.toy_batches import as_files, assert_equal, textured
 
@@ -59,11 +59,16 @@ def source(request, tmp_path):
 
 
 def label(model_path, examples, directory, **stored):
-    devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
+    devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
     return pseudo_label.run(
-        model_path, examples, directory, devices, batch_size=16, num_shards=2,
+        model_path,
+        examples,
+        directory,
+        devices,
+        batch_size=16,
+        num_shards=2,
         stored=settings.LabelConfig(**stored),
-    )  # fmt: skip
+    )
 
 
 def select(directory, examples, **arguments):
@@ -75,20 +80,32 @@ def select(directory, examples, **arguments):
 
 def batches(directory, examples, spec, steps=9, noise="none", **arguments):
     stream = pipeline.training_batches(
-        textured(10, spec.image_size if spec.small_image else 30), spec,
-        pipeline.Augmentation(noise), batch_size=4, seed=3, num_classes=5,
-        selected_files=student_set.files_of(directory), selected_examples=examples,
-        unlabeled_batch_size=12, **arguments,
-    )  # fmt: skip
+        textured(10, spec.image_size if spec.small_image else 30),
+        spec,
+        pipeline.Augmentation(noise),
+        batch_size=4,
+        seed=3,
+        num_classes=5,
+        selected_files=student_set.files_of(directory),
+        selected_examples=examples,
+        unlabeled_batch_size=12,
+        **arguments,
+    )
     return [{name: value.numpy() for name, value in batch.items()} for batch in stream.take(steps)]
 
 
 def labels_in(directory, examples, spec, steps=9, start_step=0, shard=None):
     """All of the batches but the images, whose form is not yet the same."""
     stream = selected.record_batches(
-        student_set.files_of(directory), spec, num_classes=5, batch_size=12, seed=3,
-        start_step=start_step, shard=shard or Shard(), examples=examples,
-    )  # fmt: skip
+        student_set.files_of(directory),
+        spec,
+        num_classes=5,
+        batch_size=12,
+        seed=3,
+        start_step=start_step,
+        shard=shard or Shard(),
+        examples=examples,
+    )
     names = ("label", "prob", "probabilities", "id_hash", "copy", "pass")
     return [{name: batch[name].numpy() for name in names} for batch in stream.take(steps)]
 
@@ -229,9 +246,12 @@ def test_parts_are_selected_by_the_decision_on_all(tmp_path, model_path):
         part = examples.take(rows)
         label(model_path, part, tmp_path / f"labels{number}")
         write.run(
-            tmp_path / f"labels{number}", tmp_path / f"part{number}", part, config,
+            tmp_path / f"labels{number}",
+            tmp_path / f"part{number}",
+            part,
+            config,
             tmp_path / "all/decision.json",
-        )  # fmt: skip
+        )
         parts.append(tmp_path / f"part{number}")
     together = np.sort(np.concatenate([decision_index.read(p.glob("chosen-*")) for p in parts]))
     expected = decision_index.read((tmp_path / "all").glob("chosen-*"))
@@ -269,7 +289,7 @@ def test_a_better_teacher_labels_the_same_set_again(tmp_path, model_path, source
     config = settings.SelectionConfig(0.25, 13, False, 3, 1, index_only=index_only)
     write.run(tmp_path / "labels", tmp_path / "old", source, config)
     better = save_model(tmp_path / "better.keras", seed=7)
-    devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
+    devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
 
     def again(model, output):
         return pseudo_label.reassign(
@@ -310,14 +330,20 @@ def recordfile_bytes(path):
 
 def test_calibration_is_fitted_once_and_applied(tmp_path, model_path):
     examples, validation = textured(COUNT), textured(30)
-    devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
+    devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
     stored = settings.LabelConfig(calibrate=True, probabilities_dtype="float32")
 
     def run(**arguments):
         return pseudo_label.run(
-            model_path, examples, tmp_path, devices, batch_size=16, num_shards=2, stored=stored,
+            model_path,
+            examples,
+            tmp_path,
+            devices,
+            batch_size=16,
+            num_shards=2,
+            stored=stored,
             **arguments,
-        )  # fmt: skip
+        )
 
     with pytest.raises(ValueError, match="needs validation images"):
         run()

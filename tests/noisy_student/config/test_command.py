@@ -68,11 +68,18 @@ def test_fine_tuning_is_of_clean_labeled_images_at_the_larger_size():
 @pytest.mark.parametrize(
     "argument",
     [
-        "--temperature=0", "--train_ratio=-1", "--student_steps=5,0", "--ratio=0", "--epsilons=-1",
-        "--severities=6", "--benchmarks=clen", "--controls=all", "--images_per_class=many",
+        "--temperature=0",
+        "--train_ratio=-1",
+        "--student_steps=5,0",
+        "--ratio=0",
+        "--epsilons=-1",
+        "--severities=6",
+        "--benchmarks=clen",
+        "--controls=all",
+        "--images_per_class=many",
         "--ratio=x",
     ],
-)  # fmt: skip
+)
 def test_values_that_make_no_sense_are_refused_by_name(argument):
     name = argument.split("=")[0]
     with pytest.raises(ValueError, match=f"{name}="):
@@ -82,12 +89,23 @@ def test_values_that_make_no_sense_are_refused_by_name(argument):
 @pytest.mark.parametrize(
     "argument",
     [
-        "--batch_size=0", "--teacher_batch_size=0", "--eval_batch_size=0", "--max_steps=-3",
-        "--teacher_steps=0", "--magnitude=-1", "--num_layers=0", "--label_smoothing=2",
-        "--ema_decay=3", "--learning_rate=-1", "--warmup_steps=-1", "--image_size=0",
-        "--pgd_examples=-1", "--seed=-1", "--seed=20240101",
+        "--batch_size=0",
+        "--teacher_batch_size=0",
+        "--eval_batch_size=0",
+        "--max_steps=-3",
+        "--teacher_steps=0",
+        "--magnitude=-1",
+        "--num_layers=0",
+        "--label_smoothing=2",
+        "--ema_decay=3",
+        "--learning_rate=-1",
+        "--warmup_steps=-1",
+        "--image_size=0",
+        "--pgd_examples=-1",
+        "--seed=-1",
+        "--seed=20240101",
     ],
-)  # fmt: skip
+)
 def test_values_out_of_range_are_no_flags(argument):
     with pytest.raises(flags.IllegalFlagValueError, match=f"{argument}: "):
         given(argument)

@@ -189,11 +189,16 @@ def test_seeds_decide_the_start(examples):
     ]
     first, again, other = (
         adversarial.pgd(
-            tiny.model(), examples.images, examples.labels, 8.0, step_size=1.0, num_steps=1,
+            tiny.model(),
+            examples.images,
+            examples.labels,
+            8.0,
+            step_size=1.0,
+            num_steps=1,
             seeds=each,
         ).numpy()
         for each in drawn
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 

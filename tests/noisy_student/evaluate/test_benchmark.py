@@ -102,9 +102,15 @@ def test_a_part_of_the_test_images_is_of_all_classes(model, tmp_path):
     labels = np.repeat(np.arange(10, dtype=np.int32), 4)
     made = dataclasses.replace(made, labels=labels, class_names=CIFAR10_CLASSES)
     chosen = tiny.settings(
-        "corruptions", "perturbations", "fgsm", "pgd", corruptions=["fog"], severities=[3],
-        perturbations=["translate"], examples=10,
-    )  # fmt: skip
+        "corruptions",
+        "perturbations",
+        "fgsm",
+        "pgd",
+        corruptions=["fog"],
+        severities=[3],
+        perturbations=["translate"],
+        examples=10,
+    )
     attack = dataclasses.replace(chosen.attack, fgsm_examples=20, pgd_examples=30)
     results = tiny.run(model, made, tmp_path, dataclasses.replace(chosen, attack=attack))
     for benchmark, count in (("corruptions", 10), ("perturbations", 10), ("fgsm", 20), ("pgd", 30)):

@@ -36,10 +36,13 @@ def examples():
 
 def asked(benchmark, cache=None, **other):
     return tiny.settings(
-        benchmark, corruptions=("fog", "gaussian_noise", "contrast"), severities=(2, 5),
+        benchmark,
+        corruptions=("fog", "gaussian_noise", "contrast"),
+        severities=(2, 5),
         perturbations=("shot_noise", "translate", "spatter"),
-        corruption_cache=None if cache is None else str(cache), **other,
-    )  # fmt: skip
+        corruption_cache=None if cache is None else str(cache),
+        **other,
+    )
 
 
 def hashed(text):

@@ -158,10 +158,12 @@ def test_settings_of_too_few_images_are_named_and_leave_no_mce(
     settings = [(name, level) for name in robustness.CORRUPTIONS for level in range(1, 6)]
     count = {"fog": 6}
     broken_off = robustness_sets.CorruptedImages(
-        tuple(settings), (), (),
+        tuple(settings),
+        (),
+        (),
         lambda name, level, classes: tiny.examples(count.get(name, 8)),
         lambda name, level: count.get(name, 8),
-    )  # fmt: skip
+    )
     monkeypatch.setattr(robustness_sets, "imagenet_c", lambda root: broken_off)
     chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path)
     result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
@@ -268,11 +270,13 @@ def test_imagenet_r_of_tfds_is_measured_as_a_folder_is(models, tmp_path):
     write_tfds(tmp_path, "renditions", "test", images, np.repeat((2, 5, 7), 5))
     results = [
         tiny.run(
-            models["wnids"], None, tmp_path / f"out{i}",
+            models["wnids"],
+            None,
+            tmp_path / f"out{i}",
             tiny.settings("imagenet_r", imagenet_r_dir=place, data_dir=str(tmp_path)),
         )["imagenet_r"]
         for i, place in enumerate(("tfds:renditions", tmp_path / "r"))
-    ]  # fmt: skip
+    ]
     for key in ("num_examples", "num_classes", "top1", "top1_all_classes"):
         assert results[0][key] == results[1][key]
     assert results[0]["num_classes"] == 3 and results[0]["top1"] > results[0]["top1_all_classes"]

@@ -12,8 +12,8 @@ from data.preprocess import PreprocessSpec
 from noisy_student import pseudo_label
 from noisy_student.artifacts import model_file, predictions
 from noisy_student.pseudo_label import shards as labeling
-from noisy_student.runtime import devices as strategy
 from noisy_student.runtime import inference
+from noisy_student.runtime.devices import Devices
 
 NAMES = ("ant", "bee", "cat")
 SIZE, BATCH = 23, 4
@@ -136,7 +136,7 @@ def test_the_model_runs_in_eval_mode_and_is_traced_once(tmp_path, model, example
 def test_run_is_a_stage(tmp_path, model, examples):
     path = tmp_path / "model.keras"
     model_file.save_model(model, path, NAMES, SPEC)
-    devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
+    devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
 
     def run(**arguments):
         return pseudo_label.run(
@@ -160,7 +160,7 @@ def test_run_is_a_stage(tmp_path, model, examples):
 
 
 def test_what_is_no_model_is_named_and_nothing_written(tmp_path, examples):
-    devices = strategy.Devices(tf.distribute.get_strategy(), jit_compile=False)
+    devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
     (tmp_path / "text.keras").write_text("no model")
     for name, problem in (("nowhere.keras", "does not exist"), ("text.keras", "is not a .keras")):
         with pytest.raises(ValueError, match=f"{tmp_path / name} {problem}"):

@@ -34,8 +34,9 @@ def results(folder):
     files = [*folder.glob("labels/*.parquet"), *folder.glob("selected/*.*")]
     return {
         str(f.relative_to(folder)): f.read_bytes()
-        for f in files if f.name not in ("done.json", "stage.json") and f.name[0] != "."
-    }  # fmt: skip
+        for f in files
+        if f.name not in ("done.json", "stage.json") and f.name[0] != "."
+    }
 
 
 def test_kills_and_neighbors_change_no_byte(tmp_path):

@@ -15,7 +15,7 @@ from data.preprocess import PreprocessSpec
 from noisy_student import config, pseudo_label
 from noisy_student.artifacts import model_file, predictions
 from noisy_student.config import settings
-from noisy_student.runtime import devices
+from noisy_student.runtime.devices import Devices
 from noisy_student.selection import write
 
 NAMES = ("ant", "bee", "cat")
@@ -30,9 +30,14 @@ def model():
     """With random batch norm statistics, so that its inference mode is told from the other."""
     keras.utils.set_random_seed(0)
     made = efficientnet.build_model(
-        "efficientnet-b0", 3, small_image=True, width=0.1, depth=0.2, dropout_rate=0.4,
+        "efficientnet-b0",
+        3,
+        small_image=True,
+        width=0.1,
+        depth=0.2,
+        dropout_rate=0.4,
         stochastic_depth_rate=0.9,
-    )  # fmt: skip
+    )
     rng = np.random.default_rng(0)
     for variable in made.variables:
         if variable.name in ("moving_mean", "moving_variance"):
@@ -60,14 +65,19 @@ def saved(model, tmp_path_factory):
     return path
 
 
-DEVICES = devices.Devices(tf.distribute.get_strategy(), jit_compile=False)
+DEVICES = Devices(tf.distribute.get_strategy(), jit_compile=False)
 
 
 def label(saved, examples, directory, batch_size=4, num_shards=1, stored=NOISED):
     pseudo_label.run(
-        saved, examples, directory, DEVICES, batch_size=batch_size, num_shards=num_shards,
+        saved,
+        examples,
+        directory,
+        DEVICES,
+        batch_size=batch_size,
+        num_shards=num_shards,
         stored=stored,
-    )  # fmt: skip
+    )
     pieces = predictions.read(predictions.shard_files(directory), ["id", "probabilities"])
     columns = [(piece["id"], piece["probabilities"]) for piece in pieces]
     return {name: row for ids, rows in columns for name, row in zip(ids, rows, strict=True)}
@@ -77,9 +87,12 @@ def mask(image_seed, layer, count, rate):
     """A layer's mask of one image, by TensorFlow's own generator: float32 [count]."""
     layer_seed = seeds.fold(image_seed, zlib.crc32(layer.encode())).numpy()
     bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=[count], key=layer_seed.view(np.uint64), counter=tf.zeros([2], tf.uint64), alg=1,
+        shape=[count],
+        key=layer_seed.view(np.uint64),
+        counter=tf.zeros([2], tf.uint64),
+        alg=1,
         dtype=tf.int32,
-    )  # fmt: skip
+    )
     return (bits.numpy().astype(np.int64) + 2**31 >= int(rate * 2**32)) / (1 - rate)
 
 
@@ -143,7 +156,12 @@ def test_noise_is_part_of_the_request_and_told_afterwards(tmp_path, saved, examp
     chosen = config.SelectionConfig(0.0, "none", hard_labels=False, num_shards=1, seed=0)
     assert write.run(labels, tmp_path / "selected", examples, chosen)["noised_labels"]
     again = pseudo_label.reassign(
-        saved, tmp_path / "selected", examples, tmp_path / "again", DEVICES, batch_size=4,
+        saved,
+        tmp_path / "selected",
+        examples,
+        tmp_path / "again",
+        DEVICES,
+        batch_size=4,
         stored=settings.LabelConfig(),
-    )  # fmt: skip
+    )
     assert again["noised_labels"] is False

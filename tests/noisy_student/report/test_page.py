@@ -138,11 +138,19 @@ def test_robustness_is_shown_by_benchmark(robust):
     assert_nothing_is_empty(html)
     section = html[html.index("How robust the models are") :]
     assert headings(section)[:12] == [
-        "On this run's test images", "On published benchmarks",
-        "Corruptions made from the test images", "ImageNet-C", "CIFAR-10-C",
-        "Perturbations made from the test images", "ImageNet-P", "CIFAR-10-P", "FGSM", "PGD",
-        "What robustness looks like", "Corrupted images",
-    ]  # fmt: skip
+        "On this run's test images",
+        "On published benchmarks",
+        "Corruptions made from the test images",
+        "ImageNet-C",
+        "CIFAR-10-C",
+        "Perturbations made from the test images",
+        "ImageNet-P",
+        "CIFAR-10-P",
+        "FGSM",
+        "PGD",
+        "What robustness looks like",
+        "Corrupted images",
+    ]
     assert "<b>Student 2 is more robust than the teacher in 7 of 9 tests, level" in section
     assert "Not there: frost, snow." in section and "Not there: tilt." in section
     assert "10 steps of 2.5 epsilon / 10, from a random start." in section
@@ -169,15 +177,25 @@ def test_robust_gallery_shows_truth_then_before_in_red_then_after(robust):
     tile = html[html.index('<figure title="test/1, JPEG compression 5, label 1">') :]
     lines = re.findall(r"<(?:small|span)[^>]*>.*?</(?:small|span)>", tile)[:4]
     assert lines == [
-        "<small>JPEG compression 5</small>", "<span><b>1</b></span>",
-        '<span class="wrong">5</span>', "<span>1</span>",
-    ]  # fmt: skip
+        "<small>JPEG compression 5</small>",
+        "<span><b>1</b></span>",
+        '<span class="wrong">5</span>',
+        "<span>1</span>",
+    ]
 
 
 BENCHMARKS = [
-    "corruptions", "perturbations", "pgd", "imagenet_a", "imagenet_c", "imagenet_p", "cifar10_c",
-    "cifar10_p", "fgsm", "clean",
-]  # fmt: skip
+    "corruptions",
+    "perturbations",
+    "pgd",
+    "imagenet_a",
+    "imagenet_c",
+    "imagenet_p",
+    "cifar10_c",
+    "cifar10_p",
+    "fgsm",
+    "clean",
+]
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)

@@ -54,8 +54,10 @@ def test_complete_relative_error_equals_the_metric_with_the_teacher_as_baseline(
     teacher, student = corruption_errors(), corruption_errors(0.7)
     student["fog"]["5"] = 0.9
     result = relative("cifar10_c", {"errors": teacher}, {"errors": student})
-    by_severity = [{name: list(rates.values()) for name, rates in errors.items()}
-                   for errors in (student, teacher)]  # fmt: skip
+    by_severity = [
+        {name: list(rates.values()) for name, rates in errors.items()}
+        for errors in (student, teacher)
+    ]
     expected = robustness.mean_corruption_error(*by_severity)
     assert result["percent"] == pytest.approx(expected, abs=1e-4)
     assert result["name"] == "mean corruption error relative to the teacher = 100"

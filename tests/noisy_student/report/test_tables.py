@@ -44,8 +44,15 @@ def test_csv_holds_every_setting_of_every_model(figures):
 
 def test_csv_leaves_empty_what_a_model_has_not(tmp_path):
     folder = make_workdir(tmp_path)
-    evaluate(folder, "imagenet_a", "round2_student", num_examples=10, num_classes=200, top1=40.0,
-             top1_all_classes=30.0)  # fmt: skip
+    evaluate(
+        folder,
+        "imagenet_a",
+        "round2_student",
+        num_examples=10,
+        num_classes=200,
+        top1=40.0,
+        top1_all_classes=30.0,
+    )
     text = tables.to_csv(results.measured(results.read(folder)))
     rows = {row["model"]: row for row in csv.DictReader(io.StringIO(text))}
     assert rows["round2_student"]["imagenet_a.top1"] == "40"
@@ -74,8 +81,9 @@ def test_columns_only_of_what_is_there():
     keys = ["clean.top1", "fgsm.top1.0", "fgsm.top1.16", "fgsm.top1.2", "fgsm.top1.0.5"]
     columns = tables.own_columns(keys)
     assert [(column.group, column.header) for column in columns] == [
-        ("Clean images", "top-1"), ("FGSM", "top-1 at 16"),
-    ]  # fmt: skip
+        ("Clean images", "top-1"),
+        ("FGSM", "top-1 at 16"),
+    ]
     assert tables.published_columns(keys) == []
 
 

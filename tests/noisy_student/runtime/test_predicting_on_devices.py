@@ -23,9 +23,11 @@ def results(tmp_path_factory):
     for name in ("one", "mirrored"):
         folder = tmp_path_factory.mktemp(name)
         done = subprocess.run(
-            [sys.executable, str(SCRIPT), name, str(folder)], capture_output=True, text=True,
+            [sys.executable, str(SCRIPT), name, str(folder)],
+            capture_output=True,
+            text=True,
             env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr[-4000:]
         found[name] = folder, json.loads(done.stdout.splitlines()[-1])
     return found

@@ -30,11 +30,15 @@ def write_shards(folder, columns, num_classes, order, num_shards):
     for shard, rows in enumerate(np.array_split(order, num_shards)):
         count = len(rows)
         part = {
-            "id": np.array([str(i) for i in ids[rows]], object), "id_hash": ids[rows],
-            "index": rows, "source_shard": np.full(count, "", object), "label": labels[rows],
-            "confidence": confidences[rows], "true_label": np.full(count, -1, np.int32),
+            "id": np.array([str(i) for i in ids[rows]], object),
+            "id_hash": ids[rows],
+            "index": rows,
+            "source_shard": np.full(count, "", object),
+            "label": labels[rows],
+            "confidence": confidences[rows],
+            "true_label": np.full(count, -1, np.int32),
             "probabilities": np.ones((count, num_classes), np.float16),
-        }  # fmt: skip
+        }
         predictions.write(predictions.shard_path(folder, shard, num_shards), card, [part])
 
 

@@ -182,12 +182,15 @@ def test_a_bad_value_names_its_shard(tmp_path, column, bad):
     files = [predictions.shard_path(tmp_path, shard, 2) for shard in range(2)]
     for number, file in enumerate(files):
         columns = {
-            "id": np.array(["a", "b"], object), "id_hash": np.array([1, 2], np.uint64) + number,
-            "index": np.arange(2), "source_shard": np.array(["", ""], object),
+            "id": np.array(["a", "b"], object),
+            "id_hash": np.array([1, 2], np.uint64) + number,
+            "index": np.arange(2),
+            "source_shard": np.array(["", ""], object),
             "label": np.zeros(2, np.int32),
-            "confidence": np.ones(2, np.float32), "probabilities": np.ones((2, 3), np.float16),
+            "confidence": np.ones(2, np.float32),
+            "probabilities": np.ones((2, 3), np.float16),
             "true_label": np.zeros(2, np.int32),
-        }  # fmt: skip
+        }
         if number:
             columns[column][1] = bad
         predictions.write(file, {"class_names": ["a", "b", "c"]}, [columns])

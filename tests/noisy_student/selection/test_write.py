@@ -115,9 +115,14 @@ def test_order_is_shuffled_and_depends_on_the_seed_alone(tmp_path, columns, exam
     order = np.random.default_rng(9).permutation(SIZE)
     write_predictions(resharded / "in", columns, examples, num_shards=7, order=order)
     again = write.write_selected(
-        resharded / "in", resharded / "out", examples,
-        min_confidence=0.6, images_per_class=30, num_shards=2, seed=3,
-    )  # fmt: skip
+        resharded / "in",
+        resharded / "out",
+        examples,
+        min_confidence=0.6,
+        images_per_class=30,
+        num_shards=2,
+        seed=3,
+    )
     assert [a.read_bytes() for a in again] == [f.read_bytes() for f in first]
     assert order_of(first) != order_of(other_seed)
     assert sorted(order_of(first)) == sorted(order_of(other_seed))

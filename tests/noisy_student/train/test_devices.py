@@ -47,9 +47,12 @@ def start(strategy: str, replicas: int, output_dir: Path, selected: Path, change
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"} | more
     arguments = [strategy, str(replicas), str(output_dir), str(selected), json.dumps(changes)]
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [sys.executable, str(SCRIPT), *arguments],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def cluster(count: int) -> list[str]:
@@ -159,20 +162,33 @@ def test_two_devices_and_two_processes_train_as_one_for_50_steps(selected, tmp_p
 def test_two_processes_run_the_whole_method(tmp_path):
     """Teacher, pseudo labels, selection, student and report; only the chief writes."""
     flags = (
-        "--flagfile=recipes/mnist5k.flags", "--strategy=multi_worker", "--rounds=1",
-        "--teacher_width=0.1", "--teacher_depth=0.1", "--student_width=0.1",
-        "--student_depth=0.1", "--teacher_steps=6", "--student_steps=6", "--batch_size=8",
-        "--warmup_steps=2", "--validate_every=6", "--min_confidence=0", "--benchmarks=clean",
+        "--flagfile=recipes/mnist5k.flags",
+        "--strategy=multi_worker",
+        "--rounds=1",
+        "--teacher_width=0.1",
+        "--teacher_depth=0.1",
+        "--student_width=0.1",
+        "--student_depth=0.1",
+        "--teacher_steps=6",
+        "--student_steps=6",
+        "--batch_size=8",
+        "--warmup_steps=2",
+        "--validate_every=6",
+        "--min_confidence=0",
+        "--benchmarks=clean",
         f"--workdir={tmp_path}",
-    )  # fmt: skip
+    )
     workers = [
         subprocess.Popen(
-            [sys.executable, "-m", "noisy_student.iterate", *flags], cwd=ROOT, text=True,
+            [sys.executable, "-m", "noisy_student.iterate", *flags],
+            cwd=ROOT,
+            text=True,
             env=os.environ | {"TF_CONFIG": tf_config, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         for tf_config in cluster(2)
-    ]  # fmt: skip
+    ]
     finish(*workers)
     results = json.loads((tmp_path / "report" / "results.json").read_text())["figures"]
     assert [model["name"] for model in results["models"]] == ["round0_teacher", "round1_student"]

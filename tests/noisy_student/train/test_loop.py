@@ -10,37 +10,70 @@ import tensorflow as tf
 
 from data import sources, tfrecord_file
 from noisy_student import config, train
-from noisy_student.runtime import devices as strategy
+from noisy_student.runtime.devices import make_devices
 from noisy_student.train import given_teacher, session
 
 MODEL = config.ModelConfig(
-    name="efficientnet-b0", width=0.1, depth=0.1, image_size=None, small_image=True, strides=None,
-    dropout_rate=0.2, stochastic_depth_rate=0.2, batch_norm_momentum=0.9,
-    batch_norm_replicas="none", normalization="imagenet",
-)  # fmt: skip
+    name="efficientnet-b0",
+    width=0.1,
+    depth=0.1,
+    image_size=None,
+    small_image=True,
+    strides=None,
+    dropout_rate=0.2,
+    stochastic_depth_rate=0.2,
+    batch_norm_momentum=0.9,
+    batch_norm_replicas="none",
+    normalization="imagenet",
+)
 NOISE = config.NoiseConfig("randaugment", 2, 5.0, False, False)
 OPTIMIZER = config.OptimizerConfig(
-    name="rmsprop", schedule="staircase", learning_rate=0.016, final_learning_rate=None,
-    warmup_steps=None, warmup_epochs=5.0, epochs=350.0, train_ratio=1.0, adam_beta2=0.999,
+    name="rmsprop",
+    schedule="staircase",
+    learning_rate=0.016,
+    final_learning_rate=None,
+    warmup_steps=None,
+    warmup_epochs=5.0,
+    epochs=350.0,
+    train_ratio=1.0,
+    adam_beta2=0.999,
     weight_decay=1e-5,
-)  # fmt: skip
+)
 TEACHER = config.TrainConfig(
-    role="teacher", round=0, model=MODEL, noise=NOISE, optimizer=OPTIMIZER, batch_size=16,
-    ratio=0.0, steps=4, max_steps=None, label_smoothing=0.1, hard_labels=False, temperature=1.0,
-    ema_decay=0.9, accumulate_steps=1, teacher_mode="stored",
-    frozen_blocks=0, fixres_epochs=0.0, seed=0,
-)  # fmt: skip
+    role="teacher",
+    round=0,
+    model=MODEL,
+    noise=NOISE,
+    optimizer=OPTIMIZER,
+    batch_size=16,
+    ratio=0.0,
+    steps=4,
+    max_steps=None,
+    label_smoothing=0.1,
+    hard_labels=False,
+    temperature=1.0,
+    ema_decay=0.9,
+    accumulate_steps=1,
+    teacher_mode="stored",
+    frozen_blocks=0,
+    fixres_epochs=0.0,
+    seed=0,
+)
 # Without RandAugment, whose graph takes seconds to build.
 PLAIN = dataclasses.replace(TEACHER, noise=config.NoiseConfig("none", 2, 5.0, False, False))
 LOG = config.LogConfig(
-    log_every=2, validate_every=2, checkpoint_every=2, eval_batch_size=16, steps_per_execution=1,
+    log_every=2,
+    validate_every=2,
+    checkpoint_every=2,
+    eval_batch_size=16,
+    steps_per_execution=1,
     profile_steps=None,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
 def devices():
-    return strategy.make()
+    return make_devices()
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +199,7 @@ def test_students_need_selected_labels_and_only_they(splits, devices, tmp_path):
 def test_steps_follow_from_labeled_epochs(epochs, train_ratio, steps, expected):
     optimizer = dataclasses.replace(OPTIMIZER, epochs=epochs, train_ratio=train_ratio)
     settings = dataclasses.replace(TEACHER, steps=steps, optimizer=optimizer)
-    assert session.num_steps(settings, num_labeled=24) == expected
+    assert settings.num_steps(24) == expected
 
 
 def test_a_final_rate_is_kept_to_or_refused():

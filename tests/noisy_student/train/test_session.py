@@ -11,33 +11,59 @@ import efficientnet
 from data.preprocess import PreprocessSpec
 from noisy_student import config
 from noisy_student.artifacts import model_file
-from noisy_student.runtime import devices as strategy
+from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.train.session import Session, make_schedule, num_steps
 
 CLASSES, SIZE = 3, 16
 SPEC = PreprocessSpec(image_size=SIZE, small_image=True)
 STUDENT = config.TrainConfig(
-    role="student", round=1,
+    role="student",
+    round=1,
     model=config.ModelConfig(
-        name="efficientnet-b0", width=0.1, depth=0.1, image_size=SIZE, small_image=True,
-        strides=None, dropout_rate=0.2, stochastic_depth_rate=0.2, batch_norm_momentum=0.9,
-        batch_norm_replicas="none", normalization="imagenet",
+        name="efficientnet-b0",
+        width=0.1,
+        depth=0.1,
+        image_size=SIZE,
+        small_image=True,
+        strides=None,
+        dropout_rate=0.2,
+        stochastic_depth_rate=0.2,
+        batch_norm_momentum=0.9,
+        batch_norm_replicas="none",
+        normalization="imagenet",
     ),
     noise=config.NoiseConfig("none", 2, 5.0, False, False),
     optimizer=config.OptimizerConfig(
-        name="rmsprop", schedule="constant", learning_rate=0.01, final_learning_rate=None,
-        warmup_steps=0, warmup_epochs=0.0, epochs=1.0, train_ratio=1.0, adam_beta2=0.999,
+        name="rmsprop",
+        schedule="constant",
+        learning_rate=0.01,
+        final_learning_rate=None,
+        warmup_steps=0,
+        warmup_epochs=0.0,
+        epochs=1.0,
+        train_ratio=1.0,
+        adam_beta2=0.999,
         weight_decay=1e-3,
     ),
-    batch_size=4, ratio=2.0, steps=10, max_steps=None, label_smoothing=0.1, hard_labels=False,
-    temperature=1.0, ema_decay=0.9, accumulate_steps=1, teacher_mode="stored",
-    frozen_blocks=0, fixres_epochs=0.0, seed=3,
-)  # fmt: skip
+    batch_size=4,
+    ratio=2.0,
+    steps=10,
+    max_steps=None,
+    label_smoothing=0.1,
+    hard_labels=False,
+    temperature=1.0,
+    ema_decay=0.9,
+    accumulate_steps=1,
+    teacher_mode="stored",
+    frozen_blocks=0,
+    fixres_epochs=0.0,
+    seed=3,
+)
 
 
 @pytest.fixture(scope="module")
 def devices():
-    return strategy.make(precision="float32")
+    return make_devices(precision="float32")
 
 
 def batches(steps: int, parts: int = 1):
@@ -56,7 +82,7 @@ def batches(steps: int, parts: int = 1):
     return iter(tf.data.Dataset.zip(first, second).map(lambda one, other: {**one, **other}))
 
 
-def session(devices: strategy.Devices, **changes) -> Session:
+def session(devices: Devices, **changes) -> Session:
     return Session(dataclasses.replace(STUDENT, **changes), devices, CLASSES, num_labeled=8)
 
 
@@ -195,8 +221,8 @@ def test_compiled_gradients_equal_those_not_compiled(devices):
 
 @pytest.mark.slow
 def test_update_and_prediction_compile():
-    made = session(strategy.make(precision="float32", jit_compile="on"))
-    plain = session(strategy.make(precision="float32", jit_compile="off"))
+    made = session(make_devices(precision="float32", jit_compile="on"))
+    plain = session(make_devices(precision="float32", jit_compile="off"))
     compiled_parts, plain_parts = made.run(batches(2), 2), plain.run(batches(2), 2)
     np.testing.assert_allclose(compiled_parts[0], plain_parts[0], rtol=1e-4)
     assert made.step_number() == 2 and np.isfinite(compiled_parts).all()
@@ -207,7 +233,7 @@ def test_update_and_prediction_compile():
 
 def test_bfloat16_keeps_variables_logits_and_losses_in_float32(plain):
     try:
-        made = session(strategy.make(precision="mixed_bfloat16"))
+        made = session(make_devices(precision="mixed_bfloat16"))
         parts = made.run(batches(2), 2)
         logits = made.model(tf.zeros([1, SIZE, SIZE, 3], tf.uint8))
         inside = made.model.get_layer("blocks_0").compute_dtype
@@ -223,15 +249,15 @@ def test_bfloat16_keeps_variables_logits_and_losses_in_float32(plain):
 
 
 def test_devices_are_chosen_by_what_there_is(monkeypatch):
-    assert strategy.make().precision == "float32"  # on CPU
-    assert not strategy.make().jit_compile
+    assert make_devices().precision == "float32"  # on CPU
+    assert not make_devices().jit_compile
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ValueError, match="TF_CONFIG"):
-        strategy.make("multi_worker")
+        make_devices("multi_worker")
     with pytest.raises(ValueError, match="--tpu=NAME"):
-        strategy.make("tpu", precision="float32")
+        make_devices("tpu", precision="float32")
     with pytest.raises(ValueError, match="auto, one, mirrored, multi_worker, tpu"):
-        strategy.make("two")
+        make_devices("two")
 
 
 @pytest.fixture(scope="module")
@@ -283,11 +309,15 @@ FULL_B0 = dataclasses.replace(
 RECIPES_STUDENT = dataclasses.replace(  # the second student of recipes/mnist5k.flags
     STUDENT,
     model=dataclasses.replace(
-        STUDENT.model, width=0.75, depth=0.3, image_size=32, dropout_rate=0.3,
+        STUDENT.model,
+        width=0.75,
+        depth=0.3,
+        image_size=32,
+        dropout_rate=0.3,
         strides=(2, 1, 2, 2, 1, 1, 1, 1),
     ),
     optimizer=dataclasses.replace(STUDENT.optimizer, name="adamw", weight_decay=0.0),
-)  # fmt: skip
+)
 
 
 def labeled_and_unlabeled_images(size: int, count: int = 2) -> dict[str, tf.Tensor]:
@@ -315,11 +345,14 @@ def test_whole_networks_compile_with_a_teacher_in_the_step(teacher, settings):
     batch = labeled_and_unlabeled_images(settings.model.image_size)
     made = [
         Session(
-            settings, strategy.make(precision="float32", jit_compile=jit), CLASSES, 8,
+            settings,
+            make_devices(precision="float32", jit_compile=jit),
+            CLASSES,
+            8,
             teacher=teacher[1],
         )
         for jit in ("on", "off")
-    ]  # fmt: skip
+    ]
     predicted = [one.predict(batch["images"]).numpy() for one in made]
     np.testing.assert_allclose(*predicted, rtol=1e-3, atol=1e-5)
     shown = [one._update(batch).numpy() for one in made]

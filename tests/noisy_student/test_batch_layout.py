@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from noisy_student import losses
-from noisy_student.train.batch_layout import Layout
+from noisy_student.batch_layout import Layout
 
 
 def test_numbers_by_hand():
@@ -73,17 +73,26 @@ def test_masked_shares_sum_to_the_loss_of_the_global_batch():
     targets = rng.dirichlet(np.ones(5), 4).astype("float32")
     variable = tf.Variable([1.0, 2.0])
     common = dict(
-        ratio=2.0, label_smoothing=0.0, decayed_variables=[variable], weight_decay=0.1,
-        global_labeled=3, global_unlabeled=4,
-    )  # fmt: skip
+        ratio=2.0,
+        label_smoothing=0.0,
+        decayed_variables=[variable],
+        weight_decay=0.1,
+        global_labeled=3,
+        global_unlabeled=4,
+    )
     totals, accuracies = [], []
     for replica in range(4):
         row, other = layout.numbers(replica, 0).numpy()
         mask = layout.mask(replica)
         total, _ = losses.student_loss(
-            logits[row : row + 1], labels[row : row + 1], logits[other : other + 1],
-            targets[other - 3 : other - 2], num_replicas=4, labeled_mask=mask, **common,
-        )  # fmt: skip
+            logits[row : row + 1],
+            labels[row : row + 1],
+            logits[other : other + 1],
+            targets[other - 3 : other - 2],
+            num_replicas=4,
+            labeled_mask=mask,
+            **common,
+        )
         totals.append(total)
         shown = losses.watched(logits[row : row + 1], labels[row : row + 1], 3, mask)
         accuracies.append(shown)

@@ -1,0 +1,38 @@
+"""Resolves options against data sets and networks.
+
+Apart from the options themselves, so that reading flags needs neither TensorFlow nor images.
+"""
+
+import dataclasses
+import os
+
+import efficientnet
+from data import sources
+from data.preprocess import PreprocessSpec
+from noisy_student.config.settings import DataConfig, ModelConfig
+
+
+def load_splits(
+    data: DataConfig, splits_file: str | os.PathLike[str] | None = None
+) -> sources.Splits:
+    """Loads the images that `data` names.
+
+    Args:
+        data: the data set and how to split it.
+        splits_file: JSON file that stores the drawn splits and fixes them on later calls.
+
+    Returns:
+        Labeled, validation, unlabeled and test images.
+
+    Raises:
+        ValueError: names the flag, folder or file at fault.
+    """
+    return sources.load_splits(**dataclasses.asdict(data), splits_file=splits_file)
+
+
+def preprocess_spec(model: ModelConfig) -> PreprocessSpec:
+    """Returns the resolution and crop of the model's images."""
+    size = model.image_size
+    if size is None:
+        size = 32 if model.small_image else efficientnet.CONFIGS[model.name].resolution
+    return PreprocessSpec(image_size=size, small_image=model.small_image)
