@@ -27,7 +27,8 @@ from data import preprocess
 from data.preprocess import PreprocessSpec
 from data.sources import image_check
 from noisy_student import config
-from noisy_student.artifacts import model_file, stage
+from noisy_student.artifacts import model_file
+from noisy_student.artifacts.files import write_json
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import make_devices
 
@@ -79,7 +80,7 @@ def run(
     if not difference <= _TOLERANCE:
         raise ValueError(f"{output} differs from {model_path} by {difference} in a probability.")
     card = {**card, "preprocess": card["preprocess"].to_dict()}
-    stage.write_json(output.with_name(f"{output.name}.json"), card)
+    write_json(output.with_name(f"{output.name}.json"), card)
     return difference
 
 

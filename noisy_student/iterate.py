@@ -15,6 +15,7 @@ from typing import Any
 from data import sources
 from noisy_student import config, evaluate, pseudo_label, report, train
 from noisy_student.artifacts import model_file, stage
+from noisy_student.artifacts.files import write_json
 from noisy_student.config import derived, flags
 from noisy_student.evaluate import galleries, robust_gallery
 from noisy_student.runtime.devices import Devices, make_devices
@@ -243,7 +244,7 @@ def _write_config(
     workdir: Path, settings: config.Config, splits: sources.Splits, devices: Devices, command: str
 ) -> None:
     parts = ("labeled", "validation", "unlabeled", "test")
-    stage.write_json(
+    write_json(
         workdir / "config.json",
         {
             "command": command,

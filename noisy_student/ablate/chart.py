@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from noisy_student.ablate import statistics, wording
 from noisy_student.ablate.tables import Table
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import atomic_write
 from noisy_student.report import charts
 
 _COLORS = {
@@ -35,7 +35,7 @@ def write(table: Table, path: Path) -> None:
     _differences(right, table)
     seeds = ", ".join(map(str, table.seeds))
     figure.suptitle(f"{table.study.name}, {table.rows[0].recipe}, seeds {seeds}", x=0.01, ha="left")
-    with stage.appearing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 

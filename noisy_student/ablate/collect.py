@@ -8,6 +8,7 @@ from noisy_student.ablate.jobs import RECORD, Chain, Job
 from noisy_student.ablate.results import Row
 from noisy_student.ablate.spec import Study
 from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import read_json
 
 # Summaries of a benchmark; attacks have one figure for every step size.
 _SUMMARIES = (
@@ -24,7 +25,7 @@ def collect(recipe: str, study: Study, chains: Iterable[Chain], root: Path) -> l
     rows = []
     for chain in done:
         model = chain.trainings[-1]
-        log = stage.read_json(root / model.name / "train.json")
+        log = read_json(root / model.name / "train.json")
         versions = stage.read_done(root / model.name)["versions"]
         facts = {
             "validation_top1": log["validation_top1"],
@@ -35,7 +36,7 @@ def collect(recipe: str, study: Study, chains: Iterable[Chain], root: Path) -> l
             "study_seconds": total,
             "changed": chain.changed,
             "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-            "code": stage.read_json(root / model.name / RECORD)["code"],
+            "code": read_json(root / model.name / RECORD)["code"],
         }
         for metric, value in _figures(chain.tests, root).items():
             rows.append(Row(recipe, study.name, chain.arm.name, chain.seed, metric, value, **facts))
@@ -44,7 +45,7 @@ def collect(recipe: str, study: Study, chains: Iterable[Chain], root: Path) -> l
 
 def seconds_of(job: Job, root: Path) -> float:
     """Of a job that is done; of a training that was interrupted, in all its runs."""
-    seconds = stage.read_json(root / job.name / RECORD)["seconds"]
+    seconds = read_json(root / job.name / RECORD)["seconds"]
     if job.training is None:
         return seconds
     return max(seconds, stage.read_done(root / job.name)["seconds"])
@@ -56,7 +57,7 @@ def _figures(tests: Iterable[Job], root: Path) -> dict[str, float]:
     for job in tests:
         for file in sorted((root / job.name).glob("*.json")):
             if file.name != RECORD:
-                content = stage.read_json(file)
+                content = read_json(file)
                 summary = _summary(content).items()
                 figures |= {f"{content['benchmark']}.{metric}": value for metric, value in summary}
     return figures

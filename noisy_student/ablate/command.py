@@ -24,6 +24,7 @@ from noisy_student.ablate.recipe import OWN, Recipe
 from noisy_student.ablate.spec import ByDataset, Study, Times
 from noisy_student.ablate.time_estimate import Estimator, wall_seconds
 from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import atomic_write, write_json
 from noisy_student.config import flags
 
 _DEFAULT_WORKDIR = "runs/ablate"
@@ -100,12 +101,12 @@ def write(study: Study, found: list[results.Row], folder: Path, results_dir: Pat
     if results_dir:
         targets.append(results_dir / recipe / f"{study.name}.csv")
     for path in targets:
-        with stage.appearing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     table = publish.table_beside(targets[0], study)
-    stage.write_json(folder / f"{study.name}.json", table.summary())
+    write_json(folder / f"{study.name}.json", table.summary())
     page = f"# {study.name}\n\n{table.markdown()}\n"
-    with stage.appearing(folder / f"{study.name}.md") as temporary:
+    with atomic_write(folder / f"{study.name}.md") as temporary:
         temporary.write_text(page, encoding="utf-8")
     chart.write(table, folder / f"{study.name}.png")
     print(f"\n{page}\n{folder / study.name}.csv, .json, .md, .png")

@@ -17,7 +17,7 @@ from pathlib import Path
 from noisy_student import config
 from noisy_student.ablate.recipe import Recipe
 from noisy_student.ablate.spec import GIVEN, Arm, FineTuning, Flags, Study, Supervised
-from noisy_student.artifacts import stage as manifest
+from noisy_student.artifacts.files import read_json
 
 BENCHMARKS = ("clean", "fgsm")  # of every model; a study may add others
 RECORD = "job.json"  # written when a job is done
@@ -91,7 +91,7 @@ class Job:
 
     def _images(self, root: Path) -> int:
         """How many images a control sees."""
-        logs = [manifest.read_json(root / job.name / "train.json") for job in self.counted]
+        logs = [read_json(root / job.name / "train.json") for job in self.counted]
         if self.counts == "labeled":
             return logs[-1]["num_steps"] * logs[-1]["labeled_batch_size"]
         return sum(log["images_seen"] for log in logs)

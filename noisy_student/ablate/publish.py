@@ -14,7 +14,7 @@ from noisy_student.ablate import chart, results
 from noisy_student.ablate.claims import STUDIES
 from noisy_student.ablate.spec import Study
 from noisy_student.ablate.tables import Table, overview
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import atomic_write
 
 _BLOCK = re.compile(
     r"(<!-- (?P<what>study|fgsm|pgd):(?P<study>[\w-]+):(?P<recipe>[\w.-]+) -->\n)"
@@ -97,7 +97,7 @@ def rewrite(folder: Path, pages: list[Path]) -> list[Path]:
     for page in pages:
         text = page.read_text(encoding="utf-8")
         if (new := updated(text, folder)) != text:
-            with stage.appearing(page) as temporary:
+            with atomic_write(page) as temporary:
                 temporary.write_text(new, encoding="utf-8")
             written.append(page)
     return written

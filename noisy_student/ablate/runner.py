@@ -24,7 +24,7 @@ from noisy_student.ablate import wording
 from noisy_student.ablate.jobs import RECORD, Job
 from noisy_student.ablate.recipe import Recipe
 from noisy_student.ablate.time_estimate import Estimator, wall_seconds
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import write_json
 from noisy_student.runtime import preemption
 
 _PACKAGES = Path(noisy_student.__file__).parents[1]
@@ -159,7 +159,7 @@ class _Pool:
                 continue
             seconds = round(time.perf_counter() - run.start, 1)
             record = {"command": run.command, "seconds": seconds, "code": run.code}
-            stage.write_json(self._root / run.job.name / RECORD, record)
+            write_json(self._root / run.job.name / RECORD, record)
             self._count()
             self._tell(f"done    {run.job.name} in {wording.duration(seconds)}")
             done.append((run.job, seconds))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from noisy_student.artifacts import external_sort, stage
-from noisy_student.selection import rule
+from noisy_student.artifacts import external_sort
+from noisy_student.artifacts.decision import Decision
+from noisy_student.artifacts.files import atomic_write
 
 DTYPE = np.dtype([("id_hash", "<u8"), ("label", "<i4"), ("copies", "<i4")])
 _ROWS_PER_FILE = 2**22  # about, and sorted at once: 64 MiB
@@ -21,7 +22,7 @@ _ROWS_PER_FILE = 2**22  # about, and sorted at once: 64 MiB
 class Writer:
     """Collects the rows of a decision in any order, and writes them sorted."""
 
-    def __init__(self, directory: str | Path, decision: rule.Decision):
+    def __init__(self, directory: str | Path, decision: Decision):
         """Starts without rows.
 
         Args:
@@ -55,7 +56,7 @@ def rows_of(ids: np.ndarray, labels: np.ndarray, copies: np.ndarray) -> np.ndarr
     return rows
 
 
-def file_bits(decision: rule.Decision) -> int:
+def file_bits(decision: Decision) -> int:
     """k, of which there are 2^k files."""
     return max(0, (int(decision.distinct.sum()) - 1) // _ROWS_PER_FILE).bit_length()
 
@@ -68,7 +69,7 @@ def file_of(ids: np.ndarray, bits: int) -> np.ndarray:
 def write(directory: str | Path, number: int, bits: int, rows: np.ndarray) -> Path:
     """Writes file `number` of 2^bits, of sorted rows `DTYPE` [N]."""
     path = Path(directory) / f"chosen-{number:05d}-of-{2**bits:05d}.npy"
-    with stage.appearing(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.save(file, rows)
     return path
 

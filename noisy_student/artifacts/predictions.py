@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data import distributions
-from noisy_student.artifacts import stage
-from noisy_student.selection import rule
+from noisy_student.artifacts.decision import check_columns
+from noisy_student.artifacts.files import atomic_write
 
 _CARD = b"noisy_student"
 _NAME = re.compile(r"predictions-(\d{5})-of-(\d{5})\.parquet")
@@ -65,7 +65,7 @@ def write(path: Path, card: dict[str, Any], pieces: Iterable[Columns]) -> None:
     """
     schema = _schema(card)
     with (
-        stage.appearing(path) as temporary,
+        atomic_write(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
         for columns in pieces:
@@ -105,7 +105,7 @@ def decision_columns(
         for piece in _read(path, names):
             columns = piece["label"], piece["confidence"], piece.get("id_hash")
             try:
-                columns = rule.checked(*columns, num_classes)
+                columns = check_columns(*columns, num_classes)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
             yield columns

@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 
 from data.examples import Examples
-from noisy_student.artifacts import stage
-from noisy_student.evaluate import galleries
+from noisy_student.artifacts import pictures
+from noisy_student.artifacts.files import write_json
 
 _CLASSES = 10  # shown, spread evenly over all of them
 _IMAGES = 4  # of each kind
@@ -53,7 +53,7 @@ class Sheets:
             images = [_image(examples, *row) for row in zip(*rows.values(), strict=True)]
             if images:
                 sheets.append({"class": names[label], "kind": kind, "images": images})
-        stage.write_json(path, {"num_classes": len(names), "sheets": sheets})
+        write_json(path, {"num_classes": len(names), "sheets": sheets})
 
 
 def _image(
@@ -66,5 +66,5 @@ def _image(
         "confidence": round(float(confidence), 4),
         "copies": int(copies),
         "true": examples.class_names[truth] if truth >= 0 else None,
-        "png_base64": galleries.png(np.asarray(picture)),
+        "png_base64": pictures.png_base64(np.asarray(picture)),
     }

@@ -5,79 +5,20 @@ A rerun with the same request skips a finished stage and resumes or restarts a h
 a rerun with another request is refused with the difference shown, so that nothing is ever mixed.
 """
 
-import contextlib
-import hashlib
 import json
 import os
 import platform
-import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import noisy_student
+from noisy_student.artifacts.files import read_json, write_json
 
 STAGE = "stage.json"
 DONE = "done.json"
-
-
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes JSON so that ``path`` either has all of it or is not touched."""
-    with appearing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
-def write_arrays(path: str | os.PathLike[str], **arrays: Any) -> None:
-    """Writes NumPy arrays (``.npz``) so that ``path`` either has all of them or is not touched."""
-    with appearing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
-
-
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file; a damaged one is a ValueError naming it."""
-    try:
-        return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}).") from None
-
-
-def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Copies a file so that ``target`` either has all of it or is not touched."""
-    with appearing(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-@contextlib.contextmanager
-def appearing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a place beside `path` to write to, which becomes `path` unless writing fails.
-
-    Folders are made if need be. A process that is killed leaves its file behind, under a name that
-    begins with a dot and ends with its number.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """First 16 hexadecimal digits of a file's SHA-256."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def files_hash(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """16 hexadecimal digits that stand for the content of several files in their order."""
-    hashes = "".join(map(file_hash, paths))
-    return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

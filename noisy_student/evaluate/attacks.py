@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from data import seeds
 from data.examples import Examples
-from noisy_student.evaluate import adversarial, galleries, resumable
+from noisy_student.artifacts import pictures
+from noisy_student.evaluate import adversarial, resumable
 from noisy_student.evaluate.evaluated_model import Subject
 from noisy_student.evaluate.resumable import Progress
 from noisy_student.metrics import per_image
@@ -178,4 +179,4 @@ def _save(images: np.ndarray, folder: Path, epsilon: float) -> None:
     folder = folder / f"epsilon_{epsilon:g}"
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(np.round(images).astype(np.uint8)):
-        (folder / f"{number}.png").write_bytes(galleries.png_bytes(image))
+        (folder / f"{number}.png").write_bytes(pictures.png_bytes(image))

@@ -26,7 +26,8 @@ from data import corruptions, sources
 from data.preprocess import PreprocessSpec
 from data.sources import splits
 from noisy_student import config
-from noisy_student.artifacts import model_file, stage
+from noisy_student.artifacts import model_file
+from noisy_student.artifacts.files import file_hash, read_json, write_arrays, write_json
 from noisy_student.config import derived
 from noisy_student.config.flags import STORED_BENCHMARKS
 from noisy_student.evaluate import attacks, perturbations, resumable
@@ -70,7 +71,7 @@ def run(
     output_dir = Path(output_dir)
     card = model_file.read_card(model_path)
     spec = _spec(card["preprocess"], settings.image_size)
-    source = {"weights": stage.file_hash(model_path), "image_size": spec.image_size}
+    source = {"weights": file_hash(model_path), "image_size": spec.image_size}
     tested = {name: _part(name, examples, settings) for name in settings.benchmarks}
     requests = {
         benchmark: source | _parameters(benchmark, settings, some, spec.image_size)
@@ -80,8 +81,8 @@ def run(
     results: dict[str, dict[str, Any]] = {}
     for benchmark, request in requests.items():
         path = output_dir / f"{benchmark}.json"
-        if path.exists() and stage.read_json(path)["request"] == request:
-            results[benchmark] = stage.read_json(path)
+        if path.exists() and read_json(path)["request"] == request:
+            results[benchmark] = read_json(path)
             continue
         if subject is None:
             class_names = card["class_names"] if examples is None else examples.class_names
@@ -105,7 +106,7 @@ def run(
             "seconds": round(time.perf_counter() - start, 2),
             **figures,
         }
-        stage.write_json(path, results[benchmark])
+        write_json(path, results[benchmark])
     if "imagenet_c" in results:
         _set_relative_mce(results["imagenet_c"], source, output_dir)
     return results
@@ -120,7 +121,7 @@ def _set_relative_mce(stored: dict[str, Any], source: dict[str, Any], output_dir
         output_dir: has the results.
     """
     path, relative = output_dir / "clean.json", None
-    clean = stage.read_json(path) if path.exists() else {"request": {}}
+    clean = read_json(path) if path.exists() else {"request": {}}
     is_same_model = source.items() <= clean["request"].items()
     if is_same_model and "mce" in stored and stored["classes"] == clean.get("classes"):
         clean_error = 1 - clean["top1"] / 100
@@ -130,7 +131,7 @@ def _set_relative_mce(stored: dict[str, Any], source: dict[str, Any], output_dir
     stored["relative_mce"] = relative
     if relative is None:
         del stored["relative_mce"]
-    stage.write_json(output_dir / "imagenet_c.json", stored)
+    write_json(output_dir / "imagenet_c.json", stored)
 
 
 def _measure(
@@ -184,7 +185,7 @@ def _clean(subject: Subject, examples: sources.Examples, output_dir: Path) -> di
     with resumable.bar("clean", len(examples)) as bar:
         labels, table = subject.predictions(examples, bar.update)
     guesses, confidences = table.argmax(1), table.max(1)
-    stage.write_arrays(output_dir / "predictions.npz", labels=guesses, confidences=confidences)
+    write_arrays(output_dir / "predictions.npz", labels=guesses, confidences=confidences)
     return {
         "num_examples": len(examples),
         "classes": subject.classes_among(labels),

@@ -14,7 +14,7 @@ from data import corruptions, seeds
 from data.examples import Examples
 from data.robustness_sets import CorruptedImages
 from noisy_student import robustness
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import write_arrays
 from noisy_student.evaluate import resumable
 from noisy_student.evaluate.evaluated_model import Subject, made_ahead
 from noisy_student.evaluate.generated_cache import MadeCache
@@ -206,7 +206,7 @@ def _written(
     """What the file of a setting says; the predictions are written beside it, for galleries."""
     guesses = table.argmax(1)
     arrays = {"labels": guesses, "confidences": table.max(1)}
-    stage.write_arrays(folder / f"{_file(setting)}.npz", **arrays)
+    write_arrays(folder / f"{_file(setting)}.npz", **arrays)
     wrong = guesses != labels
     return {"error": float(np.mean(wrong)), "by_image": per_image.record(ids, wrong)}
 

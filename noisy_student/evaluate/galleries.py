@@ -1,26 +1,15 @@
 """Pictures for the report, as JSON with PNGs inside."""
 
-import base64
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from data import pipeline, preprocess, sources
 from noisy_student import config
-from noisy_student.artifacts import stage
-
-
-def png_bytes(image: np.ndarray) -> bytes:
-    """An image uint8 [H, W, 3] as the bytes of a PNG file."""
-    return tf.io.encode_png(image).numpy()
-
-
-def png(image: np.ndarray) -> str:
-    """An image uint8 [H, W, 3] as base64 of its PNG."""
-    return base64.b64encode(png_bytes(image)).decode()
+from noisy_student.artifacts import pictures
+from noisy_student.artifacts.files import write_json
 
 
 def write_changes(
@@ -61,7 +50,7 @@ def write_changes(
                     "after": examples.class_names[after["labels"][i]],
                     "before_confidence": round(float(before["confidences"][i]), 4),
                     "after_confidence": round(float(after["confidences"][i]), 4),
-                    "png_base64": png(picture),
+                    "png_base64": pictures.png_base64(picture),
                 }
             )
     content = {
@@ -71,7 +60,7 @@ def write_changes(
         "count_broken": len(broken),
         "images": images,
     }
-    stage.write_json(path, content)
+    write_json(path, content)
 
 
 def write_noise(
@@ -88,10 +77,10 @@ def write_noise(
     augmentation = pipeline.Augmentation(**dataclasses.asdict(noise))
     views = pipeline.noisy_views(examples, indices, spec, augmentation, seed, num_views)
     content = {
-        "clean": [png(image) for image in _as_seen(examples.take(indices), spec)],
-        "noisy": [[png(view) for view in row] for row in np.asarray(views)],
+        "clean": [pictures.png_base64(image) for image in _as_seen(examples.take(indices), spec)],
+        "noisy": [[pictures.png_base64(view) for view in row] for row in np.asarray(views)],
     }
-    stage.write_json(path, content)
+    write_json(path, content)
 
 
 def _as_seen(examples: sources.Examples, spec: preprocess.PreprocessSpec) -> np.ndarray:

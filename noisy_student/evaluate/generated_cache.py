@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import data
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import atomic_write
 
 _FORMAT = b"2"  # of the files: uint8 [N, ...], then a CRC-32 of each of the N as uint32 [N]
 _PACKAGES = (
@@ -110,7 +110,7 @@ def _kept(
 ) -> Iterator[np.ndarray]:
     """Passes the batches on, and writes them."""
     sums: list[int] = []
-    with stage.appearing(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for images in batches:

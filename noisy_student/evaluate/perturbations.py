@@ -15,7 +15,7 @@ from data import perturbations, preprocess, seeds
 from data.examples import Examples
 from data.robustness_sets import PerturbedVideos
 from noisy_student import robustness
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import write_arrays
 from noisy_student.evaluate import resumable
 from noisy_student.evaluate.evaluated_model import Subject, at_size, made_ahead
 from noisy_student.evaluate.generated_cache import MadeCache
@@ -182,7 +182,7 @@ def _written(
     """What the file of a perturbation says; the predictions are written beside it."""
     rankings = _rankings(subject, videos, progress)
     labels, noise = rankings[..., 0], name in perturbations.NOISE
-    stage.write_arrays(folder / f"{name}.npz", labels=labels)
+    write_arrays(folder / f"{name}.npz", labels=labels)
     flips = robustness.flips_by_video(labels, noise)
     content = {
         "flip_probability": robustness.flip_probability(labels, noise),

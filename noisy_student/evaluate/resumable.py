@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import read_json, write_json
 
 Progress = Callable[[int], object]  # takes the number of images done since the last call
 _Part = TypeVar("_Part")
@@ -50,8 +50,8 @@ def measure_all(
         for name in todo:
             shown.set_postfix_str(name)
             content = {"request": requests[name], **measure(parts[name], shown.update)}
-            stage.write_json(paths[name], content)
-    return {name: stage.read_json(path) for name, path in paths.items()}
+            write_json(paths[name], content)
+    return {name: read_json(path) for name, path in paths.items()}
 
 
 def short_ones(counts: Mapping[str, int]) -> list[str]:
@@ -74,4 +74,4 @@ def bar(what: str, num_images: int) -> tqdm:
 
 
 def _answers(path: Path, request: Mapping[str, Any]) -> bool:
-    return path.exists() and stage.read_json(path)["request"] == request
+    return path.exists() and read_json(path)["request"] == request

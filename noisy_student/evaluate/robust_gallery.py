@@ -15,9 +15,10 @@ from data import corruptions, pipeline, preprocess
 from data.examples import Examples
 from data.sources import splits
 from noisy_student import config
-from noisy_student.artifacts import stage
+from noisy_student.artifacts import pictures
+from noisy_student.artifacts.files import write_json
 from noisy_student.evaluate import corruptions as corrupted
-from noisy_student.evaluate import galleries, perturbations, stored
+from noisy_student.evaluate import perturbations, stored
 from noisy_student.report.phrases import OTHER_IMAGES, TITLES
 
 _PER_SETTING, _SEVERITY = 2, 3  # pictures of a corruption, at the middle severity if it is there
@@ -50,7 +51,7 @@ def write(
         *_others(folders, examples, spec, robust),
     ]
     if images:
-        stage.write_json(path, {"before": names[0], "after": names[1], "images": images})
+        write_json(path, {"before": names[0], "after": names[1], "images": images})
 
 
 def _read(folders: list[Path], file: str) -> list[dict[str, np.ndarray]] | None:
@@ -143,5 +144,5 @@ def _tile(
         "true": examples.class_names[examples.labels[index]],
         "before": before,
         "after": after,
-        "png_base64": galleries.png(shown),
+        "png_base64": pictures.png_base64(shown),
     }

@@ -12,7 +12,7 @@ from data.examples import Examples
 from data.robustness_sets import CorruptedImages, PerturbedVideos, tfds_corrupted
 from data.sources import folders
 from noisy_student import robustness
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import write_arrays
 from noisy_student.evaluate import corruptions, perturbations, resumable
 from noisy_student.evaluate.evaluated_model import Subject
 from noisy_student.metrics import per_image
@@ -134,7 +134,7 @@ def _labeled(
     present = np.unique(labels)
     among = present[table[:, present].argmax(axis=1)]
     confidences = table[:, present].max(axis=1)
-    stage.write_arrays(folder / "predictions.npz", labels=among, confidences=confidences)
+    write_arrays(folder / "predictions.npz", labels=among, confidences=confidences)
     return {
         "num_examples": len(examples),
         "num_classes": len(present),

@@ -27,6 +27,7 @@ from noisy_student.artifacts import (
     stage,
     student_set,
 )
+from noisy_student.artifacts.files import file_hash, files_hash, read_json, write_json
 from noisy_student.config import derived, settings
 from noisy_student.pseudo_label import shards
 from noisy_student.runtime.devices import Devices, make_devices
@@ -90,9 +91,9 @@ def run(
     files = [predictions.shard_path(output_dir, shard, num_shards) for shard in range(num_shards)]
     if not all(file.exists() for file in files):
         return {}
-    result = {"predictions": {file.name: stage.file_hash(file) for file in files}}
+    result = {"predictions": {file.name: file_hash(file) for file in files}}
     if stored.calibrate:
-        result["calibration"] = stage.read_json(Path(output_dir) / shards.CALIBRATION)
+        result["calibration"] = read_json(Path(output_dir) / shards.CALIBRATION)
     result |= {"num_records": len(examples), "num_skipped": len(skipped), "skipped": list(skipped)}
     return stage.finish(output_dir, request, time.perf_counter() - start, **result)
 
@@ -138,7 +139,7 @@ def reassign(
     request = {"stage": "reassign", "inputs": inputs, "hard_labels": hard_labels}
     request["stored"] = dataclasses.asdict(stored)
     if stage.begin(output_dir, request):
-        return stage.read_json(output_dir / "selection.json")
+        return read_json(output_dir / "selection.json")
     start = time.perf_counter()
     files = student_set.files_of(selected_dir)
     old = student_set.read_set(files, examples)
@@ -167,14 +168,14 @@ def reassign(
         student_set.is_index(files),
         part_of=(examples, old.images),
     )
-    report = stage.read_json(Path(selected_dir) / "selection.json")
+    report = read_json(Path(selected_dir) / "selection.json")
     sheets = sample_sheets.Sheets(len(examples.class_names))
     report = _reassigned(report, labeled, old, sheets)
     sheets.write(output_dir / "samples.json", kept)
-    stage.write_json(output_dir / "selection.json", report)
+    write_json(output_dir / "selection.json", report)
     seconds = time.perf_counter() - start
-    stage.finish(output_dir, request, seconds, records_hash=stage.files_hash(written))
-    return stage.read_json(output_dir / "selection.json")
+    stage.finish(output_dir, request, seconds, records_hash=files_hash(written))
+    return read_json(output_dir / "selection.json")
 
 
 def _reassigned(
@@ -205,7 +206,7 @@ def _inputs(
 ) -> dict[str, str]:
     """Hashes of what labels are made from."""
     model_file.read_card(model_path)  # refuses what is no model
-    inputs = {"model": stage.file_hash(model_path), "examples": examples.fingerprint()}
+    inputs = {"model": file_hash(model_path), "examples": examples.fingerprint()}
     if stored.calibrate:
         if validation is None or not len(validation):
             raise ValueError("--calibrate needs validation images, and there are none.")

@@ -17,7 +17,8 @@ from tqdm import tqdm
 import efficientnet
 from data import pipeline, seeds, sources
 from data.preprocess import PreprocessSpec
-from noisy_student.artifacts import model_file, predictions, stage
+from noisy_student.artifacts import model_file, predictions
+from noisy_student.artifacts.files import file_hash, read_json, write_json
 from noisy_student.config import settings
 from noisy_student.metrics import calibration
 from noisy_student.runtime import inference
@@ -66,8 +67,8 @@ def label_shards(
             spec = card["preprocess"]
             batches = pipeline.evaluation_batches(validation, spec, batch_size=batch_size)
             labels, logits = inference.predict_all(step, batches, len(validation))
-            stage.write_json(path, calibration.describe(logits, labels))
-        temperature = stage.read_json(path)["temperature"]
+            write_json(path, calibration.describe(logits, labels))
+        temperature = read_json(path)["temperature"]
     step = (
         inference.noised_predict_step(model, devices.jit_compile)
         if stored.noise
@@ -82,7 +83,7 @@ def label_shards(
         batch_size=batch_size,
         num_shards=num_shards,
         shard_index=shard_index,
-        model_hash=stage.file_hash(model_path),
+        model_hash=file_hash(model_path),
         store_top_k=stored.store_top_k,
         probabilities_dtype=stored.probabilities_dtype,
         temperature=temperature,

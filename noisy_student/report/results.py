@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import read_json
 from noisy_student.metrics import calibration, intervals
 from noisy_student.report import phrases
 
@@ -377,4 +377,4 @@ def _label(name: str) -> str:
 
 
 def _read(path: Path) -> Any:
-    return stage.read_json(path) if path.exists() else None
+    return read_json(path) if path.exists() else None

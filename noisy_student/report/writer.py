@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from noisy_student import config
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import write_json
 from noisy_student.report import comparison, page, tables, text
 from noisy_student.report import results as summary
 from noisy_student.report.text import table
@@ -40,7 +40,7 @@ def run(workdir: str | Path) -> dict[str, Any]:
         results, histories, inputs.gallery, inputs.robust_gallery, inputs.noise, inputs.samples
     )
     folder = Path(workdir) / "report"
-    stage.write_json(folder / "results.json", results)
+    write_json(folder / "results.json", results)
     (folder / "results.md").write_text(text.markdown(results), encoding="utf-8")
     (folder / "results.csv").write_text(tables.to_csv(results["figures"]), encoding="utf-8")
     (folder / "report.html").write_text(html, encoding="utf-8")

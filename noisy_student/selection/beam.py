@@ -30,7 +30,8 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from noisy_student.artifacts import decision_index, predictions, stage
+from noisy_student.artifacts import decision_index, predictions
+from noisy_student.artifacts.files import atomic_write, write_json
 from noisy_student.selection import radix, rule
 
 
@@ -111,7 +112,7 @@ def write_decision(
             | beam.GroupByKey()
             | "write" >> beam.Map(_write_range, output_dir, bits)
         )
-    stage.write_json(Path(output_dir) / "decision.json", decision.to_dict())
+    write_json(Path(output_dir) / "decision.json", decision.to_dict())
     return decision
 
 
@@ -143,7 +144,7 @@ def _gather_shard(
 
 
 def _write_pickle(value: Any, path: Path) -> None:
-    with stage.appearing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(pickle.dumps(value))
 
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from noisy_student.artifacts.decision import check_columns
 from noisy_student.selection import rule
 from noisy_student.selection.window import Window, fall_of, whole
 
@@ -61,7 +62,7 @@ class Counts:
             ValueError: as `balance.ClassStatistics.update`.
         """
         window = self.window
-        labels, confidences, ids = rule.checked(labels, confidences, ids, len(self.table))
+        labels, confidences, ids = check_columns(labels, confidences, ids, len(self.table))
         inside = confidences >= np.float32(self.min_confidence)
         inside &= window.holds(labels, confidences, ids)
         labels, confidences = labels[inside], confidences[inside]

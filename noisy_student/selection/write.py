@@ -30,6 +30,7 @@ from noisy_student.artifacts import (
     stage,
     student_set,
 )
+from noisy_student.artifacts.files import file_hash, files_hash, read_json, write_json
 from noisy_student.config import derived
 from noisy_student.selection import radix
 from noisy_student.selection import rule as balance
@@ -66,11 +67,11 @@ def run(
     inputs = {"predictions": stage.read_done(predictions_dir)["predictions"]}
     decided = None
     if decision_file:
-        inputs["decision"] = stage.file_hash(decision_file)
-        decided = balance.Decision.from_dict(stage.read_json(decision_file))
+        inputs["decision"] = file_hash(decision_file)
+        decided = balance.Decision.from_dict(read_json(decision_file))
     request = {"stage": "selection", "settings": dataclasses.asdict(settings), "inputs": inputs}
     if stage.begin(output_dir, request):
-        return stage.read_json(output_dir / "selection.json")
+        return read_json(output_dir / "selection.json")
     start = time.perf_counter()
     files = write_selected(
         predictions_dir,
@@ -86,8 +87,8 @@ def run(
         decided=decided,
     )
     seconds = time.perf_counter() - start
-    stage.finish(output_dir, request, seconds, records_hash=stage.files_hash(files))
-    report = stage.read_json(output_dir / "selection.json")
+    stage.finish(output_dir, request, seconds, records_hash=files_hash(files))
+    report = read_json(output_dir / "selection.json")
     if empty := report["empty_classes"]:
         print(f"selection: no pseudo label of {', '.join(empty)} reaches {settings.min_confidence}")
     return report
@@ -153,8 +154,8 @@ def write_selected(
     report |= {"max_copies": decision.max_copies, "index_only": index_only}
     report |= {"noised_labels": predictions.are_noised(files[0])}
     sheets.write(output_dir / "samples.json", examples)
-    stage.write_json(output_dir / "decision.json", decision.to_dict())
-    stage.write_json(output_dir / "selection.json", report)
+    write_json(output_dir / "decision.json", decision.to_dict())
+    write_json(output_dir / "selection.json", report)
     return written
 
 

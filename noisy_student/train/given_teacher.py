@@ -11,6 +11,7 @@ import numpy as np
 
 from data import pipeline, sources
 from noisy_student.artifacts import model_file, stage
+from noisy_student.artifacts.files import copy_file, file_hash, read_json, write_json
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import Devices
 
@@ -40,11 +41,11 @@ def run(
     start = time.perf_counter()
     output_dir = Path(output_dir)
     card = model_file.read_card(model_path)
-    model_hash = stage.file_hash(model_path)
+    model_hash = file_hash(model_path)
     inputs = {"model": model_hash, "validation": validation.fingerprint()}
     request = {"stage": "adopt", "inputs": inputs}
     if stage.begin(output_dir, request):
-        return stage.read_json(output_dir / "train.json")
+        return read_json(output_dir / "train.json")
 
     with devices.prediction_scope():
         model, _ = model_file.load_model(model_path)
@@ -53,7 +54,7 @@ def run(
     batches = pipeline.evaluation_batches(validation, card["preprocess"], batch_size=batch_size)
     accuracy = inference.accuracy(step, batches, len(validation))
 
-    stage.copy_file(model_path, output_dir / "model.keras")
+    copy_file(model_path, output_dir / "model.keras")
     summary = {
         "role": "teacher",
         "round": 0,
@@ -68,7 +69,7 @@ def run(
         "best_validation_top1": accuracy,
         "history": [],
     }
-    stage.write_json(output_dir / "train.json", summary)
+    write_json(output_dir / "train.json", summary)
     stage.finish(output_dir, request, summary["seconds"], model_hash=model_hash)
     told = "" if accuracy is None else f", validation {accuracy:.1f}%"
     print(f"teacher: {model_path} ({model.name}){told}", flush=True)

@@ -23,6 +23,7 @@ from data.pipeline.decoded import DecodedCache
 from data.preprocess import PreprocessSpec
 from noisy_student import config
 from noisy_student.artifacts import model_file, stage, student_set
+from noisy_student.artifacts.files import file_hash, read_json, write_json
 from noisy_student.config import derived
 from noisy_student.runtime import inference, preemption
 from noisy_student.runtime.devices import Devices, make_devices
@@ -63,7 +64,7 @@ def run(
     output_dir = Path(output_dir)
     request = _request(settings, splits, devices, selected_dir, init_model, teacher_model)
     if stage.begin(output_dir, request, write=devices.is_chief):
-        return stage.read_json(output_dir / "train.json")
+        return read_json(output_dir / "train.json")
     selected = student_set.files_of(selected_dir) if selected_dir else None
     teacher = teacher_model if settings.teacher_mode == "online" else None
     session = Session(settings, devices, len(splits.class_names), len(splits.labeled), teacher)
@@ -77,13 +78,13 @@ def run(
             watching = _train(session, splits, directory, log, selected, init_model, state, cache)
         summary = _summary(session, derived.preprocess_spec(settings.model), watching)
         summary["decoded_once"] = cache.report()
-        stage.write_json(directory / "train.json", summary)
+        write_json(directory / "train.json", summary)
         watching.close()
-        model_hash = stage.file_hash(directory / "model.keras")
+        model_hash = file_hash(directory / "model.keras")
         stage.finish(directory, request, summary["seconds"], model_hash=model_hash)
         state.remove()
     devices.wait()
-    return stage.read_json(output_dir / "train.json")
+    return read_json(output_dir / "train.json")
 
 
 def _train(
@@ -288,7 +289,7 @@ def _request(
     for name, file in models.items():
         if file:
             model_file.read_card(file)  # refuses what is no model
-            inputs[name] = stage.file_hash(file)
+            inputs[name] = file_hash(file)
     return {
         "stage": "train",
         "settings": dataclasses.asdict(settings),

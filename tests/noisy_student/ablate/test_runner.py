@@ -14,7 +14,7 @@ import pytest
 from noisy_student.ablate import runner
 from noisy_student.ablate.jobs import RECORD, Job
 from noisy_student.ablate.time_estimate import Estimator
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import read_json
 
 ROOT = Path(__file__).resolve().parents[3]
 _PATIENCE = 300  # seconds, for machines that do other work
@@ -58,7 +58,7 @@ def test_jobs_run_once_after_those_they_build_on(tmp_path):
     jobs = [a, b, c, script("d", b, c)]
     assert run(jobs, tmp_path) == []
     assert order(tmp_path)[0] == "a" and order(tmp_path)[-1] == "d" and len(order(tmp_path)) == 4
-    record = stage.read_json(tmp_path / "seed0/d" / RECORD)
+    record = read_json(tmp_path / "seed0/d" / RECORD)
     assert record["command"][:2] == [sys.executable, "-c"] and record["seconds"] >= 0
     assert record["code"] == runner.code_version()
     assert run([*jobs, script("e", a)], tmp_path) == []

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import read_json, write_json
 
 
 def test_a_stage_is_finished_once_and_for_the_same_request(tmp_path):
@@ -25,10 +26,10 @@ def test_another_request_is_refused_with_the_difference(tmp_path):
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "x.json"
-    stage.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        stage.write_json(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     path.write_text('{"a": ')
     with pytest.raises(ValueError, match="x.json is not valid JSON"):
-        stage.read_json(path)
+        read_json(path)

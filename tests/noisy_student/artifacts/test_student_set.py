@@ -16,6 +16,7 @@ from data.preprocess import PreprocessSpec
 from data.sources import records
 from noisy_student import pseudo_label
 from noisy_student.artifacts import decision_index, model_file, predictions, stage, student_set
+from noisy_student.artifacts.files import read_json, write_json
 from noisy_student.config import settings
 from noisy_student.pseudo_label import shards
 from noisy_student.runtime.devices import Devices
@@ -256,7 +257,7 @@ def test_parts_are_selected_by_the_decision_on_all(tmp_path, model_path):
     together = np.sort(np.concatenate([decision_index.read(p.glob("chosen-*")) for p in parts]))
     expected = decision_index.read((tmp_path / "all").glob("chosen-*"))
     np.testing.assert_array_equal(together, np.sort(expected))
-    reports = [stage.read_json(folder / "selection.json") for folder in (*parts, tmp_path / "all")]
+    reports = [read_json(folder / "selection.json") for folder in (*parts, tmp_path / "all")]
     written = [report["num_written"] for report in reports]
     assert written[0] + written[1] == written[2] and min(written) > 0
 
@@ -348,8 +349,8 @@ def test_calibration_is_fitted_once_and_applied(tmp_path, model_path):
     with pytest.raises(ValueError, match="needs validation images"):
         run()
     assert run(validation=validation, shard_index=1) == {}
-    fitted = stage.read_json(tmp_path / shards.CALIBRATION)
-    stage.write_json(tmp_path / shards.CALIBRATION, fitted | {"temperature": 2.5})
+    fitted = read_json(tmp_path / shards.CALIBRATION)
+    write_json(tmp_path / shards.CALIBRATION, fitted | {"temperature": 2.5})
     done = run(validation=validation)  # goes by the file, and makes shard 1 anew
     assert done["calibration"]["temperature"] == 2.5
     assert done["calibration"]["after"]["loss"] <= done["calibration"]["before"]["loss"]

@@ -7,7 +7,7 @@ import pytest
 
 from data import robustness_sets
 from noisy_student import evaluate, robustness
-from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import read_json
 from tests.helpers import tfds_layout
 from tests.helpers import tiny_evaluation as tiny
 
@@ -130,7 +130,7 @@ def test_relative_mce_needs_clean_images_of_the_same_classes(models, tmp_path, m
         chosen = tiny.settings(*benchmarks, imagenet_c_dir=tmp_path)
         results = tiny.run(models["wnids"], clean, tmp_path / "out", chosen)
         if "imagenet_c" in results:
-            stored = stage.read_json(tmp_path / "out/imagenet_c.json")
+            stored = read_json(tmp_path / "out/imagenet_c.json")
             assert stored == results["imagenet_c"]
         return results
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from data import record_schema, seeds, sources
 from noisy_student import config
-from noisy_student.artifacts import predictions, stage
+from noisy_student.artifacts import predictions
+from noisy_student.artifacts.files import read_json, write_json
 from noisy_student.selection import rule, write
 
 NAMES = ("ant", "bee", "cat", "dog")
@@ -248,10 +249,10 @@ def test_run_is_a_stage(tmp_path, columns, examples):
     write_predictions(tmp_path / "in", columns, examples)
     with pytest.raises(ValueError, match="not finished"):
         write.run(tmp_path / "in", tmp_path / "out", examples, settings)
-    stage.write_json(tmp_path / "in" / "done.json", {"predictions": {"shard": "hash"}})
+    write_json(tmp_path / "in" / "done.json", {"predictions": {"shard": "hash"}})
     report = write.run(tmp_path / "in", tmp_path / "out", examples, settings)
     assert report["num_written"] == report["images_per_class"] * 3
-    done = stage.read_json(tmp_path / "out" / "done.json")
+    done = read_json(tmp_path / "out" / "done.json")
     assert len(done["records_hash"]) == 16
     (record_file,) = (tmp_path / "out").glob("*.tfrecord")
     written = record_file.stat().st_mtime_ns
