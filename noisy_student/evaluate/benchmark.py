@@ -34,8 +34,7 @@ from noisy_student.evaluate import attacks, perturbations, resumable
 from noisy_student.evaluate import corruptions as corrupted
 from noisy_student.evaluate import stored as published
 from noisy_student.evaluate.evaluated_model import Subject
-from noisy_student.metrics import calibration, per_image
-from noisy_student.report import phrases
+from noisy_student.metrics import benchmarks, calibration, compare, per_image
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import Devices, make_devices
 
@@ -327,15 +326,19 @@ def _coverage(result: dict[str, Any]) -> str:
 
 
 def compared(ours: dict[str, dict[str, Any]], theirs: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """What a model is beside another one, in words."""
+    """Yields one line for each comparison of a model with a baseline."""
     for benchmark, content in ours.items():
-        if benchmark in (*phrases.CORRUPTED, *phrases.PERTURBED):
-            relative = phrases.relative(benchmark, content, theirs[benchmark], "the baseline")
+        if benchmark in (*benchmarks.CORRUPTED, *benchmarks.PERTURBED):
+            relative = compare.relative(benchmark, content, theirs[benchmark], "the baseline")
             if relative:
                 yield f"{benchmark}: {relative['name']}: {relative['percent']:.1f}"
     contents = {name: {"ours": ours[name], "theirs": theirs[name]} for name in ours}
-    for verdict in phrases.verdicts(contents, "theirs", "ours"):
-        yield phrases.in_words(verdict, "this model", "the baseline")
+    for verdict in compare.verdicts(contents, "theirs", "ours"):
+        low, high = verdict["interval"]
+        yield (
+            f"{verdict['benchmark']}: {verdict['after']:.1f}% vs. {verdict['before']:.1f}%,"
+            f" gain {verdict['points']:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"
+        )
 
 
 def command() -> None:

@@ -19,7 +19,7 @@ from noisy_student.artifacts import pictures
 from noisy_student.artifacts.files import write_json
 from noisy_student.evaluate import corruptions as corrupted
 from noisy_student.evaluate import perturbations, stored
-from noisy_student.report.phrases import OTHER_IMAGES, TITLES
+from noisy_student.metrics.benchmarks import TEST_SETS, TITLES
 
 _PER_SETTING, _SEVERITY = 2, 3  # pictures of a corruption, at the middle severity if it is there
 _PER_SET = 12  # pictures of a set of other images
@@ -102,7 +102,7 @@ def _others(
     robust: config.RobustnessConfig,
 ) -> Iterator[dict[str, Any]]:
     """Of ImageNet-A and other sets of plain images, the most confident changes."""
-    for benchmark in OTHER_IMAGES:
+    for benchmark in TEST_SETS:
         found = _read(folders, f"{benchmark}/predictions.npz")
         place = robust.folders.get(benchmark)
         if not found or place is None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from noisy_student.report import markup, page, phrases, tables
+from noisy_student.metrics import benchmarks, compare
+from noisy_student.report import markup, page, tables
 from noisy_student.report import text as plain_text
 
 _VERDICTS = {"more": "more robust", "less": "less robust", "level": "level"}
@@ -143,14 +144,14 @@ def _verdicts(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[tuple[str, li
     """A row for every benchmark on which some run has a verdict."""
     by_benchmark = [{verdict["benchmark"]: verdict for verdict in run} for run in runs]
     rows = []
-    for benchmark in phrases.BENCHMARKS:
+    for benchmark in benchmarks.BENCHMARKS:
         found = [verdicts.get(benchmark) for verdicts in by_benchmark]
         if any(found):
             cells = [
                 f"{_VERDICTS[verdict['verdict']]}: {_points(verdict)}" if verdict else markup.NONE
                 for verdict in found
             ]
-            rows.append((phrases.TITLES[benchmark], cells))
+            rows.append((benchmarks.TITLES[benchmark], cells))
     return rows
 
 
@@ -161,10 +162,10 @@ def _conditions(figures: Mapping[str, Any]) -> dict[str, Any]:
         conditions["data set"] = figures["dataset"]
     if figures["split_sizes"]:
         conditions["numbers of images"] = sorted(figures["split_sizes"].items())
-    for benchmark in phrases.BENCHMARKS:
+    for benchmark in benchmarks.BENCHMARKS:
         settings = [_settings(content) for content in figures[benchmark].values()]
         if settings:
-            title = f"settings of {phrases.TITLES[benchmark]}"
+            title = f"settings of {benchmarks.TITLES[benchmark]}"
             conditions[title] = settings[0]
     return conditions
 
@@ -182,7 +183,7 @@ def _settings(content: Mapping[str, Any]) -> list:
         "restarts",
     )
     settings = [(key, content[key]) for key in keys if key in content]
-    return [*settings, *phrases.settings(content)]
+    return [*settings, *compare.settings(content)]
 
 
 def _by_label(figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from noisy_student.artifacts.files import read_json
-from noisy_student.metrics import calibration, intervals
+from noisy_student.metrics import calibration, compare, intervals
+from noisy_student.metrics.benchmarks import BENCHMARKS
 from noisy_student.report import phrases
 
 _CONTROL_LABELS = {
@@ -61,7 +62,7 @@ def read(workdir: Path) -> Inputs:
         benchmark: {
             path.parent.name: _read(path) for path in evaluation.glob(f"*/{benchmark}.json")
         }
-        for benchmark in ("clean", *phrases.BENCHMARKS)
+        for benchmark in ("clean", *BENCHMARKS)
     }
     selections = {
         _round_of(path): _read(path) for path in workdir.glob("round[0-9]*/selected/selection.json")
@@ -116,7 +117,7 @@ def measured(inputs: Inputs) -> dict[str, Any]:
         benchmark: {name: contents[name] for name in names if name in contents}
         for benchmark, contents in inputs.evaluations.items()
     }
-    robust = phrases.figures(evaluations, teacher and teacher["name"])
+    robust = compare.benchmark_metrics(evaluations, teacher and teacher["name"])
 
     def gain(before: Mapping[str, Any] | None) -> dict[str, Any] | None:
         if not before or not student:
@@ -171,7 +172,7 @@ def against(inputs: Inputs, first: Inputs) -> dict[str, Any]:
         for benchmark in first.evaluations
     }
     gain = _difference(*evaluated, list(contents["clean"].values()))
-    verdicts = phrases.verdicts(contents, "first", "this")
+    verdicts = compare.verdicts(contents, "first", "this")
     return {
         "gain": gain if gain["paired"] else None,
         "verdicts": [verdict for verdict in verdicts if verdict["paired"]],
@@ -231,15 +232,15 @@ def robustness_in_words(measured: Mapping[str, Any]) -> list[str]:
     labels = {model["name"]: model["label"] for model in measured["models"]}
     student, verdicts = labels[compared["after"]], compared["verdicts"]
     against_controls = [
-        phrases.summary_in_words(
+        phrases.summarize(
             over, student, f"the control ({labels[control].removeprefix('Control, ')})"
         )
         for control, over in compared["over_controls"].items()
         if over
     ]
     return [
-        phrases.summary_in_words(verdicts, student, "the teacher"),
-        *(phrases.in_words(verdict, student) for verdict in verdicts),
+        phrases.summarize(verdicts, student, "the teacher"),
+        *(phrases.describe(verdict, student) for verdict in verdicts),
         *against_controls,
     ]
 
@@ -309,7 +310,7 @@ def _robustness(
         return None
 
     def over(name: str) -> list[dict[str, Any]]:
-        return phrases.verdicts(evaluations, name, student["name"])
+        return compare.verdicts(evaluations, name, student["name"])
 
     return {
         "before": teacher["name"],

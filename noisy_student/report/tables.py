@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from noisy_student.report import markup, phrases
+from noisy_student.metrics import benchmarks, compare
+from noisy_student.report import markup
 
 # Xie et al., "Self-training with Noisy Student improves ImageNet classification" (CVPR 2020),
 # tables 2 to 5 and section 3.3, in percent. mCE and mFR at 299 pixels; at 224 they are 30.0 and
@@ -84,7 +85,7 @@ def of_model(figures: Mapping[str, Any], name: str) -> dict[str, float]:
         for key in ("top1", "top5", "calibration_error")
         if model.get(key) is not None
     }
-    for benchmark in phrases.BENCHMARKS:
+    for benchmark in benchmarks.BENCHMARKS:
         content = figures[benchmark].get(name)
         if content:
             values = _flat(benchmark, content)
@@ -103,12 +104,12 @@ def own_columns(keys: Iterable[str]) -> list[Column]:
     columns = [Column("Clean images", "top-1", "clean.top1")]
     columns += _columns("Corruptions, made here", "corruptions", _ERRORS)
     columns += _columns("Perturbations, made here", "perturbations", _FLIPS)
-    for attack in phrases.ATTACKS:
+    for attack in benchmarks.ATTACKS:
         sizes = [key for key in keys if key.startswith(f"{attack}.top1.")]
         if sizes:
             largest = max(sizes, key=_size)
             header = f"top-1 at {_size(largest):g}"
-            columns.append(Column(phrases.TITLES[attack], header, largest))
+            columns.append(Column(benchmarks.TITLES[attack], header, largest))
     return [column for column in columns if column.key in keys]
 
 
@@ -163,7 +164,7 @@ def by_setting(
         probabilities), and for each of them a row of percents, one a model, None where it has none.
     """
     models = figures[benchmark].values()
-    if benchmark in phrases.CORRUPTED:
+    if benchmark in benchmarks.CORRUPTED:
         values = [
             {name: 100 * sum(rates.values()) / len(rates) for name, rates in m["errors"].items()}
             for m in models
@@ -172,7 +173,7 @@ def by_setting(
         values = [
             {name: 100 * flips for name, flips in m["flip_probability"].items()} for m in models
         ]
-    names = phrases.in_order(set().union(*values))
+    names = compare.published_order(set().union(*values))
     return names, [[value.get(name) for value in values] for name in names]
 
 
@@ -190,7 +191,7 @@ def by_epsilon(figures: Mapping[str, Any], attack: str) -> tuple[list[float], di
 def _flat(benchmark: str, content: Mapping[str, Any]) -> dict[str, float]:
     """A benchmark's figures: the summary first, then setting by setting."""
     flat: dict[str, float] = {}
-    if benchmark in phrases.ATTACKS:
+    if benchmark in benchmarks.ATTACKS:
         pairs = zip(content["epsilons"], content["top1"], strict=True)
         return {f"top1.{size:g}": top1 for size, top1 in pairs}
     for key in (*_ERRORS, *_FLIPS, "top1", "top1_all_classes"):
@@ -199,13 +200,13 @@ def _flat(benchmark: str, content: Mapping[str, Any]) -> dict[str, float]:
             flat[key] = value["percent"] if key == "relative_to_teacher" else value
     if "clean_error" in content:
         flat["clean_error"] = 100 * content["clean_error"]
-    for name in phrases.in_order(set(content.get("errors", ()))):
+    for name in compare.published_order(set(content.get("errors", ()))):
         rates = content["errors"][name]
         flat |= {f"error.{name}.{level}": 100 * rates[level] for level in sorted(rates, key=int)}
-    for name in phrases.in_order(set(content.get("flip_probability", ()))):
+    for name in compare.published_order(set(content.get("flip_probability", ()))):
         flat[f"flip_probability.{name}"] = 100 * content["flip_probability"][name]
     distances = content.get("top5_distance") or {}
-    for name in phrases.in_order(set(distances)):
+    for name in compare.published_order(set(distances)):
         flat[f"top5_distance.{name}"] = distances[name]
     return flat
 
@@ -219,7 +220,7 @@ def _columns(group: str, benchmark: str, headers: Mapping[str, str]) -> list[Col
 
 def _position(key: str) -> int:
     """Of a figure's benchmark."""
-    order: Sequence[str] = ("clean", *phrases.BENCHMARKS)
+    order: Sequence[str] = ("clean", *benchmarks.BENCHMARKS)
     return order.index(key.partition(".")[0])
 
 

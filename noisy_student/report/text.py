@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from noisy_student.metrics import benchmarks
 from noisy_student.report import markup, phrases, tables
 from noisy_student.report import results as summary
 from noisy_student.report.page import labels as pseudo_labels
@@ -54,11 +55,11 @@ def _robustness(figures: Mapping[str, Any]) -> list[str]:
         columns = tables.published_columns(key for row in scores.values() for key in row)
         lines += ["## Robustness on published benchmarks", ""]
         lines += _scores(scores, columns)
-    for benchmark in (*phrases.CORRUPTED, *phrases.PERTURBED):
+    for benchmark in (*benchmarks.CORRUPTED, *benchmarks.PERTURBED):
         if figures[benchmark]:
             names, rows = tables.by_setting(figures, benchmark)
-            kind = "error" if benchmark in phrases.CORRUPTED else "flip probability"
-            lines += [f"## {phrases.TITLES[benchmark]}: {kind}, percent", ""]
+            kind = "error" if benchmark in benchmarks.CORRUPTED else "flip probability"
+            lines += [f"## {benchmarks.TITLES[benchmark]}: {kind}, percent", ""]
             lines += markdown_table(
                 ["", *(labels[name] for name in figures[benchmark])],
                 [
@@ -66,12 +67,12 @@ def _robustness(figures: Mapping[str, Any]) -> list[str]:
                     for name, row in zip(names, rows, strict=True)
                 ],
             )
-    for attack in phrases.ATTACKS:
+    for attack in benchmarks.ATTACKS:
         if figures[attack]:
             sizes, accuracies = tables.by_epsilon(figures, attack)
-            lines += [f"## Top-1 under {phrases.TITLES[attack]}, by epsilon", ""]
+            lines += [f"## Top-1 under {benchmarks.TITLES[attack]}, by epsilon", ""]
             if attack == "pgd":
-                lines += [phrases.pgd_in_words(figures[attack], labels), ""]
+                lines += [phrases.describe_pgd(figures[attack], labels), ""]
             lines += markdown_table(
                 ["", *(f"{size:g}" for size in sizes)],
                 [

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from noisy_student.report import results as summary
+from noisy_student.report import results as report_results
 from noisy_student.report.page import labels, pictures, robust, training
 from noisy_student.report.page import provenance as origin
 from noisy_student.report.page import summary as opening
@@ -48,7 +48,7 @@ def render(
         origin.paper(measured),
         origin.again(measured, provenance),
     )
-    return document(summary.headline(measured), sections)
+    return document(report_results.headline(measured), sections)
 
 
 def document(title: str, sections: Iterable[str]) -> str:

@@ -5,9 +5,10 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from noisy_student.report import charts, markup, phrases
+from noisy_student.metrics.benchmarks import TITLES
+from noisy_student.report import charts, markup
 
-_HEADINGS = phrases.TITLES | {
+_HEADINGS = TITLES | {
     "corruptions": "Corrupted images",
     "perturbations": "Frames of perturbation sequences",
 }

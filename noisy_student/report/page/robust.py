@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from noisy_student.metrics import benchmarks, compare
 from noisy_student.report import charts, markup, phrases, results, tables
 
 # Groups of the fifteen corruptions, as Hendrycks and Dietterich show them.
@@ -21,7 +22,7 @@ _ATTACKS = {
 
 def section(measured: Mapping[str, Any]) -> str:
     """Everything about robustness; empty where nothing was measured."""
-    if not any(measured[benchmark] for benchmark in phrases.BENCHMARKS):
+    if not any(measured[benchmark] for benchmark in benchmarks.BENCHMARKS):
         return ""
     palette = charts.colors(measured["models"])
     parts = [
@@ -29,11 +30,11 @@ def section(measured: Mapping[str, Any]) -> str:
         _own_table(measured, palette),
         _published_table(measured, palette),
     ]
-    for benchmark in phrases.CORRUPTED:
+    for benchmark in benchmarks.CORRUPTED:
         parts.append(_corruptions(measured, benchmark, palette))
-    for benchmark in phrases.PERTURBED:
+    for benchmark in benchmarks.PERTURBED:
         parts.append(_perturbations(measured, benchmark, palette))
-    for attack in phrases.ATTACKS:
+    for attack in benchmarks.ATTACKS:
         parts.append(_attack(measured, attack, palette))
     return markup.section("How robust the models are", *parts)
 
@@ -45,8 +46,8 @@ def _verdicts(measured: Mapping[str, Any]) -> str:
         return ""
     items = "".join(f"<li>{text}</li>" for text in sentences[1:])
     note = (
-        "No model was trained for any of this. The intervals come from the number of test images"
-        " and are too wide rather than too narrow: both models saw the same images."
+        "No model was trained on corrupted, perturbed or adversarial images. The intervals reflect"
+        " the number of test images. They are paired: the models are compared image by image."
     )
     return f'<p class="answer"><b>{sentences[0]}</b></p><ul>{items}</ul><p>{note}</p>'
 
@@ -118,7 +119,7 @@ def _corruptions(measured: Mapping[str, Any], benchmark: str, palette: Mapping[s
     if not contents:
         return ""
     parts = [_heading(measured, benchmark, palette)]
-    shared = phrases.shared_errors(contents)
+    shared = compare.shared_errors(contents)
     if any(shared.values()):
         bars = _corruption_bars(shared, palette, measured)
         curves = _severity_curves(shared, palette)
@@ -218,13 +219,13 @@ def _attack(measured: Mapping[str, Any], attack: str, palette: Mapping[str, str]
     count = max(sweep["num_examples"] for sweep in measured[attack].values())
     note = f"{_ATTACKS[attack]} {count:,} images; at 0 the image is as it was."
     if attack == "pgd":
-        note += f" {phrases.pgd_in_words(measured[attack], labels)}"
+        note += f" {phrases.describe_pgd(measured[attack], labels)}"
     chart = markup.figure(
-        f"Top-1 under {phrases.TITLES[attack]}", charts.attack(sizes, accuracies, palette)
+        f"Top-1 under {benchmarks.TITLES[attack]}", charts.attack(sizes, accuracies, palette)
     )
     table = markup.table(["Model", *(f"{size:g}" for size in sizes)], rows)
     beside = f'<div class="beside">{chart}<div>{table}<p>{escape(note)}</p></div></div>'
-    return f"<h3>{phrases.TITLES[attack]}</h3>{beside}"
+    return f"<h3>{benchmarks.TITLES[attack]}</h3>{beside}"
 
 
 def _heading(measured: Mapping[str, Any], benchmark: str, palette: Mapping[str, str]) -> str:
@@ -242,13 +243,13 @@ def _heading(measured: Mapping[str, Any], benchmark: str, palette: Mapping[str, 
             fact += f"; {content['provenance']}"
         facts[fact] = None
         missing |= dict.fromkeys(map(str, content.get("missing") or ()))
-    if len({repr(phrases.settings(content)) for content in contents.values()}) > 1:
+    if len({repr(compare.settings(content)) for content in contents.values()}) > 1:
         facts["Not all models have the same settings: means over them do not compare"] = None
     text = f"<p>{escape('. '.join(facts))}.</p>"
     if missing:
         text += f'<p class="missing">Not there: {escape(", ".join(missing))}.</p>'
     shown = [model for model in measured["models"] if model["name"] in contents]
-    title = phrases.TITLES[benchmark]
+    title = benchmarks.TITLES[benchmark]
     return f"<h3>{title}</h3>{text}{markup.models(shown, palette)}"
 
 

@@ -140,10 +140,10 @@ def test_robustness_is_shown_by_benchmark(robust):
     assert headings(section)[:12] == [
         "On this run's test images",
         "On published benchmarks",
-        "Corruptions made from the test images",
+        "Corrupted test images",
         "ImageNet-C",
         "CIFAR-10-C",
-        "Perturbations made from the test images",
+        "Perturbed test images",
         "ImageNet-P",
         "CIFAR-10-P",
         "FGSM",
@@ -151,9 +151,9 @@ def test_robustness_is_shown_by_benchmark(robust):
         "What robustness looks like",
         "Corrupted images",
     ]
-    assert "<b>Student 2 is more robust than the teacher in 7 of 9 tests, level" in section
+    assert "<b>Student 2 is more robust than the teacher on 7 of 9 benchmarks; on" in section
     assert "Not there: frost, snow." in section and "Not there: tilt." in section
-    assert "10 steps of 2.5 epsilon / 10, from a random start." in section
+    assert "10 steps of size 2.5 epsilon / 10, from a random start." in section
     assert "The top-5 distance, by how many ranks" in section and "T5D" not in section
     # the older charts, then bars, 1 + families for three sets, bars for three, two attacks
     assert html.count("<svg") == 11 + (6 + 6 + 4) + 3 + 2
@@ -235,10 +235,10 @@ def test_unlike_settings_are_pointed_out(robust, tmp_path):
     report.run(tmp_path)
     html = page_of(tmp_path)
     assert "Not all models have the same settings: means over them do not compare." in html
-    assert "on average over 70 settings" in html
+    assert "averaged over 70 settings" in html
 
 
 def test_run_without_robustness_has_no_section_on_it(finished):
     html = page_of(finished)
     assert "Corruptions" not in html and "What robustness looks like" not in html
-    assert "Student 2 is more robust than the teacher in the one test" in html
+    assert "Student 2 is more robust than the teacher on the one benchmark" in html

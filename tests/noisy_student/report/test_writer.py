@@ -137,8 +137,8 @@ def test_robustness_in_markdown_and_for_the_terminal(workdir):
     add_own_robustness(workdir)
     results = results_without_a_page(workdir)
     text = plain_text.markdown(results)
-    assert "Student 2 is more robust than the teacher in 2 of 4 tests" in text
-    assert "Student 2 is more robust than the teacher in 2 of 4 tests" in report.table(results)
+    assert "Student 2 is more robust than the teacher on 2 of 4 benchmarks" in text
+    assert "Student 2 is more robust than the teacher on 2 of 4 benchmarks" in report.table(results)
     assert "| Student 2 | 93.6 | 24.8 | 80.0 | 2.7 | 64.0 | 0.54 | 10.4 | 2.5 |" in text
     assert "Perturbations, made here: mean top-5 distance (0 to 15)" in text
     assert "| fog | 33.0 | 29.7 | 26.4 | 33.0 | 31.4 |" in text

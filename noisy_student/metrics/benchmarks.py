@@ -1,0 +1,21 @@
+"""Names of the robustness benchmarks, in the order of reports, by what they measure."""
+
+CORRUPTED = ("corruptions", "imagenet_c", "cifar10_c")  # error rates
+PERTURBED = ("perturbations", "imagenet_p", "cifar10_p")  # flip probabilities
+TEST_SETS = ("imagenet_a", "imagenet_r", "imagenet_v2")  # accuracies on other images
+ATTACKS = ("fgsm", "pgd")  # accuracies by epsilon
+BENCHMARKS = (*CORRUPTED, *PERTURBED, *TEST_SETS, *ATTACKS)
+ACCURACIES = (*TEST_SETS, *ATTACKS)  # more is better; of the others, less
+TITLES = {
+    "corruptions": "Corrupted test images",
+    "imagenet_c": "ImageNet-C",
+    "cifar10_c": "CIFAR-10-C",
+    "perturbations": "Perturbed test images",
+    "imagenet_p": "ImageNet-P",
+    "cifar10_p": "CIFAR-10-P",
+    "imagenet_a": "ImageNet-A",
+    "imagenet_r": "ImageNet-R",
+    "imagenet_v2": "ImageNetV2",
+    "fgsm": "FGSM",
+    "pgd": "PGD",
+}
