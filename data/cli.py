@@ -1,16 +1,23 @@
-"""What the commands of this package share: reading a picture, and bad input told in one line."""
+"""Shared code of this package's commands: --help, one-line errors and reading an image."""
 
 import os
 import sys
 from collections.abc import Callable
 
 import numpy as np
-from absl import app
+from absl import app, flags
 from PIL import Image
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parses the flags and calls `main`; a ValueError of it is printed, and exits with 2."""
+    """Parses the flags and calls `main`.
+
+    Prints a ValueError of `main` as one line and exits with 2. --help prints the main module's
+    docstring and flags and exits with 0, where absl would exit with 1.
+    """
+    if "--help" in sys.argv[1:]:
+        print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
+        sys.exit(0)
 
     def guarded(argv: list[str]) -> None:
         try:

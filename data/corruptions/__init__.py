@@ -1,4 +1,4 @@
-"""Common corruptions of image classification benchmarks, on images of any size."""
+"""The common corruptions of image classification benchmarks, on images of any size."""
 
 from data.corruptions.registry import (
     CORRUPTIONS,

@@ -1,6 +1,20 @@
-"""The command ``python -m data.corruptions``."""
+"""Draws every corruption of an image at every severity.
 
-from data.corruptions import registry
+python -m data.corruptions --image=cat.jpg --output=grid.png
+"""
 
-__doc__ = registry.__doc__
-registry.command()
+from absl import flags
+from PIL import Image
+
+from data import contact_sheet, corruptions
+from data.corruptions.levels import NATIVE_SIZES
+
+
+def sheet() -> Image.Image:
+    """Draws the sheet that the flags ask for."""
+    options = flags.FLAGS
+    return corruptions.contact_sheet(contact_sheet.read_image(), options.seed, options.native_size)
+
+
+if __name__ == "__main__":
+    contact_sheet.run(sheet, "corruptions.png", native_sizes=NATIVE_SIZES)

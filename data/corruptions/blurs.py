@@ -3,7 +3,7 @@
 Source: the public code of Hendrycks and Dietterich, "Benchmarking neural network robustness to
 common corruptions and perturbations" (ICLR 2019). Its motion blur is ImageMagick's.
 
-Functions that return gray levels as float32 leave it to `truncate` to make pixels of them.
+Functions that return float32 gray levels leave the conversion to pixels to `truncate`.
 """
 
 import functools
@@ -12,18 +12,18 @@ import math
 import cv2
 import numpy as np
 
-# Sums of float32 products may fall short of a whole gray level by this much.
+# A sum of float32 products may fall short of a whole gray level by this much.
 _ROUNDING_ERROR = 1e-3
-# ImageMagick rounds to words of 16 bits, of which 257 are a gray level; then bytes are cut off.
+# ImageMagick rounds to 16-bit words, 257 per gray level, and then truncates them to bytes.
 _HALF_A_WORD = 0.5 / 257
 
 
 def truncate(values: np.ndarray, shortfall: float = _ROUNDING_ERROR) -> np.ndarray:
-    """Rounds gray levels down to pixels, as the published images are.
+    """Rounds gray levels down to pixels, like the public code.
 
     Args:
-        values: floats, clipped to 0..255.
-        shortfall: a value that is below a whole gray level by no more than this counts as it.
+        values: floats of any shape, clipped to 0..255.
+        shortfall: values at most this far below a whole gray level are rounded up to it.
 
     Returns:
         uint8 of the same shape.
@@ -33,14 +33,14 @@ def truncate(values: np.ndarray, shortfall: float = _ROUNDING_ERROR) -> np.ndarr
 
 
 def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Convolves with a Gaussian, cut off at four sigma; the edge pixels go on beyond the edge.
+    """Convolves with a Gaussian that is cut off at four sigma; edge pixels are replicated.
 
     Args:
         image: uint8 or float32 [H, W] or [H, W, 3].
-        sigma: in pixels.
+        sigma: standard deviation in pixels.
 
     Returns:
-        float32 of the image's shape.
+        float32 with the image's shape.
     """
     radius = int(4 * sigma + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
@@ -53,8 +53,8 @@ def defocus_blur(image: np.ndarray, radius: float, smoothing: float) -> np.ndarr
 
     Args:
         image: uint8 [H, W, 3].
-        radius: of the disk, in pixels.
-        smoothing: sigma of the Gaussian that softens the disk's edge, in pixels.
+        radius: radius of the disk in pixels.
+        smoothing: sigma in pixels of the Gaussian that softens the disk's edge.
 
     Returns:
         float32 [H, W, 3].
@@ -64,7 +64,7 @@ def defocus_blur(image: np.ndarray, radius: float, smoothing: float) -> np.ndarr
 
 @functools.cache
 def disk(radius: float, smoothing: float) -> np.ndarray:
-    """The kernel of `defocus_blur`, float32 [K, K], K odd, without borders of zeros."""
+    """Returns the kernel of `defocus_blur`, float32 [K, K] with odd K and no zero border."""
     half, window = (8, 3) if radius <= 8 else (math.floor(radius), 5)
     distance = np.arange(-half, half + 1) ** 2
     kernel = (distance + distance[:, np.newaxis] <= radius**2).astype(np.float32)
@@ -78,17 +78,17 @@ def disk(radius: float, smoothing: float) -> np.ndarray:
 def glass_blur(
     image: np.ndarray, rng: np.random.Generator, sigma: float, delta: int, rounds: int
 ) -> np.ndarray:
-    """Moves pixels about, between two Gaussian blurs.
+    """Shuffles neighboring pixels between two Gaussian blurs.
 
-    In every round the pixels, from the bottom right to the top left, are replaced by a neighbor
-    drawn from -delta..delta-1 in x and y, which may have been replaced itself.
+    Each round visits the pixels from the bottom right to the top left and replaces each by a
+    neighbor, drawn from -delta..delta-1 in x and y. The neighbor may have been replaced before.
 
     Args:
         image: uint8 [H, W, 3].
-        rng: the source of randomness.
-        sigma: of the blurs, in pixels.
-        delta: how far pixels move, at least 1.
-        rounds: how often.
+        rng: random number generator.
+        sigma: standard deviation of both blurs in pixels.
+        delta: largest move in pixels, at least 1.
+        rounds: number of rounds.
 
     Returns:
         float32 [H, W, 3].
@@ -97,44 +97,44 @@ def glass_blur(
     moves = rng.integers(
         -delta, delta, (rounds, 2, height - 2 * delta, width - 2 * delta), dtype=np.int8
     )
-    origins = _origins(moves, height, width)
+    origins = shuffled_origins(moves, height, width)
     shuffled = truncate(gaussian_blur(image, sigma)).reshape(-1, 3).take(origins, axis=0)
     return gaussian_blur(shuffled.reshape(image.shape), sigma)
 
 
-def _origins(moves: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Where the pixels of a shuffled image come from.
+def shuffled_origins(moves: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns the position that each pixel of an image shuffled by `glass_blur` comes from.
 
     Args:
-        moves: int8 [rounds, 2, height - 2 * delta, width - 2 * delta], the moves in y and x of the
+        moves: int8 [rounds, 2, height - 2 * delta, width - 2 * delta], moves in y and x of the
             pixels from row and column delta + 1 on.
-        height: of the image.
-        width: of the image.
+        height: image height in pixels.
+        width: image width in pixels.
 
     Returns:
         int64 [height * width], positions in the flattened image.
     """
     delta = (height - moves.shape[2]) // 2
     inner = np.s_[delta + 1 : height - delta + 1, delta + 1 : width - delta + 1]
-    pixels = np.arange(height * width).reshape(height, width)
-    moved = np.zeros((height, width), bool)
-    moved[inner] = True
-    moved = moved.reshape(-1)
-    origins = pixels.reshape(-1)
+    positions = np.arange(height * width)
+    is_inner = np.zeros((height, width), bool)
+    is_inner[inner] = True
+    moved = is_inner.reshape(-1)
+    origins = positions
     for move_y, move_x in moves:
-        neighbors = pixels.copy()
-        neighbors[inner] += move_y * np.intp(width) + move_x
-        # A neighbor further on was replaced before, by its own neighbor: one has to go on there.
-        unfinished = np.flatnonzero(neighbors > pixels)
-        neighbors = neighbors.reshape(-1)
+        offsets = np.zeros((height, width), np.intp)
+        offsets[inner] = move_y * np.intp(width) + move_x
+        neighbors = positions + offsets.reshape(-1)
+        # A neighbor at a later position was replaced before this pixel, so follow its own neighbor.
+        unfinished = np.flatnonzero(neighbors > positions)
         unfinished = unfinished[moved[neighbors[unfinished]]]
-        goes_on = np.zeros(len(neighbors), bool)
-        goes_on[unfinished] = True
+        continues = np.zeros(len(neighbors), bool)
+        continues[unfinished] = True
         sources = neighbors.copy()
         while len(unfinished):
             passed = sources[unfinished]
             sources[unfinished] = neighbors[passed]
-            unfinished = unfinished[goes_on[passed]]
+            unfinished = unfinished[continues[passed]]
         origins = origins[sources]
     return origins
 
@@ -142,27 +142,27 @@ def _origins(moves: np.ndarray, height: int, width: int) -> np.ndarray:
 def motion_blur(
     image: np.ndarray, rng: np.random.Generator, radius: float, sigma: float
 ) -> np.ndarray:
-    """`blur_along` a direction drawn from -45..45 degrees; takes and returns what that does."""
+    """Blurs along a direction drawn from -45..45 degrees; see `blur_along`."""
     return blur_along(image, radius, sigma, rng.uniform(-45, 45))
 
 
 def blur_along(image: np.ndarray, radius: float, sigma: float, angle: float) -> np.ndarray:
-    """Averages along a line that starts at the pixel, with the weights of half a Gaussian.
+    """Averages along a line that starts at the pixel, weighted by half a Gaussian.
 
-    The pixels are those of ImageMagick. The edge pixels go on beyond the edge.
+    Samples the same pixels as ImageMagick. Edge pixels are replicated.
 
     Args:
         image: uint8 [H, W] or [H, W, 3].
-        radius: half the length of the line, in pixels, rounded up.
-        sigma: of the Gaussian, in pixels.
-        angle: where the line goes, in degrees; 0 is to the right, 90 is down.
+        radius: half the length of the line in pixels, rounded up.
+        sigma: standard deviation of the Gaussian in pixels.
+        angle: direction of the line in degrees; 0 is right, 90 is down.
 
     Returns:
-        uint8 of the image's shape.
+        uint8 with the image's shape.
     """
     steps = np.arange(2 * math.ceil(radius) + 1)
     weights = np.exp(-0.5 * (steps / sigma) ** 2)
-    # The last steps, which together have a millionth of the weight, are left out.
+    # Drop the last steps, which together carry a millionth of the weight.
     steps = steps[np.cumsum(weights[::-1])[::-1] > 1e-6 * weights.sum()]
     weights = weights[steps]
     down = np.ceil(steps * math.sin(math.radians(angle)) - 0.5).astype(int)
@@ -173,7 +173,7 @@ def blur_along(image: np.ndarray, radius: float, sigma: float, angle: float) -> 
     )
     height, width = image.shape[:2]
     average = np.zeros(image.shape, np.float32)
-    # A running average; the last step's is the weighted average of all.
+    # A running average: after the last step it is the weighted average of all.
     for y, x, share in zip(top + down, left + right, weights / np.cumsum(weights), strict=True):
         cv2.accumulateWeighted(padded[y : y + height, x : x + width], average, share)
     return truncate(average, _HALF_A_WORD)
@@ -184,8 +184,8 @@ def zoom_blur(image: np.ndarray, stop: float, step: float) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3].
-        stop: where the zoom factors, which start at 1, end; itself left out.
-        step: from one factor to the next.
+        stop: end of the zoom factors, exclusive; they start at 1.
+        step: difference between two zoom factors.
 
     Returns:
         float32 [H, W, 3].
@@ -193,7 +193,7 @@ def zoom_blur(image: np.ndarray, stop: float, step: float) -> np.ndarray:
     height, width = image.shape[:2]
     image = image.astype(np.float32)
     total = image.copy()
-    factors = np.arange(1, stop, step)  # in floats; some stops slip in, as published
+    factors = np.arange(1, stop, step)  # rounding includes some stops, as in the public code
     for factor in factors:
         rows, columns = math.ceil(height / factor), math.ceil(width / factor)
         top, left = (height - rows) // 2, (width - columns) // 2
@@ -203,13 +203,13 @@ def zoom_blur(image: np.ndarray, stop: float, step: float) -> np.ndarray:
 
 
 def enlarge(image: np.ndarray, factor: float, height: int, width: int) -> np.ndarray:
-    """Enlarges an image bilinearly, corner pixels onto corner pixels, and trims it evenly.
+    """Enlarges an image bilinearly, with aligned corner pixels, and crops its center.
 
     Args:
         image: float32 [rows, columns] or [rows, columns, C].
-        factor: at least 1.
-        height: of the result, at most round(rows * factor), which is at least 2.
-        width: of the result; likewise.
+        factor: zoom factor, at least 1.
+        height: output height, at most round(rows * factor), which must be at least 2.
+        width: output width, at most round(columns * factor), which must be at least 2.
 
     Returns:
         float32 [height, width] or [height, width, C].

@@ -1,4 +1,4 @@
-"""Colors, geometry and encoding: brightness, contrast, saturation, elastic, pixelate and JPEG.
+"""Digital corruptions: brightness, contrast, saturation, elastic transform, pixelation and JPEG.
 
 Source: the public code of Hendrycks and Dietterich, "Benchmarking neural network robustness to
 common corruptions and perturbations" (ICLR 2019).
@@ -15,11 +15,11 @@ from data.corruptions.blurs import truncate
 
 
 def brightness(image: np.ndarray, amount: float) -> np.ndarray:
-    """Adds to V in HSV, the largest of a pixel's three values.
+    """Adds to V of HSV, which is the largest of a pixel's three values.
 
     Args:
         image: uint8 [H, W, 3].
-        amount: 1 is the full range; may be negative. V stays within the range.
+        amount: may be negative; 1 is the full range. V is clipped to its range.
 
     Returns:
         uint8 [H, W, 3].
@@ -33,22 +33,22 @@ def brightness(image: np.ndarray, amount: float) -> np.ndarray:
 
 @functools.cache
 def _brighter(amount: float) -> np.ndarray:
-    """What becomes of a value, by the pixel's largest value: uint8 [256 largest, 256 values]."""
+    """Returns the new value for a pixel's largest value and its old value, uint8 [256, 256]."""
     largest = np.arange(256.0)[:, np.newaxis]
     brighter = np.clip(largest + 255 * amount, 0, 255)
-    # Hue and saturation stay as long as all three values are multiplied by the same number.
+    # Multiplying all three values by the same number preserves hue and saturation.
     table = np.arange(256) * brighter / np.maximum(largest, 1)
-    table[0] = brighter[0]  # black has no hue, and becomes gray
+    table[0] = brighter[0]  # black has no hue and becomes gray
     return truncate(table, shortfall=1e-6)  # float64
 
 
 def saturate(image: np.ndarray, factor: float, summand: float) -> np.ndarray:
-    """Multiplies S in HSV and adds to it; gray, which has no hue, counts as red.
+    """Multiplies S of HSV and adds to it; gray, which has no hue, counts as red.
 
     Args:
         image: uint8 [H, W, 3].
-        factor: of S.
-        summand: added to S, which is 0..1.
+        factor: multiplies S.
+        summand: added to S, whose range is 0..1.
 
     Returns:
         float32 [H, W, 3].
@@ -58,7 +58,7 @@ def saturate(image: np.ndarray, factor: float, summand: float) -> np.ndarray:
     chroma = value - smallest
     saturation = chroma / np.maximum(value, 1)
     new_chroma = value * np.clip(saturation * factor + summand, 0, 1)
-    # Distances from the largest value grow with the chroma.
+    # Distances from the largest value are proportional to the chroma.
     growth = cv2.cvtColor(new_chroma / np.maximum(chroma, 1), cv2.COLOR_GRAY2RGB)
     value_rgb = cv2.cvtColor(value, cv2.COLOR_GRAY2RGB)
     result = value_rgb - (value_rgb - image) * growth
@@ -67,7 +67,7 @@ def saturate(image: np.ndarray, factor: float, summand: float) -> np.ndarray:
 
 
 def _extremes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest of a pixel's three values, each uint8 [H, W]."""
+    """Returns the smallest and the largest value of each pixel, uint8 [H, W] each."""
     red, green, blue = cv2.split(image)
     return cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
 
@@ -77,7 +77,7 @@ def contrast(image: np.ndarray, factor: float) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3].
-        factor: 0..1.
+        factor: multiplies the distances, 0..1.
 
     Returns:
         uint8 [H, W, 3].
@@ -88,21 +88,22 @@ def contrast(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def pixelate(image: np.ndarray, factor: float) -> np.ndarray:
-    """Shrinks the image and enlarges it again, with box filters.
+    """Shrinks the image and enlarges it again with box filters.
 
     Args:
         image: uint8 [H, W, 3].
-        factor: of the size, 0..1.
+        factor: scale of the small image, 0..1.
 
     Returns:
         uint8 [H, W, 3].
     """
     height, width = image.shape[:2]
-    small = Image.fromarray(image).resize((int(width * factor), int(height * factor)), Image.BOX)
-    # For enlarging, the box filter takes the pixel that the center falls into.
+    small_size = int(width * factor), int(height * factor)
+    small = Image.fromarray(image).resize(small_size, Image.Resampling.BOX)
+    # When enlarging, the box filter takes the pixel that contains the center.
     rows, columns = (
-        ((np.arange(size) + 0.5) * (small_size / size)).astype(np.intp)
-        for size, small_size in ((height, small.height), (width, small.width))
+        ((np.arange(side) + 0.5) * (small_side / side)).astype(np.intp)
+        for side, small_side in ((height, small.height), (width, small.width))
     )
     return np.asarray(small).take(columns, axis=1).take(rows, axis=0)
 
@@ -112,14 +113,26 @@ def jpeg_compression(image: np.ndarray, quality: int) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3].
-        quality: 1..100; chroma is stored at half the size.
+        quality: 1..100; chroma has half the resolution.
 
     Returns:
         uint8 [H, W, 3].
     """
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, int(quality)))
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+    return decode_rgb(encoded)
+
+
+def decode_rgb(encoded: np.ndarray) -> np.ndarray:
+    """Decodes the bytes of an image file, uint8 [N], to RGB uint8 [H, W, 3].
+
+    Raises:
+        ValueError: OpenCV cannot decode the image.
+    """
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise ValueError("OpenCV cannot decode the image: it is damaged or not an image.")
+    return image
 
 
 def elastic_transform(
@@ -129,10 +142,10 @@ def elastic_transform(
 
     Args:
         image: uint8 [H, W, 3].
-        rng: the source of randomness.
-        alpha: factor of the field, which is uniform noise of -1..1 pixels before it is smoothed.
-        sigma: of the Gaussian that smooths the field, in pixels.
-        displacement: how far, at most, the affine map moves its three points in x and y, in pixels.
+        rng: random number generator.
+        alpha: multiplies the field, which is uniform noise of -1..1 pixels before smoothing.
+        sigma: standard deviation in pixels of the Gaussian that smooths the field.
+        displacement: largest move in x and y of the affine map's three points, in pixels.
 
     Returns:
         float32 [H, W, 3].
@@ -156,21 +169,21 @@ def elastic_transform(
 def displacement_field(
     rng: np.random.Generator, height: int, width: int, alpha: float, sigma: float
 ) -> np.ndarray:
-    """Uniform noise of -1..1 convolved with a Gaussian and multiplied by alpha.
+    """Returns uniform noise of -1..1, convolved with a Gaussian and multiplied by alpha.
 
     Args:
-        rng: the source of randomness.
-        height: of the field.
-        width: of the field.
-        alpha: the factor.
-        sigma: of the Gaussian, in pixels.
+        rng: random number generator.
+        height: height of the field in pixels.
+        width: width of the field in pixels.
+        alpha: multiplies the smoothed noise.
+        sigma: standard deviation of the Gaussian in pixels.
 
     Returns:
         float32 [2, height, width].
     """
     noise = 2 * rng.random((2, height, width), dtype=np.float32) - 1
-    # The noise is mirrored at its edges; there the cosine transform makes the convolution a
-    # product, however large sigma is beside the image.
+    # For noise mirrored at its edges, the cosine transform turns the convolution into a product,
+    # even where sigma exceeds the image.
     response = _gaussian_response(height, sigma)[:, np.newaxis] * _gaussian_response(width, sigma)
     spectrum = fft.dctn(noise, axes=(1, 2)) * (np.float32(alpha) * response)
     return fft.idctn(spectrum, axes=(1, 2))
@@ -178,7 +191,10 @@ def displacement_field(
 
 @functools.lru_cache(maxsize=64)
 def _gaussian_response(size: int, sigma: float) -> np.ndarray:
-    """What a Gaussian cut off at three sigma makes of each cosine: float32 [size], read-only."""
+    """Returns the response of a Gaussian, cut off at three sigma, to each cosine.
+
+    The result is float32 [size] and read-only.
+    """
     radius = int(3 * sigma + 0.5)
     steps = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (steps / sigma) ** 2)

@@ -1,16 +1,36 @@
-"""How strong each common corruption is, by native image size and severity.
+"""Parameters of the common corruptions by native image size and severity.
 
 Source: the public code of Hendrycks and Dietterich, "Benchmarking neural network robustness to
-common corruptions and perturbations" (ICLR 2019): native size 32 is CIFAR-10-C, 64 is Tiny
+common corruptions and perturbations" (ICLR 2019). Native size 32 is CIFAR-10-C, 64 is Tiny
 ImageNet-C, 224 is ImageNet-C and 299 is ImageNet-C for Inception. Lengths are in pixels.
 """
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 NATIVE_SIZES = (32, 64, 224, 299)
 SEVERITIES = (1, 2, 3, 4, 5)
 
-# The parameters of severities 1 to 5, in the order of the benchmark's tables: fifteen corruptions
-# for testing, then four for validation.
-LEVELS = {
+
+class NoiseLayer(NamedTuple):
+    """Normal noise that a threshold turns into flakes or drops.
+
+    Attributes:
+        mean: mean of the noise.
+        std: standard deviation of the noise.
+        scale: size of its structures in pixels: an enlargement or the sigma of a blur.
+        threshold: noise below it is set to 0.
+    """
+
+    mean: float
+    std: float
+    scale: float
+    threshold: float
+
+
+# Parameters of severities 1 to 5 in the order of the benchmark's tables: fifteen corruptions for
+# testing, then four for validation.
+LEVELS: dict[str, dict[int, tuple[Any, ...]]] = {
     # standard deviation, in units of the full range
     "gaussian_noise": {
         32: (0.04, 0.06, 0.08, 0.09, 0.1),
@@ -18,28 +38,28 @@ LEVELS = {
         224: (0.08, 0.12, 0.18, 0.26, 0.38),
         299: (0.09, 0.13, 0.19, 0.27, 0.4),
     },
-    # photons that make white
+    # expected photon count for white
     "shot_noise": {
         32: (500, 250, 100, 75, 50),
         64: (250, 100, 50, 30, 15),
         224: (60, 25, 12, 5, 3),
         299: (50, 20, 10, 5, 3),
     },
-    # share of values replaced
+    # fraction of values replaced
     "impulse_noise": {
         32: (0.01, 0.02, 0.03, 0.05, 0.07),
         64: (0.01, 0.02, 0.05, 0.08, 0.14),
         224: (0.03, 0.06, 0.09, 0.17, 0.27),
         299: (0.04, 0.07, 0.1, 0.18, 0.28),
     },
-    # radius, sigma of the smoothing of the disk's edge
+    # radius, sigma of the disk's soft edge
     "defocus_blur": {
         32: ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
         64: ((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
         224: ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
         299: ((4, 0.1), (5, 0.5), (7, 0.5), (10, 0.5), (12, 0.5)),
     },
-    # sigma, farthest move, rounds
+    # sigma, largest move, rounds
     "glass_blur": {
         32: ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
         64: ((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
@@ -60,7 +80,7 @@ LEVELS = {
         224: ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
         299: ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
     },
-    # mean, standard deviation, zoom, threshold, radius and sigma of the fall, weight of the image
+    # mean, standard deviation, zoom, threshold, radius and sigma of the trace, image weight
     "snow": {
         32: (
             (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
@@ -76,22 +96,18 @@ LEVELS = {
             (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
             (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
         ),
-        224: (
-            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
-            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
-            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
-            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
-            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
-        ),
-        299: (
-            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
-            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
-            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
-            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
-            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        **dict.fromkeys(
+            (224, 299),
+            (
+                (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+                (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+                (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+                (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+                (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+            ),
         ),
     },
-    # weight of the image, weight of the frost
+    # image weight, frost weight
     "frost": {
         32: ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
         64: ((1, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55)),
@@ -119,7 +135,7 @@ LEVELS = {
         224: (0.4, 0.3, 0.2, 0.1, 0.05),
         299: (0.4, 0.3, 0.2, 0.1, 0.05),
     },
-    # alpha, sigma, largest move of the affine map's three points
+    # alpha, sigma, largest displacement of the affine map's three points
     "elastic_transform": {
         32: (
             (0, 0, 2.56),
@@ -144,7 +160,7 @@ LEVELS = {
         ),
         299: ((720, 252, 36), (720, 28.8, 72), (18, 3.6, 7.2), (25.2, 3.6, 7.2), (43.2, 3.6, 7.2)),
     },
-    # factor of the size
+    # scale
     "pixelate": {
         32: (0.95, 0.9, 0.85, 0.75, 0.65),
         64: (0.9, 0.8, 0.7, 0.6, 0.5),
@@ -212,14 +228,13 @@ LEVELS = {
     },
 }
 
-# What depends on the native size alone: the side of fog's height map and the scale of frost's
-# textures.
+# Parameters without severities: the side of fog's height map and the scale of frost's photographs.
 _FOG_MAP_SIZES = {32: 32, 64: 64, 224: 256, 299: 512}
 _FROST_SCALES = {32: 0.2, 64: 0.3, 224: 1.0, 299: 1.0}
 
 
-def parameters(name: str, severity: int, native_size: int) -> tuple[float, ...]:
-    """The parameters of a corruption, in the order in which its function takes them.
+def parameters(name: str, severity: int, native_size: int) -> tuple[Any, ...]:
+    """Returns the parameters of a corruption in the order in which its function takes them.
 
     Args:
         name: a key of LEVELS.
@@ -227,12 +242,20 @@ def parameters(name: str, severity: int, native_size: int) -> tuple[float, ...]:
         native_size: one of NATIVE_SIZES.
 
     Returns:
-        The entry of LEVELS; for fog followed by the side of the height map, for frost by the scale
-        of the textures.
+        The entry of LEVELS. Fog's is followed by the side of the height map, frost's by the scale
+        of the photographs; snow's and spatter's begin with a NoiseLayer.
     """
     level = LEVELS[name][native_size][severity - 1]
     if name == "fog":
         return (*level, _FOG_MAP_SIZES[native_size])
     if name == "frost":
         return (*level, _FROST_SCALES[native_size])
+    if name in ("snow", "spatter"):
+        return (NoiseLayer(*level[:4]), *level[4:])
     return level if isinstance(level, tuple) else (level,)
+
+
+def nearest_size(height: int, width: int, sizes: Iterable[int]) -> int:
+    """Returns the size nearest to an image's shorter side, the smaller of two; all in pixels."""
+    side = min(height, width)
+    return min(sizes, key=lambda size: (abs(size - side), size))

@@ -1,11 +1,10 @@
-"""Noise that changes every value of an image on its own.
+"""Noise that is independent for every value of an image.
 
-Source of the four kinds: the public code of Hendrycks and Dietterich, "Benchmarking neural network
-robustness to common corruptions and perturbations" (ICLR 2019).
+Source: the public code of Hendrycks and Dietterich, "Benchmarking neural network robustness to
+common corruptions and perturbations" (ICLR 2019).
 
-What such noise makes of a value depends on nothing but the value, so that its whole law is a table:
-the distribution of the outcome for each of the 256 gray levels. Tables are computed once; noise is
-then one look-up per value, at a random quantile.
+The distribution of a noisy value depends only on the value. A table holds its quantiles for each of
+the 256 gray levels and is computed once. Drawing noise is then one look-up per value.
 """
 
 import functools
@@ -13,9 +12,9 @@ import functools
 import numpy as np
 from scipy import special
 
-# Quantiles per gray level. Every cumulative probability is right to 1/8192, and with it, at all
-# published levels, the mean to 0.03 and the standard deviation to 0.1 gray levels (of Gaussian
-# noise to 0.01). Such a table of 1 MiB fits a core's cache.
+# Quantiles per gray level. Cumulative probabilities are accurate to 1/8192. At all published levels
+# the mean is accurate to 0.03 gray levels and the standard deviation to 0.1 (Gaussian noise: 0.01).
+# A table takes 1 MiB and fits a core's cache.
 _QUANTILE_BITS = 12
 _GRAYS = np.arange(256)
 
@@ -25,13 +24,13 @@ def gaussian_noise(image: np.ndarray, rng: np.random.Generator, sigma: float) ->
 
     Args:
         image: uint8 [H, W, 3].
-        rng: the source of randomness.
+        rng: random number generator.
         sigma: standard deviation; 1 is the full range.
 
     Returns:
         uint8 [H, W, 3].
     """
-    return _draw(image, rng, _gaussian_quantiles(sigma))
+    return draw(image, rng, gaussian_quantiles(sigma))
 
 
 def speckle_noise(image: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
@@ -39,13 +38,13 @@ def speckle_noise(image: np.ndarray, rng: np.random.Generator, sigma: float) -> 
 
     Args:
         image: uint8 [H, W, 3].
-        rng: the source of randomness.
+        rng: random number generator.
         sigma: standard deviation; 1 is the value itself.
 
     Returns:
         uint8 [H, W, 3].
     """
-    return _draw(image, rng, _speckle_quantiles(sigma))
+    return draw(image, rng, _speckle_quantiles(sigma))
 
 
 def shot_noise(image: np.ndarray, rng: np.random.Generator, photons: float) -> np.ndarray:
@@ -53,13 +52,13 @@ def shot_noise(image: np.ndarray, rng: np.random.Generator, photons: float) -> n
 
     Args:
         image: uint8 [H, W, 3].
-        rng: the source of randomness.
-        photons: the count expected of white.
+        rng: random number generator.
+        photons: expected count for white.
 
     Returns:
         uint8 [H, W, 3].
     """
-    return _draw(image, rng, _shot_quantiles(photons))
+    return draw(image, rng, shot_quantiles(photons))
 
 
 def impulse_noise(image: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndarray:
@@ -67,8 +66,8 @@ def impulse_noise(image: np.ndarray, rng: np.random.Generator, amount: float) ->
 
     Args:
         image: uint8 [H, W, 3].
-        rng: the source of randomness.
-        amount: share of the values replaced, half of them by 255.
+        rng: random number generator.
+        amount: fraction of the values that are replaced, half of them by 255.
 
     Returns:
         uint8 [H, W, 3].
@@ -83,18 +82,28 @@ def _uint16(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.integers(0, 65536, shape, dtype=np.uint16)
 
 
-def _draw(image: np.ndarray, rng: np.random.Generator, quantiles: np.ndarray) -> np.ndarray:
-    """One outcome for each value, out of quantiles: uint8 [256, 2**_QUANTILE_BITS]."""
+def draw(image: np.ndarray, rng: np.random.Generator, quantiles: np.ndarray) -> np.ndarray:
+    """Draws a noisy value for each value of an image.
+
+    Args:
+        image: uint8 of any shape.
+        rng: random number generator.
+        quantiles: uint8 [256, 4096], the quantiles of the noisy value for each gray level.
+
+    Returns:
+        uint8 with the image's shape.
+    """
     index = image.astype(np.intp)
     index <<= _QUANTILE_BITS
     index |= _uint16(rng, image.shape) >> (16 - _QUANTILE_BITS)
-    # No index is out of bounds; "clip" saves the search for one.
+    # All indices are in bounds; "clip" skips the check.
     return quantiles.reshape(-1).take(index, mode="clip")
 
 
 @functools.cache
-def _gaussian_quantiles(sigma: float) -> np.ndarray:
-    # An outcome is rounded down: it is at most g where the sum is below g + 1.
+def gaussian_quantiles(sigma: float) -> np.ndarray:
+    """Returns the quantiles of `gaussian_noise`; see `draw`."""
+    # Values are rounded down: a value is at most g where the sum is below g + 1.
     above = _GRAYS[np.newaxis, :-1] + 1 - _GRAYS[:, np.newaxis]
     return _quantiles(special.ndtr(above / (255 * sigma)))
 
@@ -107,7 +116,8 @@ def _speckle_quantiles(sigma: float) -> np.ndarray:
 
 
 @functools.cache
-def _shot_quantiles(photons: float) -> np.ndarray:
+def shot_quantiles(photons: float) -> np.ndarray:
+    """Returns the quantiles of `shot_noise`; see `draw`."""
     counts = np.arange(int(photons) + 1)
     outcomes = np.minimum(counts / photons, 1) * 255
     largest_count = np.searchsorted(outcomes.astype(np.uint8), _GRAYS[:-1], side="right") - 1
@@ -119,10 +129,10 @@ def _quantiles(cumulative: np.ndarray) -> np.ndarray:
     """Tabulates the quantiles of 256 distributions.
 
     Args:
-        cumulative: float64 [256, 255], the probabilities of outcomes up to 0, 1, ..., 254.
+        cumulative: float64 [256, 255], probabilities of values up to 0, 1, ..., 254.
 
     Returns:
-        uint8 [256, 2**_QUANTILE_BITS], read-only: as much of each outcome as it is probable.
+        uint8 [256, 4096], read-only; repeats each value in proportion to its probability.
     """
     size = 2**_QUANTILE_BITS
     edges = np.rint(cumulative * size).astype(np.intp)

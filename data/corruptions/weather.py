@@ -1,11 +1,11 @@
 """Weather: snow, frost, fog and spatter.
 
 Source: the public code of Hendrycks and Dietterich, "Benchmarking neural network robustness to
-common corruptions and perturbations" (ICLR 2019). Its frost textures come with the package
-torch-uncertainty-assets, whose code is not used.
+common corruptions and perturbations" (ICLR 2019). Its frost photographs are data files of the
+package torch-uncertainty-assets.
 
-Images come out as float32 gray levels, which the caller clips. What falls or splashes has functions
-of its own, because in a perturbation sequence one snowfall makes many frames.
+Functions return float32 gray levels, which the caller clips. Flakes and drops have functions of
+their own because all frames of a perturbation sequence share one snowfall.
 """
 
 import functools
@@ -16,23 +16,23 @@ import cv2
 import numpy as np
 
 from data.corruptions.blurs import blur_along, enlarge, gaussian_blur
+from data.corruptions.digital import decode_rgb
+from data.corruptions.levels import NoiseLayer
 
-# The five published textures as the package numbers them: the second and the third are the same.
-_FROST_PACKAGE = "torch_uncertainty_assets.frost"
+# The five photographs of the public code by their names in the package. The second and the third
+# are the same.
+FROST_PACKAGE = "torch_uncertainty_assets.frost"
 _FROST_FILES = ("frost1.jpg", "frost2.jpg", "frost2.jpg", "frost3.jpg", "frost4.jpg")
-# RGB, 0..1 (published).
-_WATER = (175 / 255, 238 / 255, 238 / 255)
-_MUD = (63 / 255, 42 / 255, 20 / 255)
-_FIRST_WIBBLE = 100.0  # scale of fog's height map; published
+# RGB in 0..1 (public code).
+_WATER = np.array((175 / 255, 238 / 255, 238 / 255), np.float32)
+_MUD = np.array((63 / 255, 42 / 255, 20 / 255), np.float32)
+_FIRST_WIBBLE = 100.0  # scale of fog's height map (public code)
 
 
 def snow(
     image: np.ndarray,
     rng: np.random.Generator,
-    mean: float,
-    std: float,
-    zoom: float,
-    threshold: float,
+    layer: NoiseLayer,
     radius: float,
     sigma: float,
     weight: float,
@@ -41,59 +41,46 @@ def snow(
 
     Args:
         image: uint8 [H, W, 3].
-        rng: the source of randomness.
-        mean: see `snow_flakes`.
-        std: see `snow_flakes`.
-        zoom: see `snow_flakes`.
-        threshold: see `snow_flakes`.
-        radius: half the length of a flake's trace, in pixels; see `blur_along`.
-        sigma: of the trace, in pixels.
-        weight: see `whiten`.
+        rng: random number generator.
+        layer: the flakes; see `snow_flakes`.
+        radius: half the length of a flake's trace in pixels; see `blur_along`.
+        sigma: standard deviation of the trace in pixels.
+        weight: weight of the image; see `whiten`.
 
     Returns:
         float32 [H, W, 3].
     """
-    flakes = snow_flakes(image.shape[:2], rng, mean, std, zoom, threshold)
+    flakes = snow_flakes(image.shape[:2], rng, layer)
     fallen = blur_along(flakes, radius, sigma, rng.uniform(-135, -45))
     return add_snow(whiten(image, weight), fallen)
 
 
-def snow_flakes(
-    shape: tuple[int, int],
-    rng: np.random.Generator,
-    mean: float,
-    std: float,
-    zoom: float,
-    threshold: float,
-) -> np.ndarray:
-    """Flakes before they fall: enlarged normal noise, black below a threshold.
+def snow_flakes(shape: tuple[int, ...], rng: np.random.Generator, layer: NoiseLayer) -> np.ndarray:
+    """Draws flakes before they fall: enlarged normal noise, black below a threshold.
 
     Args:
-        shape: height and width.
-        rng: the source of randomness.
-        mean: of the noise; 1 is white.
-        std: standard deviation of the noise.
-        zoom: how many pixels wide a flake is.
-        threshold: noise below it is no flake.
+        shape: height and width in pixels.
+        rng: random number generator.
+        layer: the noise, where 1 is white; `scale` is the width of a flake in pixels, at least 1.
 
     Returns:
         uint8 [H, W].
     """
     height, width = shape
-    grid = math.ceil(height / zoom), math.ceil(width / zoom)
-    noise = mean + np.float32(std) * rng.standard_normal(grid, dtype=np.float32)
-    flakes = enlarge(noise, zoom, height, width)
-    flakes[flakes < threshold] = 0
+    grid = math.ceil(height / layer.scale), math.ceil(width / layer.scale)
+    noise = layer.mean + np.float32(layer.std) * rng.standard_normal(grid, dtype=np.float32)
+    flakes = enlarge(noise, layer.scale, height, width)
+    flakes[flakes < layer.threshold] = 0
     return (255 * np.clip(flakes, 0, 1)).astype(np.uint8)
 
 
 def whiten(image: np.ndarray, weight: float) -> np.ndarray:
-    """The pale light of a snowfall.
+    """Blends the image with the pale light of a snowfall.
 
     Args:
         image: uint8 [H, W, 3].
-        weight: of the image, 0..1; the rest is the image or its brightened gray, whichever is
-            lighter.
+        weight: weight of the image, 0..1. The remaining weight goes to the image or to its
+            brightened gray, whichever is lighter.
 
     Returns:
         float32 [H, W, 3].
@@ -105,10 +92,10 @@ def whiten(image: np.ndarray, weight: float) -> np.ndarray:
 
 
 def add_snow(whitened: np.ndarray, flakes: np.ndarray) -> np.ndarray:
-    """Adds flakes, and the same turned by 180 degrees.
+    """Adds flakes and a copy of them rotated by 180 degrees.
 
     Args:
-        whitened: float32 [H, W, 3], see `whiten`.
+        whitened: float32 [H, W, 3]; see `whiten`.
         flakes: uint8 [H, W].
 
     Returns:
@@ -125,24 +112,24 @@ def frost(
     frost_weight: float,
     scale: float,
 ) -> np.ndarray:
-    """Adds a random part of a photograph of frost.
+    """Adds a random crop of a photograph of frost.
 
     Args:
         image: uint8 [H, W, 3].
-        rng: the source of randomness.
-        image_weight: factor of the image.
-        frost_weight: factor of the frost.
-        scale: of the photograph, which is enlarged further where the image would not fit in.
+        rng: random number generator.
+        image_weight: weight of the image.
+        frost_weight: weight of the frost.
+        scale: scale of the photograph, increased where the image would not fit into it.
 
     Returns:
         float32 [H, W, 3].
 
     Raises:
-        ModuleNotFoundError: if the package with the photographs is not installed.
+        ModuleNotFoundError: the package with the photographs is not installed.
     """
     height, width = image.shape[:2]
     file = _FROST_FILES[rng.integers(len(_FROST_FILES))]
-    rows, columns = _frost_texture(file).shape[:2]
+    rows, columns = frost_texture(file).shape[:2]
     texture = _scaled_frost_texture(file, max(scale, height / rows, width / columns))
     top = rng.integers(texture.shape[0] - height + 1)
     left = rng.integers(texture.shape[1] - width + 1)
@@ -151,20 +138,21 @@ def frost(
 
 
 @functools.cache
-def _frost_texture(file: str) -> np.ndarray:
+def frost_texture(file: str) -> np.ndarray:
+    """Reads a photograph of frost, RGB uint8 [H, W, 3]; raises as `frost` does."""
     try:
-        encoded = importlib.resources.files(_FROST_PACKAGE).joinpath(file).read_bytes()
+        encoded = importlib.resources.files(FROST_PACKAGE).joinpath(file).read_bytes()
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Frost needs the photographs in the package torch-uncertainty-assets: "
-            "pip install -r requirements.txt installs it."
+            "Frost needs the photographs of the package torch-uncertainty-assets; "
+            "install it with: pip install torch-uncertainty-assets"
         ) from error
-    return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return decode_rgb(np.frombuffer(encoded, np.uint8))
 
 
 @functools.lru_cache(maxsize=32)
 def _scaled_frost_texture(file: str, scale: float) -> np.ndarray:
-    texture = _frost_texture(file)
+    texture = frost_texture(file)
     size = round(texture.shape[1] * scale), round(texture.shape[0] * scale)
     return cv2.resize(texture, size, interpolation=cv2.INTER_LINEAR)
 
@@ -172,14 +160,14 @@ def _scaled_frost_texture(file: str, scale: float) -> np.ndarray:
 def fog(
     image: np.ndarray, rng: np.random.Generator, strength: float, decay: float, map_size: int
 ) -> np.ndarray:
-    """Adds a fractal height map and scales the brightest value back to where it was.
+    """Adds a fractal height map and rescales so that the brightest value is preserved.
 
     Args:
         image: uint8 [H, W, 3].
-        rng: the source of randomness.
-        strength: of the fog; 1 is white.
-        decay: by how much the map is smoother at half the distance.
-        map_size: side of the map, a power of two; doubled until the image fits in.
+        rng: random number generator.
+        strength: strength of the fog; 1 is white.
+        decay: roughness decay of the map; see `height_map`.
+        map_size: side of the map in pixels, a power of two; doubled until the image fits.
 
     Returns:
         float32 [H, W, 3].
@@ -194,13 +182,13 @@ def fog(
 
 
 def height_map(rng: np.random.Generator, size: int, decay: float) -> np.ndarray:
-    """A periodic fractal landscape, by the diamond-square algorithm.
+    """Returns a periodic fractal landscape, made by the diamond-square algorithm.
 
     Args:
-        rng: the source of randomness.
-        size: side of the map, a power of two.
-        decay: by how much the wibble shrinks when the distance halves. Noise is uniform between
-            minus and plus the wibble's square.
+        rng: random number generator.
+        size: side of the map in pixels, a power of two.
+        decay: divides the wibble whenever the distance halves. Noise is uniform between minus and
+            plus the square of the wibble.
 
     Returns:
         float32 [size, size] from 0 to 1.
@@ -226,73 +214,53 @@ def height_map(rng: np.random.Generator, size: int, decay: float) -> np.ndarray:
 
 
 def spatter(
-    image: np.ndarray,
-    rng: np.random.Generator,
-    mean: float,
-    std: float,
-    sigma: float,
-    threshold: float,
-    strength: float,
-    kind: int,
+    image: np.ndarray, rng: np.random.Generator, layer: NoiseLayer, strength: float, kind: int
 ) -> np.ndarray:
-    """Splashes water or mud on the image, where blurred noise is above a threshold.
+    """Splashes water or mud on the image where blurred noise exceeds a threshold.
 
     Args:
         image: uint8 [H, W, 3].
-        rng: the source of randomness.
-        mean: see `splashes`.
-        std: see `splashes`.
-        sigma: see `splashes`.
-        threshold: see `splashes`.
-        strength: see `add_water`; of mud the sigma of the blur of its outline, in pixels.
+        rng: random number generator.
+        layer: the liquid; see `splashes`.
+        strength: for water, see `add_water`; for mud, sigma of the outline's blur in pixels.
         kind: 0 for water, 1 for mud.
 
     Returns:
         float32 [H, W, 3].
     """
-    liquid = splashes(image.shape[:2], rng, mean, std, sigma, threshold)
+    liquid = splashes(image.shape[:2], rng, layer)
     if kind == 0:
         return add_water(image, liquid, strength)
     mask = gaussian_blur((liquid > 0).astype(np.float32), strength)
     mask[mask < 0.8] = 0
     mask = _gray_to_rgb(mask)
-    return image * (1 - mask) + mask * (np.float32(255) * np.float32(_MUD))
+    return image * (1 - mask) + mask * (np.float32(255) * _MUD)
 
 
-def splashes(
-    shape: tuple[int, int],
-    rng: np.random.Generator,
-    mean: float,
-    std: float,
-    sigma: float,
-    threshold: float,
-) -> np.ndarray:
-    """Liquid: blurred normal noise, 0 below a threshold.
+def splashes(shape: tuple[int, ...], rng: np.random.Generator, layer: NoiseLayer) -> np.ndarray:
+    """Draws liquid: blurred normal noise, 0 below a threshold.
 
     Args:
-        shape: height and width.
-        rng: the source of randomness.
-        mean: of the noise.
-        std: standard deviation of the noise.
-        sigma: of the noise's blur, in pixels.
-        threshold: above 0; noise below it is no liquid.
+        shape: height and width in pixels.
+        rng: random number generator.
+        layer: the noise, with a threshold above 0; `scale` is sigma of its blur in pixels.
 
     Returns:
         float32 [H, W].
     """
     noise = rng.standard_normal(shape, dtype=np.float32)
-    liquid = gaussian_blur(mean + np.float32(std) * noise, sigma)
-    liquid[liquid < threshold] = 0
+    liquid = gaussian_blur(layer.mean + np.float32(layer.std) * noise, layer.scale)
+    liquid[liquid < layer.threshold] = 0
     return liquid
 
 
 def add_water(image: np.ndarray, liquid: np.ndarray, strength: float) -> np.ndarray:
-    """Adds light where there is liquid, embossed by the distance to its nearest edge.
+    """Adds light where there is liquid, embossed by the distance to the nearest edge.
 
     Args:
         image: uint8 [H, W, 3].
-        liquid: float [H, W], clipped to 0..1; see `splashes`.
-        strength: of the brightest drop, 0..1.
+        liquid: float32 [H, W], clipped to 0..1; see `splashes`.
+        strength: strength of the brightest drop, 0..1.
 
     Returns:
         float32 [H, W, 3].
@@ -304,7 +272,7 @@ def add_water(image: np.ndarray, liquid: np.ndarray, strength: float) -> np.ndar
     relief = cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, emboss)
     light = drops * cv2.blur(relief, (3, 3)).astype(np.float32)
     light *= np.float32(255 * strength / max(light.max(), 1))
-    return image + _gray_to_rgb(light) * np.float32(_WATER)
+    return image + _gray_to_rgb(light) * _WATER
 
 
 def _gray_to_rgb(gray: np.ndarray) -> np.ndarray:

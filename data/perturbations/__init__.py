@@ -1,4 +1,4 @@
-"""Perturbation sequences: short films in which an image changes a little from frame to frame."""
+"""Perturbation sequences: videos in which an image changes a little from frame to frame."""
 
 from data.perturbations.sequences import (
     NOISE,

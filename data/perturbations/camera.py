@@ -1,11 +1,10 @@
-"""How frames are cut from an image that is moved, turned, scaled or tilted before it is cropped.
+"""A camera that cuts frames from an image that is moved, rotated, scaled or tilted.
 
-A `View` holds the image and what follows the movement: a crop, and perhaps a resize. The movement
-and the crop are one step here, so that nothing outside the crop is computed. What lies beyond the
-image is black.
+A `View` holds the image, a crop and an optional resize. Movement and crop are one step, so that no
+pixel outside the crop is computed. Pixels from beyond the image are black.
 
 Sources: Pillow for affine maps (bilinear, with a hard edge) and OpenCV for perspective (bilinear,
-the edge blended with black), which the published perturbation sequences were made with.
+with an edge blended into black). The published perturbation sequences were made with them.
 """
 
 import dataclasses
@@ -17,15 +16,15 @@ import PIL.Image
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class View:
-    """A way from an image to frames of one size.
+    """An image with the crop and resize that turn it into frames of one size.
 
     Attributes:
         image: uint8 [H, W, 3].
         top: first row of the crop.
         left: first column of the crop.
-        height: of the crop.
-        width: of the crop.
-        side: the crop is resized to side x side (bilinear, antialiased); None: it is the frame.
+        height: height of the crop.
+        width: width of the crop.
+        side: frames are the crop resized to side x side (bilinear, antialiased); None: the crop.
     """
 
     image: np.ndarray
@@ -36,29 +35,29 @@ class View:
     side: int | None = None
 
     def frame(self) -> np.ndarray:
-        """The image as it is, cropped and resized: uint8 [h, w, 3]."""
+        """Returns the frame of the unmoved image, uint8 [h, w, 3]."""
         rows, columns = slice(self.top, self.top + self.height), slice(self.left, None)
         return self._resized(self.image[rows, columns][:, : self.width].copy())
 
     def affine(self, *, degrees: float = 0, scale: float = 1, right: float = 0) -> np.ndarray:
-        """A frame of the image turned, scaled and moved about its center.
+        """Returns a frame of the image rotated and scaled about its center, and then moved.
 
         Args:
-            degrees: clockwise.
-            scale: above 1 enlarges.
-            right: pixels it is moved to the right, in the end.
+            degrees: clockwise rotation.
+            scale: values above 1 enlarge.
+            right: pixels that the image moves to the right.
 
         Returns:
             uint8 [h, w, 3].
         """
         height, width = self.image.shape[:2]
-        # Where the frame's pixels lie in the image. Its center, in pixels counted from 0, is half a
-        # pixel less than half its size.
+        # Maps pixels of the frame to the image, whose center is half a pixel below half its size
+        # because pixels count from 0.
         cos, sin = np.cos(np.radians(degrees)) / scale, np.sin(np.radians(degrees)) / scale
-        turn = np.array([[cos, sin], [-sin, cos]])
+        rotation = np.array([[cos, sin], [-sin, cos]])
         center = np.array([width, height]) / 2 - 0.5
-        offset = turn @ (np.array([self.left - right, self.top]) - center) + center
-        matrix = np.column_stack([turn, offset])
+        offset = rotation @ (np.array([self.left - right, self.top]) - center) + center
+        matrix = np.column_stack([rotation, offset])
         size = self.width, self.height
         warped = cv2.warpAffine(
             self.image,
@@ -76,13 +75,13 @@ class View:
         return self._resized(cv2.bitwise_and(warped, warped, mask=inside))
 
     def tilt(self, degrees: float) -> np.ndarray:
-        """A frame of the image turned about its vertical and horizontal axis, seen in perspective.
+        """Returns a frame of the image rotated about its vertical and horizontal axis.
 
-        The eye is as far away as the image's diagonal is long, and one pixel (as published, so that
-        no tilt at all shrinks the image by that much).
+        The eye is as far away as the image's diagonal is long, plus one pixel. As in the public
+        code, this shrinks even an image that is not tilted.
 
         Args:
-            degrees: of both turns.
+            degrees: angle of both rotations.
 
         Returns:
             uint8 [h, w, 3].
@@ -104,12 +103,12 @@ class View:
 
 
 def in_place(image: np.ndarray) -> View:
-    """The whole image, uint8 [H, W, 3]: what moves out of it is lost, what moves in is black."""
+    """Returns a view of the whole image, uint8 [H, W, 3]; its frames have the image's size."""
     return View(image, 0, 0, *image.shape[:2])
 
 
 def resized_and_cropped(image: np.ndarray, shorter: int, side: int) -> View:
-    """The image with its shorter side resized to `shorter`, and then its center of side x side."""
+    """Returns a view that resizes the shorter side to `shorter` and crops the central square."""
     height, width = image.shape[:2]
     smaller = min(height, width)
     if smaller != shorter:
@@ -117,10 +116,10 @@ def resized_and_cropped(image: np.ndarray, shorter: int, side: int) -> View:
     return _centered(image, side, side)
 
 
-def cropped_and_resized(image: np.ndarray, share: float, side: int) -> View:
-    """The center with `share` of the height and of the width, and then resized to side x side."""
+def cropped_and_resized(image: np.ndarray, fraction: float, side: int) -> View:
+    """Returns a view that crops the central `fraction` of height and width and resizes it."""
     height, width = image.shape[:2]
-    return _centered(image, int(share * height), int(share * width), side)
+    return _centered(image, int(fraction * height), int(fraction * width), side)
 
 
 def _centered(image: np.ndarray, height: int, width: int, side: int | None = None) -> View:

@@ -1,11 +1,7 @@
-"""RandAugment on uint8 images, at the magnitudes Noisy Student was trained with."""
+"""RandAugment on uint8 images, at the magnitudes that Noisy Student was trained with."""
 
-from data.randaugment.policy import (
-    OPERATIONS,
-    contact_sheet,
-    level_to_argument,
-    rand_augment,
-    rand_augment_batch,
-)
+from data.randaugment.magnitude import level_to_argument
+from data.randaugment.operations import OPERATIONS
+from data.randaugment.policy import contact_sheet, rand_augment, rand_augment_batch
 
 __all__ = ["OPERATIONS", "contact_sheet", "level_to_argument", "rand_augment", "rand_augment_batch"]

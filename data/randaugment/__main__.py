@@ -1,6 +1,27 @@
-"""The command ``python -m data.randaugment``."""
+"""Draws an image after every RandAugment operation at several magnitudes.
 
-from data.randaugment import policy
+python -m data.randaugment --image=cat.jpg --output=grid.png
+"""
 
-__doc__ = policy.__doc__
-policy.command()
+from absl import flags
+from PIL import Image
+
+from data import contact_sheet, randaugment
+
+_MAGNITUDES = flags.DEFINE_list(
+    "magnitudes", ["3", "5", "10", "15", "20", "24", "27"], "Magnitudes to draw, one per column."
+)
+
+
+def sheet() -> Image.Image:
+    """Draws the sheet that the flags ask for."""
+    try:
+        magnitudes = [float(magnitude) for magnitude in _MAGNITUDES.value]
+    except ValueError:
+        given = ",".join(_MAGNITUDES.value)
+        raise ValueError(f"--magnitudes={given}: must be numbers, as in 5,10,27.") from None
+    return randaugment.contact_sheet(contact_sheet.read_image(), magnitudes)
+
+
+if __name__ == "__main__":
+    contact_sheet.run(sheet, "randaugment.png")

@@ -1,12 +1,10 @@
-"""The sixteen operations of RandAugment on uint8 images, equal to PIL's.
+"""The sixteen operations of RandAugment on uint8 images, bit-identical to PIL's.
 
-Source: PIL (ImageOps, ImageEnhance, Image.transform) for what an operation, given its argument,
-does to the pixels; the public code of Noisy Student Training for SolarizeAdd, Cutout and the gray
-of uncovered pixels.
+Sources: PIL (ImageOps, ImageEnhance, Image.transform) for the pixels that an operation returns;
+the public code of Noisy Student Training for SolarizeAdd, Cutout and the gray of uncovered pixels.
 
-Every operation is written once, for one image, and is one of three kinds: a table of the 256
-levels, an affine map of the coordinates, or a filter. Arithmetic is arranged so that each rounding
-is the one PIL does, whether XLA compiles it or not.
+Every operation is written once, for one image. It is a table of the 256 levels, an affine map of
+the coordinates, or a filter. Every rounding is the one that PIL does, with and without XLA.
 """
 
 import functools
@@ -16,14 +14,14 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-FILL = 128  # the gray of whatever an operation uncovers, as published
+FILL = 128  # gray of uncovered pixels (public code)
 
-# Tables: the new values of the 256 levels of each channel, int32 [3, 256] or broadcastable to it.
+# Tables: new values of the 256 levels of each channel, int32 [3, 256] or broadcastable to it.
 
 
 def _auto_contrast_table(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
     del argument
-    # Rows first and columns after: twice as fast as both at once.
+    # Reducing rows and then columns is twice as fast as reducing both at once.
     low, high = (
         tf.cast(reduce(reduce(image, 0), 0), tf.float64)[:, tf.newaxis]
         for reduce in (tf.reduce_min, tf.reduce_max)
@@ -39,7 +37,7 @@ def _equalize_table(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
     indices = tf.reshape(_table_indices(image), [-1, 1])
     histogram = tf.scatter_nd(indices, tf.ones_like(indices[:, 0]), [3 * 256])
     below = tf.cumsum(tf.reshape(histogram, [3, 256]), axis=1, exclusive=True)
-    # PIL's step is a 255th of all pixels but those of the brightest level present.
+    # PIL's step: all pixels except those of the brightest level present, divided by 255.
     dimmer = tf.where(below < tf.size(image) // 3, below, 0)
     step = tf.reduce_max(dimmer, 1, keepdims=True) // 255
     equalized = tf.minimum((step // 2 + below) // tf.maximum(step, 1), 255)
@@ -125,7 +123,7 @@ def _translate_y_map(height: tf.Tensor, width: tf.Tensor, pixels: tf.Tensor) -> 
 
 
 def _apply_map(image: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """Nearest neighbor at pixel centers, in the 16.16 fixed point of Image.transform."""
+    """Samples nearest neighbors at pixel centers, in the 16.16 fixed point of Image.transform."""
     height, width = tf.unstack(tf.shape(image)[:2])
     a, b, c, d, e, f = tf.unstack(matrix)
     fixed = tf.stack([a, b, c + (a + b) / 2, d, e, f + (d + e) / 2]) * 65536
@@ -139,7 +137,7 @@ def _apply_map(image: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     return tf.where(inside[..., tf.newaxis], pixels, tf.constant(FILL, tf.uint8))
 
 
-# Filters: what one level or one map for the whole image cannot say.
+# Filters: operations that need neighbors, several channels or a position.
 
 
 def _color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -147,7 +145,10 @@ def _color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def _sharpness(rows: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Blends rows, uint8 [H, 3 W], with PIL's SMOOTH: 3 x 3 ones, 5 in the middle; borders stay."""
+    """Blends rows, uint8 [H, 3 W], with PIL's SMOOTH filter: 3 x 3 ones with a 5 in the middle.
+
+    Border pixels keep their values.
+    """
     pixels = tf.cast(rows, tf.float32)
     size = tf.shape(rows)
     padded = tf.pad(pixels, [[1, 1], [3, 3]])
@@ -171,19 +172,19 @@ def _cutout(image: tf.Tensor, half_side: tf.Tensor, center: tf.Tensor) -> tf.Ten
 
 
 def _luminance(image: tf.Tensor) -> tf.Tensor:
-    """PIL's convert("L") as float32 [H, W]: every sum stays below 2**24, hence is exact."""
+    """Returns PIL's convert("L") as float32 [H, W]; sums stay below 2**24 and are exact."""
     weighted = tf.cast(image, tf.float32) * tf.constant([19595.0, 38470.0, 7471.0])
     return tf.floor((tf.reduce_sum(weighted, -1) + 32768.0) * 2.0**-16)
 
 
 def _blend(degenerate: tf.Tensor, pixels: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Image.blend: degenerate + factor * (pixels - degenerate), clipped and truncated to uint8."""
+    """Returns degenerate + factor * (pixels - degenerate), truncated to uint8, like Image.blend."""
     blended = degenerate + _rounded(factor * (pixels - degenerate))
     return tf.cast(tf.clip_by_value(blended, 0.0, 255.0), tf.uint8)
 
 
 def _rounded(product: tf.Tensor) -> tf.Tensor:
-    """Keeps compilers from fusing product and sum, which rounds once where PIL rounds twice."""
+    """Keeps compilers from fusing product and sum, which would round once instead of twice."""
     return tf.minimum(product, product.dtype.max)
 
 
@@ -207,24 +208,24 @@ _MAPS = {
 NAMES = (*_TABLES, *_MAPS, "Color", "Sharpness", "Cutout")
 _KINDS = (*[0] * len(_TABLES), *[1] * len(_MAPS), 2, 3, 4)
 WITHOUT_ARGUMENT = ("AutoContrast", "Equalize", "Invert")
-SIGNED = tuple(_MAPS)  # their argument has a sign, which RandAugment draws at random
+SIGNED = tuple(_MAPS)  # RandAugment draws the sign of their argument
 
 
 def apply(
     image: tf.Tensor, operation: tf.Tensor, argument: tf.Tensor, center: tf.Tensor
 ) -> tf.Tensor:
-    """Applies one operation, chosen at run time, and computes no other.
+    """Applies one operation, selected at run time, and computes no other.
 
     Args:
       image: uint8 [H, W, 3].
-      operation: int32 scalar, its place in NAMES.
-      argument: float32 scalar, without effect on operations that have none.
-      center: int32 [2], row and column, for Cutout.
+      operation: int32 scalar, an index into NAMES.
+      argument: float32 scalar; operations without an argument ignore it.
+      center: int32 [2], row and column of Cutout's center; other operations ignore it.
 
     Returns:
       uint8 [H, W, 3].
     """
-    rows = _rows(image)  # here rather than in its branch, where XLA would divide for every pixel
+    rows = _rows(image)  # outside of its branch, where XLA would divide for every pixel
 
     def table() -> tf.Tensor:
         def branch(make: Callable[..., tf.Tensor]) -> tf.Tensor:
@@ -250,11 +251,15 @@ def apply(
 
 
 def checked(images: tf.Tensor, rank: int) -> tf.Tensor:
-    """Returns images as a tensor; a ValueError unless uint8 of that static rank with 3 channels."""
+    """Converts images to a tensor.
+
+    Raises:
+      ValueError: it is not uint8, has another static rank, or has not 3 channels.
+    """
     images = tf.convert_to_tensor(images)
     if images.dtype != tf.uint8 or images.shape.rank != rank or images.shape[-1] != 3:
         shape = "[H, W, 3]" if rank == 3 else "[B, H, W, 3]"
-        raise ValueError(f"Need uint8 {shape}, not {images.dtype.name} {images.shape}.")
+        raise ValueError(f"images must be uint8 {shape}, got {images.dtype.name} {images.shape}.")
     return images
 
 
@@ -266,7 +271,7 @@ def _operation(name: str) -> Callable[..., tf.Tensor]:
     ) -> tf.Tensor:
         image = checked(image, rank=3)
         if argument is None and name not in WITHOUT_ARGUMENT:
-            raise ValueError(f"{name} needs an argument; see level_to_argument.")
+            raise ValueError(f"{name} needs an argument; level_to_argument returns one.")
         argument = tf.cast(0 if argument is None else argument, tf.float32)
         center = tf.shape(image)[:2] // 2 if center is None else tf.cast(center, tf.int32)
         return apply(image, tf.constant(number), argument, center)
@@ -274,9 +279,9 @@ def _operation(name: str) -> Callable[..., tf.Tensor]:
     return operation
 
 
-# Name -> f(image, argument=None, center=None): uint8 [H, W, 3] to uint8 [H, W, 3]. The argument, a
-# number or a scalar tensor, is PIL's: degrees counterclockwise, bits kept, threshold, addition,
-# enhancement factor, slope, pixels the content moves left or up; Cutout's is half the side of its
-# square, which lies around the pixel `center`, int32 [2] (row, column), the middle of the image if
-# not given. AutoContrast, Equalize and Invert have none and ignore it.
+# Name -> f(image, argument=None, center=None): uint8 [H, W, 3] to uint8 [H, W, 3]. The argument is
+# PIL's, as a number or a scalar tensor: degrees counterclockwise, number of bits, threshold,
+# addition, enhancement factor, slope, or pixels that the content moves left or up. Cutout's is half
+# the side of a square around the pixel `center`, int32 [2] (row, column), by default the middle.
+# AutoContrast, Equalize and Invert ignore the argument.
 OPERATIONS: dict[str, Callable[..., tf.Tensor]] = {name: _operation(name) for name in NAMES}

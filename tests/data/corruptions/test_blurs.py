@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from data.corruptions import blurs as blurs
+from data.corruptions import blurs
 from data.corruptions.levels import parameters
 from tests.helpers.toy_images import flat, generator, largest_difference, picture
 
@@ -50,7 +50,7 @@ def test_glass_blur_is_the_plain_loop(delta, rounds):
             for w in range(37 - delta, delta, -1):
                 at = h - delta - 1, w - delta - 1
                 slow[h, w] = slow[h + dy[at], w + dx[at]]
-    origins = blurs._origins(moves.astype(np.int8), 41, 37)
+    origins = blurs.shuffled_origins(moves.astype(np.int8), 41, 37)
     np.testing.assert_array_equal(image.reshape(-1, 3)[origins].reshape(image.shape), slow)
 
 
@@ -62,7 +62,7 @@ def test_glass_blur_is_blurred_before_and_after():
 
     moves = generator(1).integers(-4, 4, (2, 2, 42, 36), dtype=np.int8)
     pixels = (blurred(image) + 1e-3).astype(np.uint8).reshape(-1, 3)
-    expected = blurred(pixels[blurs._origins(moves, 50, 44)].reshape(image.shape))
+    expected = blurred(pixels[blurs.shuffled_origins(moves, 50, 44)].reshape(image.shape))
     assert largest_difference(blurs.glass_blur(image, generator(1), sigma, 4, 2), expected) < 1e-3
 
 

@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from data.corruptions import corrupt
-from data.corruptions import digital as digital
+from data.corruptions import corrupt, digital
 from data.corruptions.levels import parameters
 from tests.helpers.toy_images import generator, largest_difference, mean_difference, picture
 

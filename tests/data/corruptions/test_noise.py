@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from data.corruptions import corrupt
-from data.corruptions import noise as noise
+from data.corruptions import corrupt, noise
 from tests.helpers.toy_images import flat, generator, picture
 
 GRAYS = (0, 1, 3, 20, 128, 250, 255)
@@ -72,7 +71,7 @@ def test_speckle_noise_grows_with_the_value():
 def test_gaussian_quantiles_are_the_clipped_normals(sigma):
     edges = np.concatenate([[-np.inf], np.arange(1, 256), [np.inf]])
     expected = [np.diff(stats.norm.cdf(edges, value, 255 * sigma)) for value in GRAYS]
-    assert_distributed(noise._gaussian_quantiles(sigma), expected)
+    assert_distributed(noise.gaussian_quantiles(sigma), expected)
 
 
 @pytest.mark.parametrize("photons", [3, 12.5, 300, 700])
@@ -81,7 +80,7 @@ def test_shot_quantiles_are_poissons(photons):
     outcomes = np.trunc(np.minimum(counts / photons, 1) * 255).astype(int)
     probabilities = [stats.poisson.pmf(counts, value / 255 * photons) for value in GRAYS]
     expected = [np.bincount(outcomes, weights, minlength=256) for weights in probabilities]
-    assert_distributed(noise._shot_quantiles(photons), expected)
+    assert_distributed(noise.shot_quantiles(photons), expected)
 
 
 def assert_distributed(table, expected):
@@ -99,7 +98,7 @@ def test_quantiles_are_drawn_evenly_and_independently():
     table = np.tile(np.arange(2**12) // 16, (256, 1)).astype(np.uint8)
     table[0] = 7
     image = np.tile(np.uint8([[[0, 128, 255]]]), (100, 200, 1))
-    drawn = noise._draw(image, generator(), table).astype(float)
+    drawn = noise.draw(image, generator(), table).astype(float)
     assert np.all(drawn[..., 0] == 7)
     drawn = drawn[..., 1:]
     assert stats.chisquare(np.bincount(drawn.astype(int).ravel(), minlength=256)).pvalue > 0.001
@@ -109,4 +108,4 @@ def test_quantiles_are_drawn_evenly_and_independently():
 
 def test_tables_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
-        noise._gaussian_quantiles(0.08)[0] = 0
+        noise.gaussian_quantiles(0.08)[0] = 0

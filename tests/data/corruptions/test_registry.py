@@ -78,13 +78,13 @@ def test_threads_change_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((picture(), "blur", 1, 0), "Unknown corruption 'blur'; valid ones: gaussian_noise, shot"),
-        ((picture(), "fog", 0, 0), r"severity must be one of \(1, 2, 3, 4, 5\), not 0"),
-        ((picture(), "fog", 6, 0), "not 6"),
-        ((picture(), "fog", 1, -1), "seed must be at least 0, not -1"),
-        ((picture(), "fog", 1, 0, 128), r"native_size must be one of \(32, 64, 224, 299\) or None"),
-        ((picture().astype(np.float32), "fog", 1, 0), r"uint8 \[H, W, 3\], not float32"),
-        ((picture()[..., 0], "fog", 1, 0), r"not uint8 \[96, 96\]"),
+        ((picture(), "blur", 1, 0), "Unknown corruption 'blur'; valid: gaussian_noise, shot"),
+        ((picture(), "fog", 0, 0), r"severity must be one of \(1, 2, 3, 4, 5\).*0"),
+        ((picture(), "fog", 6, 0), "severity .*6"),
+        ((picture(), "fog", 1, -1), "seed must be at least 0.*-1"),
+        ((picture(), "fog", 1, 0, 128), r"native_size must be one of \(32, 64, 224, 299\)"),
+        ((picture().astype(np.float32), "fog", 1, 0), r"uint8 \[H, W, 3\].*float32"),
+        ((picture()[..., 0], "fog", 1, 0), r"uint8 \[96, 96\]"),
         ((picture(31, 40), "fog", 1, 0), "31 x 40 pixels; each side must be at least 32"),
     ],
 )

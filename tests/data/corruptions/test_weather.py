@@ -7,10 +7,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from data.corruptions import blurs as blurs
-from data.corruptions import corrupt
-from data.corruptions import weather as weather
-from data.corruptions.levels import parameters
+from data.corruptions import blurs, corrupt, weather
+from data.corruptions.levels import NoiseLayer, parameters
 from tests.helpers.toy_images import flat, generator, largest_difference, picture
 
 
@@ -30,7 +28,7 @@ def test_snow_whitens_and_falls():
 
 def test_snow_step_by_step():
     image = picture(50, 70)
-    mean, std, factor, threshold, radius, sigma, weight = parameters("snow", 4, 224)
+    (mean, std, factor, threshold), radius, sigma, weight = parameters("snow", 4, 224)
     rng = generator(2)
     layer = mean + std * rng.standard_normal((12, 16), dtype=np.float32)
     layer = ndimage.zoom(layer.astype(float), factor, order=1)[2:52, 1:71]  # of 54 x 72
@@ -83,9 +81,9 @@ def test_frost_adds_to_the_image():
 
 
 def test_frost_without_its_package(monkeypatch):
-    monkeypatch.setattr(weather, "_FROST_PACKAGE", "no_such_package.frost")
+    monkeypatch.setattr(weather, "FROST_PACKAGE", "no_such_package.frost")
     with pytest.raises(ModuleNotFoundError, match="torch-uncertainty-assets"):
-        weather._frost_texture.__wrapped__("frost1.jpg")
+        weather.frost_texture.__wrapped__("frost1.jpg")
 
 
 def test_fog_adds_the_height_map_and_scales():
@@ -144,7 +142,7 @@ def test_spatter_of_mud_covers():
 
 
 def test_splashes_are_blurred_noise_above_a_threshold():
-    liquid = weather.splashes((40, 50), generator(), 0.6, 0.265, 1.75, 0.65)
+    liquid = weather.splashes((40, 50), generator(), NoiseLayer(0.6, 0.265, 1.75, 0.65))
     noise = 0.6 + 0.265 * generator().standard_normal((40, 50), dtype=np.float32)
     blurred = ndimage.gaussian_filter(noise.astype(float), 1.75, mode="nearest", truncate=4)
     np.testing.assert_allclose(liquid, np.where(blurred < 0.65, 0, blurred), atol=1e-5)
@@ -165,8 +163,7 @@ def test_water_is_where_liquid_is():
 
 
 def test_no_spatter_above_the_threshold():
-    image = picture()
+    image, layer = picture(), NoiseLayer(mean=0.5, std=0.01, scale=1, threshold=0.9)
     for kind in (0, 1):
-        np.testing.assert_array_equal(
-            weather.spatter(image, generator(), 0.5, 0.01, 1, 0.9, 0.6, kind), image
-        )
+        result = weather.spatter(image, generator(), layer, 0.6, kind)
+        np.testing.assert_array_equal(result, image)

@@ -156,7 +156,7 @@ def test_operation_names_what_is_wrong():
     image = synthetic_images(32, 32)["random"]
     with pytest.raises(ValueError, match="Rotate needs an argument"):
         OPERATIONS["Rotate"](image)
-    with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\], not float32"):
+    with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\].*float32"):
         OPERATIONS["Invert"](image.astype(np.float32))
-    with pytest.raises(ValueError, match=r"not uint8 \(32, 32\)"):
+    with pytest.raises(ValueError, match=r"uint8 \(32, 32\)"):
         OPERATIONS["Invert"](image[..., 0])

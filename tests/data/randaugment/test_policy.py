@@ -68,7 +68,7 @@ def test_level_to_argument_of_small_images_and_odd_magnitudes():
 def test_level_to_argument_names_what_is_wrong():
     with pytest.raises(ValueError, match="'Shear'.*ShearX, ShearY"):
         level_to_argument("Shear", 10)
-    with pytest.raises(ValueError, match="magnitude must be .* not -1"):
+    with pytest.raises(ValueError, match="magnitude must be .*-1"):
         level_to_argument("Rotate", -1)
 
 
@@ -251,13 +251,13 @@ def test_magnitude_noise_spreads_magnitudes_and_no_more():
 
 def test_policy_names_what_is_wrong():
     image = synthetic_images(32, 32)["random"]
-    with pytest.raises(ValueError, match="num_layers must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="num_layers must be at least 1.*0"):
         rand_augment(image, [0, 0], num_layers=0)
-    with pytest.raises(ValueError, match="magnitude must be .* not -3"):
+    with pytest.raises(ValueError, match="magnitude must be .*-3"):
         rand_augment_batch(image[np.newaxis], [[0, 0]], magnitude=-3)
-    with pytest.raises(ValueError, match="magnitude_noise must be at least 0, not -1"):
+    with pytest.raises(ValueError, match="magnitude_noise must be at least 0.*-1"):
         rand_augment(image, [0, 0], magnitude_noise=-1)
-    with pytest.raises(ValueError, match=r"uint8 \[B, H, W, 3\], not uint8 \(32, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"uint8 \[B, H, W, 3\].*uint8 \(32, 32, 3\)"):
         rand_augment_batch(image, [[0, 0]])
 
 
