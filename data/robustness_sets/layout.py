@@ -1,4 +1,4 @@
-"""What the published robustness sets have in common: how their folders and files are found."""
+"""Finds the folders and files of the published robustness sets."""
 
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -6,16 +6,24 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 GROUPS = ("noise", "blur", "weather", "digital", "extra", "validation")
-LABELS = "labels.npy"  # CIFAR-10-C's classes, beside its arrays
+LABELS = "labels.npy"  # the classes of CIFAR-10-C, beside its arrays
 
 
 def grouped_folders(root: str, known: Sequence[str]) -> tuple[dict[str, pathlib.Path], list[str]]:
-    """The folders named in `known`, in its order, inside `root` or its groups; and other paths.
+    """Finds folders by name in `root` or in its group folders.
+
+    Args:
+        root: folder to search.
+        known: names to look for.
+
+    Returns:
+        name -> folder in the order of `known`, and all other paths.
 
     Raises:
-        ValueError: the folder does not exist, has none of them, or one twice.
+        ValueError: `root` does not exist, has none of the folders, or has one twice.
     """
-    found, unknown = {}, []
+    found: dict[str, pathlib.Path] = {}
+    unknown = []
     top = list(visible(existing(root)))
     groups = [entry for entry in top if entry.is_dir() and entry.name in GROUPS]
     inside = [entry for group in groups for entry in visible(group)]
@@ -23,7 +31,7 @@ def grouped_folders(root: str, known: Sequence[str]) -> tuple[dict[str, pathlib.
         if not entry.is_dir() or entry.name not in known:
             unknown.append(str(entry))
         elif entry.name in found:
-            raise ValueError(f"{entry.name} is there twice: {found[entry.name]} and {entry}.")
+            raise ValueError(f"{entry.name} exists twice: {found[entry.name]} and {entry}.")
         else:
             found[entry.name] = entry
     if not found:
@@ -32,41 +40,54 @@ def grouped_folders(root: str, known: Sequence[str]) -> tuple[dict[str, pathlib.
 
 
 def arrays(root: str, known: Sequence[str]) -> tuple[dict[str, pathlib.Path], list[str]]:
-    """The files KNOWN.npy in `root`, in the order of `known`, and the other paths there.
+    """Finds the files NAME.npy in a folder.
+
+    Args:
+        root: folder to search.
+        known: names to look for.
+
+    Returns:
+        name -> file in the order of `known`, and all other paths except labels.npy.
 
     Raises:
-        ValueError: the folder does not exist or has none of them.
+        ValueError: `root` does not exist or has none of the files.
     """
     entries = {entry.name: entry for entry in visible(existing(root))}
-    found = {
-        name: entries.pop(f"{name}.npy")
-        for name in dict.fromkeys(known)
-        if f"{name}.npy" in entries
-    }
+    names = [name for name in dict.fromkeys(known) if f"{name}.npy" in entries]
+    found = {name: entries.pop(f"{name}.npy") for name in names}
     if not found:
         raise ValueError(f"{root} has no file NAME.npy with NAME one of {', '.join(known)}.")
     return found, [str(entry) for name, entry in entries.items() if name != LABELS]
 
 
-def open_array(path: pathlib.Path, ndim: int, what: str) -> np.ndarray:
-    """Maps an array file into memory; ValueError naming it if it is none or has other axes."""
+def open_array(path: pathlib.Path, ndim: int, content: str) -> np.ndarray:
+    """Maps an array file into memory.
+
+    Args:
+        path: the .npy file.
+        ndim: required number of axes.
+        content: description of the required content, for the error message.
+
+    Raises:
+        ValueError: the file is not a readable array or has another number of axes.
+    """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path} is not a readable array file ({error}).") from error
     if array.ndim != ndim:
-        raise ValueError(f"{path} must hold {what}, not {list(array.shape)}.")
+        raise ValueError(f"{path} must hold {content}, got {list(array.shape)}.")
     return array
 
 
 def existing(root: str) -> pathlib.Path:
-    """The folder as a path; ValueError if there is none."""
+    """Returns an existing folder as a path; raises a ValueError if it does not exist."""
     path = pathlib.Path(root).expanduser()
     if not path.is_dir():
-        raise ValueError(f"There is no folder {path}.")
+        raise ValueError(f"Folder {path} does not exist.")
     return path
 
 
 def visible(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """What lies in a folder, by rising name; hidden entries left out."""
+    """Lists a folder's entries in sorted order without hidden ones."""
     return (entry for entry in sorted(folder.iterdir()) if not entry.name.startswith("."))

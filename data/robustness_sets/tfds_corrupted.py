@@ -1,15 +1,15 @@
-"""ImageNet-C as tensorflow-datasets keeps it: one configuration for each corruption and severity.
+"""Reader of ImageNet-C as prepared by tensorflow-datasets: one configuration per setting.
 
-Only what is prepared is read: every configuration is made from a download by hand.
+Only prepared configurations are read, because tensorflow-datasets makes them from files that users
+download by hand.
 """
 
 import os
 import pathlib
 from collections.abc import Sequence
 
-from data.corruptions import CORRUPTIONS, SEVERITIES, TEST_CORRUPTIONS
 from data.examples import Examples
-from data.robustness_sets.readers import CorruptedImages
+from data.robustness_sets.corrupted import SETTINGS, CorruptedImages
 from data.sources import builtin
 from data.sources import tfds as tfds_sets
 
@@ -19,37 +19,38 @@ _SPLIT = "validation"
 def imagenet_c(
     name: str = "imagenet2012_corrupted", data_dir: str | None = None
 ) -> CorruptedImages:
-    """Looks for the prepared configurations of a set of tensorflow-datasets.
+    """Opens the prepared configurations of a data set of tensorflow-datasets.
 
     Args:
-        name: "imagenet2012_corrupted", or another whose configurations are called
+        name: "imagenet2012_corrupted", or a data set whose configurations are also called
             CORRUPTION_SEVERITY, such as fog_3.
-        data_dir: where tensorflow-datasets keeps its data; None: its default.
+        data_dir: folder of tensorflow-datasets; None: its default.
 
     Raises:
-        ValueError: none is prepared.
+        ValueError: no configuration is prepared.
     """
-    import tensorflow_datasets as tfds  # A late import: only these data sets need it.
+    import tensorflow_datasets as tfds  # optional: only these data sets need it
 
     root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / name
-    settings = {(c, severity): f"{c}_{severity}" for c in CORRUPTIONS for severity in SEVERITIES}
-    there = {entry.name for entry in os.scandir(root) if entry.is_dir()} if root.is_dir() else set()
-    found = tuple(setting for setting, config in settings.items() if config in there)
+    prepared = (
+        {entry.name for entry in os.scandir(root) if entry.is_dir()} if root.is_dir() else set()
+    )
+    configs = {setting: f"{setting[0]}_{setting[1]}" for setting in SETTINGS}
+    found = tuple(setting for setting, config in configs.items() if config in prepared)
     if not found:
-        raise ValueError(f"{root} has no folder such as fog_3, as tensorflow-datasets makes them.")
+        raise ValueError(f"{root} has no prepared configuration such as {root}/fog_3.")
 
     def count(corruption: str, severity: int) -> int:
-        return tfds_sets.count(f"{name}/{settings[corruption, severity]}", _SPLIT, data_dir)
+        return tfds_sets.count(f"{name}/{configs[corruption, severity]}", _SPLIT, data_dir)
 
     def read(corruption: str, severity: int, class_names: Sequence[str]) -> Examples:
-        dataset = f"tfds:{name}/{settings[corruption, severity]}"
+        dataset = f"tfds:{name}/{configs[corruption, severity]}"
         examples = builtin.read(dataset, _SPLIT, data_dir)
         return builtin.with_classes(examples, class_names, dataset)
 
     return CorruptedImages(
         settings=found,
-        missing=tuple(s for s in settings if s[0] in TEST_CORRUPTIONS and s not in found),
-        unknown=tuple(sorted(str(root / name) for name in there - set(settings.values()))),
+        unknown=tuple(sorted(str(root / entry) for entry in prepared - set(configs.values()))),
         _read=read,
         _count=count,
     )
