@@ -13,6 +13,7 @@ from data import record_schema, sources
 from efficientnet import config as efficientnets
 from noisy_student import config, plan
 from noisy_student.ablate import publish, statistics
+from noisy_student.ablate.claims import STUDIES
 from noisy_student.config import derived, flags
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train.session import Session, make_schedule
@@ -58,7 +59,7 @@ def test_what_recipes_expect_is_what_was_measured():
     found = {path.parent.name for path in RESULTS.glob("*/compute.csv")}
     assert found == {"mnist5k", "cifar10_small"}
     for recipe in found:
-        measured = publish.table(RESULTS, recipe, "compute")
+        measured = publish.read_table(RESULTS / recipe / "compute.csv", STUDIES)
         told = []
         for arm, sd_of in (("teacher", "sd "), ("student 1", ""), ("student 2", "")):
             mean, sd = statistics.mean_sd(measured.values(arm, "clean.top1"))

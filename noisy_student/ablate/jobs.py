@@ -1,8 +1,7 @@
-"""Jobs of studies: every stage of every arm and seed, equal ones once.
+"""The job graph of studies: every stage of every arm and seed, equal ones once.
 
-A job is one command of a stage. Its directory carries what was changed in readable form and a hash
-of stage, changed flags and the jobs it builds on, so that arms and studies that have a part in
-common find the same directories.
+A job is one command of a stage. The name of its directory consists of the changed flags, for
+readers, and a hash of stage, changed flags and inputs, so that arms and studies share directories.
 """
 
 import hashlib
@@ -13,16 +12,47 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from noisy_student import config
+from noisy_student.ablate import spec
 from noisy_student.ablate.recipe import Recipe
-from noisy_student.ablate.spec import GIVEN, Arm, FineTuning, Flags, Study, Supervised
+from noisy_student.ablate.spec import Arm, FineTuning, Flags, Study, Supervised
 from noisy_student.artifacts.files import read_json
 
 BENCHMARKS = ("clean", "fgsm")  # of every model; a study may add others
 RECORD = "job.json"  # written when a job is done
-_TAG = 60  # characters of a directory's readable part
-_TAGLESS = re.compile(r"--(no)?(role|round|rounds|benchmarks)\b")  # flags that say nothing new
+_MODEL = "model.keras"
+_MAX_TAG = 60  # characters of a directory's readable part
+_UNTAGGED = re.compile(r"--(no)?(role|round|rounds|benchmarks)\b")  # implied by the job's label
+
+
+class Input(NamedTuple):
+    """A flag that names an output of another job; an empty `file` stands for its directory."""
+
+    flag: str
+    job: "Job"
+    file: str
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The number of images of a supervised training: what some other trainings saw.
+
+    Attributes:
+        kind: see `spec.Supervised`.
+        trainings: the jobs whose images count.
+    """
+
+    kind: spec.Budget
+    trainings: tuple["Job", ...]
+
+    def images(self, root: Path) -> int:
+        """Returns the number of images, once the trainings below `root` are done."""
+        logs = [read_json(root / job.name / "train.json") for job in self.trainings]
+        if self.kind == "labeled":
+            return logs[-1]["num_steps"] * logs[-1]["labeled_batch_size"]
+        return sum(log["images_seen"] for log in logs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +62,13 @@ class Job:
     Attributes:
         name: its directory below that of the recipe.
         stage: module of `noisy_student`.
-        seed: of everything random.
-        flags: changed, without those below.
+        seed: determines everything random.
+        flags: changed flags, without those below.
         splits: file of the splits below the directory of the recipe.
-        inputs: (flag, job, file in its directory; "": the directory itself).
-        counted: trainings, the images of which a control sees, as ``counts`` says.
-        counts: `Supervised.images`, or "" for jobs that are no such training.
-        training: what is trained, where something is; the length of a control is not in it.
-        told: the changed flags in its name: its own after those of the first job it builds on.
+        inputs: outputs of other jobs.
+        budget: number of images of a supervised training, or None.
+        training: the training, without the length that `budget` gives; None for other stages.
+        tags: changed flags in its name: those of its first input, then its own.
     """
 
     name: str
@@ -47,36 +76,36 @@ class Job:
     seed: int
     flags: tuple[str, ...]
     splits: str
-    inputs: tuple[tuple[str, "Job", str], ...] = ()
-    counted: tuple["Job", ...] = ()
-    counts: str = ""
+    inputs: tuple[Input, ...] = ()
+    budget: Budget | None = None
     training: config.TrainConfig | None = None
-    told: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
     @property
     def parents(self) -> tuple["Job", ...]:
         """The jobs that must be done first."""
-        return (*(job for _, job, _ in self.inputs), *self.counted)
+        counted = self.budget.trainings if self.budget else ()
+        return (*(job for _, job, _ in self.inputs), *counted)
 
     @property
     def digest(self) -> str:
-        """The hash in the name."""
+        """The hash in its name."""
         return self.name[-8:]
 
     @property
     def label(self) -> str:
-        """What it is to its arm, such as student1; the begin of its directory's name."""
+        """Its role in the arm, such as student1, which begins the name of its directory."""
         return Path(self.name).name.split("-")[0]
 
     def is_done(self, root: Path) -> bool:
-        """Whether its record is in its directory."""
+        """Returns whether its record is in its directory below `root`."""
         return (root / self.name / RECORD).exists()
 
     def command(self, root: Path, recipe: Recipe) -> list[str]:
-        """The command; those of controls can only be known once the trainings before are done."""
+        """Returns the command line; a job with a budget has one once its parents are done."""
         inputs = [f"--{flag}={root / job.name / file}" for flag, job, file in self.inputs]
-        if self.counted:
-            inputs.append(f"--control_images={self._images(root)}")
+        if self.budget:
+            inputs.append(f"--control_images={self.budget.images(root)}")
         return [
             sys.executable,
             "-m",
@@ -89,17 +118,20 @@ class Job:
             f"--output_dir={root / self.name}",
         ]
 
-    def _images(self, root: Path) -> int:
-        """How many images a control sees."""
-        logs = [read_json(root / job.name / "train.json") for job in self.counted]
-        if self.counts == "labeled":
-            return logs[-1]["num_steps"] * logs[-1]["labeled_batch_size"]
-        return sum(log["images_seen"] for log in logs)
-
 
 @dataclass(frozen=True)
 class Chain:
-    """An arm at one seed: its trainings, the last of which is evaluated, and all its jobs."""
+    """An arm at one seed.
+
+    Attributes:
+        study: the study of the arm.
+        arm: the arm.
+        seed: the seed.
+        trainings: in order; the last model is evaluated.
+        tests: the evaluations.
+        jobs: all jobs.
+        given: flags given beside the recipe.
+    """
 
     study: Study
     arm: Arm
@@ -112,11 +144,11 @@ class Chain:
     @property
     def changed(self) -> str:
         """All changed flags: those given beside the recipe, then stage by stage."""
-        lines = [f"{GIVEN}{shlex.join(self.given)}"] if self.given else []
+        lines = [f"{spec.EVERY_STAGE}{shlex.join(self.given)}"] if self.given else []
         lines += [
             f"{job.label}: {shlex.join(flags)}"
             for job in self.jobs
-            if (flags := [flag for flag in job.flags if not _TAGLESS.match(flag)])
+            if (flags := [flag for flag in job.flags if not _UNTAGGED.match(flag)])
         ]
         return "; ".join(dict.fromkeys(lines))
 
@@ -125,13 +157,17 @@ class Graph:
     """The jobs of some studies.
 
     Attributes:
-        recipe: of all jobs.
-        jobs: name -> job, those that others build on first.
+        recipe: the recipe of all jobs.
+        jobs: name -> job, parents first.
         chains: study by study, seed by seed, arm by arm.
     """
 
     def __init__(self, recipe: Recipe, studies: Sequence[Study], seeds: Sequence[int]):
-        """Makes the jobs; an arm that a recipe does not allow is a ValueError naming it."""
+        """Builds the jobs.
+
+        Raises:
+            ValueError: the recipe does not allow an arm, which the message names.
+        """
         self.recipe = recipe
         self.jobs: dict[str, Job] = {}
         self.chains: list[Chain] = []
@@ -139,135 +175,143 @@ class Graph:
             for seed in seeds:
                 for arm in study.arms:
                     try:
-                        self.chains.append(self._chain(study, arm, seed))
+                        chain = _ChainBuilder(recipe, self.jobs, arm, seed).build(study)
                     except ValueError as error:
                         where = f"study {study.name}, {arm.name}"
                         raise ValueError(f"{where}: {error}") from None
+                    self.chains.append(chain)
 
-    def jobs_of(self, study: Study) -> list[Job]:
-        """The jobs of a study, each once."""
-        found = {job: None for chain in self.chains if chain.study is study for job in chain.jobs}
-        return list(found)
 
-    def _chain(self, study: Study, arm: Arm, seed: int) -> Chain:
-        jobs: list[Job] = []
+class _ChainBuilder:
+    """Builds the jobs of an arm at one seed, stage by stage."""
 
-        def add(label: str, stage: str, changed: Flags, **other) -> Job:
-            jobs.append(self._job(f"seed{seed}/{label}", stage, seed, changed, **other))
-            return jobs[-1]
+    def __init__(self, recipe: Recipe, known: dict[str, Job], arm: Arm, seed: int):
+        """Starts an arm; `known` has the jobs of the graph by name and receives the new ones."""
+        self._recipe, self._known, self._arm, self._seed = recipe, known, arm, seed
+        self._jobs: list[Job] = []
 
-        teacher = add("teacher", "train", ("--role=teacher", *arm.teacher))
-        trainings, data = [teacher], {"data": arm.data}
-        for number, given in enumerate(arm.rounds, start=1):
-            start = (("init_model", teacher, "model.keras"),) if given.starts_from_teacher else ()
-            model = ("model", teacher, "model.keras")
-            labels = add(f"labels{number}", "pseudo_label", given.labels, inputs=(model,), **data)
-            selected = add(
-                f"selected{number}",
-                "selection",
-                given.selection,
-                inputs=(("predictions_dir", labels, ""),),
-                **data,
-            )
-            online = (("teacher_model", teacher, "model.keras"),) if self._is_online else ()
-            teacher = add(
-                f"student{number}",
-                "train",
-                ("--role=student", f"--round={number}", *given.student),
-                inputs=(("selected_dir", selected, ""), *start, *online),
-                **data,
-            )
-            trainings.append(teacher)
-        if isinstance(arm.last, Supervised) and arm.last.images == "rounds":
-            trainings += self._without_pseudo_labels(arm, trainings, add)
-        elif arm.last:
-            trainings.append(self._last(arm, trainings, add))
-        model = (("model", trainings[-1], "model.keras"),)
-        tests = [add("test", "evaluate", (_benchmarks(BENCHMARKS), *arm.test), inputs=model)]
+    def build(self, study: Study) -> Chain:
+        """Returns the arm's chain, with the benchmarks of `study`."""
+        arm = self._arm
+        trainings = [self._add("teacher", "train", ("--role=teacher", *arm.teacher))]
+        for number in range(1, len(arm.rounds) + 1):
+            trainings.append(self._student(number, trainings[-1]))
+        if arm.last:
+            trainings += self._last(arm.last, trainings)
+        model = (Input("model", trainings[-1], _MODEL),)
+        tests = [self._add("test", "evaluate", (_benchmarks(BENCHMARKS), *arm.test), model)]
         if study.benchmarks:
-            more = (_benchmarks(study.benchmarks), *arm.test)
-            tests.append(add("more_tests", "evaluate", more, inputs=model))
-        return Chain(
-            study, arm, seed, tuple(trainings), tuple(tests), tuple(jobs), self.recipe.given
-        )
+            changes = (_benchmarks(study.benchmarks), *arm.test)
+            tests.append(self._add("more_tests", "evaluate", changes, model))
+        jobs = tuple(trainings), tuple(tests), tuple(self._jobs)
+        return Chain(study, arm, self._seed, *jobs, self._recipe.given)
 
-    def _last(self, arm: Arm, trainings: list[Job], add) -> Job:
-        """The training after the rounds of an arm."""
-        number, student = len(arm.rounds), trainings[-1]
-        start = (("init_model", student, "model.keras"),)
-        changed = (*arm.rounds[-1].student, *arm.last.flags)
-        if isinstance(arm.last, FineTuning):
+    def _student(self, number: int, teacher: Job) -> Job:
+        """Adds pseudo labels, selection and student of a round; returns the student."""
+        changed, data = self._arm.rounds[number - 1], self._arm.data
+        model = (Input("model", teacher, _MODEL),)
+        labels = self._add(f"labels{number}", "pseudo_label", changed.labels, model, unlabeled=data)
+        predictions = (Input("predictions_dir", labels, ""),)
+        selected = self._add(
+            f"selected{number}", "selection", changed.selection, predictions, unlabeled=data
+        )
+        inputs = [Input("selected_dir", selected, "")]
+        if changed.starts_from_teacher:
+            inputs.append(Input("init_model", teacher, _MODEL))
+        if self._recipe.student.teacher_mode == "online":
+            inputs.append(Input("teacher_model", teacher, _MODEL))
+        changes = ("--role=student", f"--round={number}", *changed.student)
+        return self._add(f"student{number}", "train", changes, tuple(inputs), unlabeled=data)
+
+    def _last(self, last: Supervised | FineTuning, trainings: Sequence[Job]) -> list[Job]:
+        """Adds the trainings after the last round."""
+        number, student = len(self._arm.rounds), trainings[-1]
+        start = (Input("init_model", student, _MODEL),)
+        changes = self._arm.rounds[-1].student + last.flags
+        if isinstance(last, FineTuning):
             role = ("--role=fixres", f"--round={number}")
-            return add(f"fixres{number}", "train", (*role, *changed), inputs=start)
-        is_tuned = arm.last.starts_from_student
-        return add(
-            "tuned" if is_tuned else f"control_{arm.last.images}",
-            "train",
-            ("--role=control", f"--rounds={number}", *changed),
-            inputs=start if is_tuned else (),
-            counted=tuple(trainings if arm.last.images == "chain" else [student]),
-            counts=arm.last.images,
-        )
+            return [self._add(f"fixres{number}", "train", (*role, *changes), start)]
+        if last.budget == "rounds":
+            return self._continued_teacher(last, trainings)
+        counted = tuple(trainings) if last.budget == "chain" else (student,)
+        label = "tuned" if last.starts_from_student else f"control_{last.budget}"
+        return [
+            self._add(
+                label,
+                "train",
+                ("--role=control", f"--rounds={number}", *changes),
+                start if last.starts_from_student else (),
+                budget=Budget(last.budget, counted),
+            )
+        ]
 
-    def _without_pseudo_labels(self, arm: Arm, trainings: list[Job], add) -> list[Job]:
-        """For each student a training on labeled images alone, which starts as that one did."""
-        before, found = trainings[0], []
-        for number, (given, student) in enumerate(zip(arm.rounds, trainings[1:], strict=True), 1):
-            before = add(
+    def _continued_teacher(self, last: Supervised, trainings: Sequence[Job]) -> list[Job]:
+        """Adds, for each student, a training on labeled images that starts as the student did."""
+        chain, students = list(trainings[:1]), trainings[1:]
+        rounds = zip(self._arm.rounds, students, strict=True)
+        for number, (changed, student) in enumerate(rounds, start=1):
+            job = self._add(
                 f"control_rounds{number}",
                 "train",
-                ("--role=control", f"--rounds={number}", *given.student, *arm.last.flags),
-                inputs=(("init_model", before, "model.keras"),),
-                counted=(student,),
-                counts="student",
+                ("--role=control", f"--rounds={number}", *changed.student, *last.flags),
+                (Input("init_model", chain[-1], _MODEL),),
+                budget=Budget("student", (student,)),
             )
-            found.append(before)
-        return found
+            chain.append(job)
+        return chain[1:]
 
-    @property
-    def _is_online(self) -> bool:
-        return self.recipe.student.teacher_mode == "online"
-
-    def _job(
+    def _add(
         self,
         label: str,
-        stage: str,
-        seed: int,
-        changed: Flags,
+        module: str,
+        changes: Flags,
+        inputs: tuple[Input, ...] = (),
         *,
-        data: Flags = (),
-        inputs: tuple[tuple[str, Job, str], ...] = (),
-        counted: tuple[Job, ...] = (),
-        counts: str = "",
+        unlabeled: Flags = (),
+        budget: Budget | None = None,
     ) -> Job:
-        """The job of these facts, the one that is there already where it is."""
-        reading, images = self.recipe.read((*data, *changed)), self.recipe.read(data).flags
-        facts = [stage, reading.flags, counts, [job.digest for job in counted]]
-        facts += [[flag, job.digest, file] for flag, job, file in inputs]
-        digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
-        told = [flag.removeprefix("--") for flag in reading.flags if not _TAGLESS.match(flag)]
-        before = [flag for _, job, _ in inputs[:1] for flag in job.told]
-        told = list(dict.fromkeys((*before, *told, *(flag for flag, _, _ in inputs[1:]))))
-        tag = re.sub(r"[^\w.=,+-]", "_", "-".join(told))[:_TAG].strip("-")
-        name = "-".join(filter(None, (label, tag, digest)))
-        splits = "splits.json"
-        if images:
-            splits = f"splits-{hashlib.sha256(json.dumps(images).encode()).hexdigest()[:8]}.json"
-        return self.jobs.setdefault(
+        """Adds a job to the chain, and to the graph unless that has an equal one.
+
+        Args:
+            label: what it is to its arm.
+            module: stage of `noisy_student`.
+            changes: changed flags.
+            inputs: outputs of other jobs.
+            unlabeled: changed flags of unlabeled images, which also determine the splits.
+            budget: number of images of a supervised training.
+        """
+        resolved = self._recipe.resolve((*unlabeled, *changes))
+        counted = [job.digest for job in budget.trainings] if budget else []
+        content = [module, resolved.flags, budget.kind if budget else "", counted]
+        content += [[flag, job.digest, file] for flag, job, file in inputs]
+        own = [flag.removeprefix("--") for flag in resolved.flags if not _UNTAGGED.match(flag)]
+        inherited = [tag for _, job, _ in inputs[:1] for tag in job.tags]
+        tags = tuple(dict.fromkeys((*inherited, *own, *(flag for flag, _, _ in inputs[1:]))))
+        tag = re.sub(r"[^\w.=,+-]", "_", "-".join(tags))[:_MAX_TAG].strip("-")
+        name = "-".join(filter(None, (f"seed{self._seed}/{label}", tag, _digest(content))))
+        images = self._recipe.resolve(unlabeled).flags
+        splits = f"seed{self._seed}/splits{'-' + _digest(images) if images else ''}.json"
+        job = self._known.setdefault(
             name,
             Job(
                 name,
-                stage,
-                seed,
-                reading.flags,
-                f"seed{seed}/{splits}",
+                module,
+                self._seed,
+                resolved.flags,
+                splits,
                 inputs,
-                counted,
-                counts,
-                reading.training,
-                tuple(told),
+                budget,
+                resolved.training,
+                tags,
             ),
         )
+        self._jobs.append(job)
+        return job
+
+
+def _digest(content: Sequence[object]) -> str:
+    """Returns a hash of JSON-like values."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
 
 def _benchmarks(names: Sequence[str]) -> str:

@@ -1,103 +1,118 @@
-"""Tables of studies inside Markdown pages, made from the CSV files that lie beside.
+"""Writes the pages and charts of studies, and tables into Markdown pages with a marked place.
 
-A table stands between ``<!-- study:NAME:RECIPE -->`` and ``<!-- end -->`` and comes from
-``RECIPE/NAME.csv``. Where there is no such file, what is between the marks stays as it is. All
-verdicts of a recipe stand between ``<!-- verdicts:RECIPE -->`` and ``<!-- end -->``, the accuracy
-under an attack at each step size behind ``<!-- fgsm:NAME:RECIPE -->`` or ``pgd``.
+A results folder holds ``RECIPE/STUDY.csv``; page (``.md``) and chart (``.png``) of a study stand
+beside it. Other pages mark a generated table by one of two comments, and its end by a third:
+
+    <!-- claims -->                             every headline of every study and recipe
+    <!-- gains: RECIPE/STUDY RECIPE/STUDY -->   student, teacher and best supervised baseline
+    <!-- end -->
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from noisy_student.ablate import chart, results
-from noisy_student.ablate.claims import STUDIES
+from noisy_student.ablate import chart, results, tables
 from noisy_student.ablate.spec import Study
-from noisy_student.ablate.tables import Table, overview
+from noisy_student.ablate.tables import Table
 from noisy_student.artifacts.files import atomic_write
 
-_BLOCK = re.compile(
-    r"(<!-- (?P<what>study|fgsm|pgd):(?P<study>[\w-]+):(?P<recipe>[\w.-]+) -->\n)"
-    r".*?(?P<end><!-- end -->)",
-    re.DOTALL,
-)
-_VERDICTS = re.compile(r"(<!-- verdicts:(?P<recipe>[\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (claims|gains: .+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(folder: Path, recipe: str, name: str) -> Table | None:
-    """A study's table from ``folder/RECIPE/NAME.csv``; None where that is not there.
+def read_table(path: Path, studies: Mapping[str, Study]) -> Table:
+    """Reads ``STUDY.csv``, and the supervised baselines of studies beside it that share these.
 
     Raises:
-        ValueError: a study that is not known, or a damaged file.
+        ValueError: the study is unknown, or a file is missing or damaged.
     """
-    if name not in STUDIES:
-        raise ValueError(f"study {name}: must be of {', '.join(STUDIES)}.")
-    path = folder / recipe / f"{name}.csv"
-    return table_beside(path, STUDIES[name]) if path.exists() else None
+    if path.stem not in studies:
+        raise ValueError(f"{path}: {path.stem} is not a study; studies: {', '.join(studies)}")
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: run noisy_student.ablate --study={path.stem}")
+    baselines = [
+        row
+        for study in studies.values()
+        if study.shares_baselines and (beside := path.with_name(f"{study.name}.csv")).exists()
+        for row in results.read(beside, study)
+        if row.arm in study.baselines
+    ]
+    study = studies[path.stem]
+    return Table(study, results.read(path, study), baselines)
 
 
-def table_beside(path: Path, study: Study) -> Table:
-    """The table of a CSV file, with the controls of the study "compute" in the same folder.
+def read_tables(folder: Path, studies: Mapping[str, Study]) -> dict[tuple[str, str], Table]:
+    """Returns (recipe, study) -> results for all files, recipes with the most studies first.
 
     Raises:
-        ValueError: a damaged file.
+        ValueError: as `read_table`.
     """
-    beside = path.with_name("compute.csv")
-    controls = results.read(beside, STUDIES["compute"]) if beside.exists() else []
-    return Table(study, results.read(path, study), controls)
+    recipes = [path for path in folder.iterdir() if path.is_dir()]
+    recipes.sort(key=lambda path: (-len(list(path.glob("*.csv"))), path.name))
+    return {
+        (recipe.name, path.stem): read_table(path, studies)
+        for recipe in recipes
+        for path in sorted(recipe.glob("*.csv"))
+    }
 
 
-def updated(text: str, folder: Path) -> str:
-    """A page with its tables made anew."""
+def updated(page: Path, folder: Path, studies: Mapping[str, Study]) -> str:
+    """Returns the text of a page with its marked tables generated from a results folder.
 
-    def block(match: re.Match) -> str:
-        made = table(folder, match["recipe"], match["study"])
-        if made is None:
-            return match[0]
-        text = made.markdown() if match["what"] == "study" else made.attack(match["what"])
-        return f"{match[1]}\n{text}\n\n{match['end']}"
+    Raises:
+        ValueError: as `read_table`.
+    """
 
-    def verdicts(match: re.Match) -> str:
-        tables = [table(folder, match["recipe"], name) for name in STUDIES]
-        found = [made for made in tables if made]
-        return f"{match[1]}\n{overview(found)}\n\n{match[3]}" if found else match[0]
+    def block(match: re.Match[str]) -> str:
+        kind, _, names = match[2].partition(": ")
+        if kind == "claims":
+            link = folder.resolve().relative_to(page.parent.resolve()).as_posix()
+            table = tables.claims(list(studies.values()), read_tables(folder, studies), link)
+        else:
+            paths = [folder / f"{name}.csv" for name in names.split()]
+            table = tables.gains([read_table(path, studies) for path in paths])
+        return f"{match[1]}\n{table}\n\n{match[3]}"
 
-    return _VERDICTS.sub(verdicts, _BLOCK.sub(block, text))
-
-
-def studies_in(text: str) -> set[tuple[str, str]]:
-    """(recipe, study) of every table of a page."""
-    found = (match for match in _BLOCK.finditer(text) if match["what"] == "study")
-    return {(match["recipe"], match["study"]) for match in found}
+    return _BLOCK.sub(block, page.read_text(encoding="utf-8"))
 
 
-def measured(folder: Path) -> Iterator[tuple[str, str]]:
-    """(recipe, study) of every CSV file of a folder, sorted."""
-    for path in sorted(folder.glob("*/*.csv")):
-        yield path.parent.name, path.stem
+def write_study(table: Table, folder: Path) -> list[Path]:
+    """Writes page and chart of a study as ``folder/STUDY.md`` and ``.png``; returns the paths."""
+    page, picture = (folder / f"{table.study.name}.{suffix}" for suffix in ("md", "png"))
+    chart.write(table, picture)
+    write_text(page, tables.page(table, picture.name))
+    return [page, picture]
 
 
-def rewrite(folder: Path, pages: list[Path]) -> list[Path]:
-    """Makes all figures, beside the CSV files, and the tables of the pages anew.
+def publish(folder: Path, pages: Sequence[Path], studies: Mapping[str, Study]) -> list[Path]:
+    """Writes page and chart of every study of a results folder, and the tables of other pages.
+
+    Args:
+        folder: holds ``RECIPE/STUDY.csv``.
+        pages: Markdown files with marked tables.
+        studies: name -> study.
 
     Returns:
-        What was written: figures, and those pages that changed.
+        The files written; of `pages` only those that changed.
 
     Raises:
-        ValueError: a folder or page that is not there, or as `table`.
+        ValueError: the folder or a page does not exist, or as `read_table`.
     """
     for path in (folder, *pages):
         if not path.exists():
-            raise ValueError(f"--results={folder} --pages: there is no {path}.")
+            raise ValueError(f"--publish={folder} --pages: {path} does not exist")
     written = []
-    for recipe, name in measured(folder):
-        if made := table(folder, recipe, name):
-            written.append(folder / recipe / f"{name}.png")
-            chart.write(made, written[-1])
+    for (recipe, _), table in read_tables(folder, studies).items():
+        written += write_study(table, folder / recipe)
     for page in pages:
-        text = page.read_text(encoding="utf-8")
-        if (new := updated(text, folder)) != text:
-            with atomic_write(page) as temporary:
-                temporary.write_text(new, encoding="utf-8")
+        text = updated(page, folder, studies)
+        if text != page.read_text(encoding="utf-8"):
+            write_text(page, text)
             written.append(page)
     return written
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A recipe's flags and those that a study changes, read in memory to see what they come to."""
+"""A recipe's flags with the changes of a study, resolved in memory."""
 
 import contextlib
 import dataclasses
@@ -13,7 +13,7 @@ from absl.testing import flagsaver
 import efficientnet
 import noisy_student
 from noisy_student import config
-from noisy_student.ablate.spec import ByDataset, Flags, Times
+from noisy_student.ablate.spec import ByDataset, Flags, Scaled
 from noisy_student.config import derived, flags
 
 FOLDER = Path(noisy_student.__file__).parents[1] / "recipes"
@@ -33,12 +33,12 @@ _INSTEAD = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """What some changed flags come to.
+class Resolved:
+    """Changed flags, resolved.
 
     Attributes:
-        flags: those whose value is not the recipe's, as on a command line, sorted.
-        training: of a ``--role`` among them.
+        flags: those whose value differs from the recipe's, as on the command line, sorted.
+        training: the training of a ``--role`` among them, or None.
     """
 
     flags: tuple[str, ...]
@@ -90,8 +90,8 @@ class Recipe:
         """What decides the results of a recipe, for the record: flags that are not the default."""
         return {"stage": "study", "flags": self._chosen}
 
-    def read(self, changed: Flags) -> Reading:
-        """What changed flags come to.
+    def resolve(self, changed: Flags) -> Resolved:
+        """Resolves changed flags.
 
         Raises:
             ValueError: a flag or value that is not valid here.
@@ -101,9 +101,9 @@ class Recipe:
             values = flags.values()
             differing = [name for name in values if values[name] != self._values[name]]
             written = tuple(sorted(flags.FLAGS[name].serialize() for name in differing))
-            return Reading(written, _training(settings) if flags.FLAGS["role"].present else None)
+            return Resolved(written, _training(settings) if flags.FLAGS["role"].present else None)
 
-    def _written(self, flag: str | Times | ByDataset) -> str:
+    def _written(self, flag: str | Scaled | ByDataset) -> str:
         """A changed flag as on a command line."""
         if isinstance(flag, str):
             return flag

@@ -1,38 +1,48 @@
-"""What arms came to: rows of figures, as CSV and from it.
+"""The rows of a study: collected from finished jobs, written to CSV and read back.
 
-A file holds one study on one recipe, one row for every arm, seed and metric, and all that a reader
-needs to make it again.
+A file holds one study on one recipe, with one row per arm, seed and metric, and all that a reader
+needs to reproduce it.
 """
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from noisy_student.ablate.jobs import RECORD, Chain, Job
 from noisy_student.ablate.spec import Study
+from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import read_json
+
+# Summary metrics of benchmarks; attacks have one accuracy per step size instead.
+_SUMMARIES = (
+    *("top1", "top5", "top1_all_classes", "calibration_error", "mean_error", "mce"),
+    *("mean_flip_probability", "mfr"),
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one model.
+    """One metric of one model; the fields are the columns of the CSV file.
 
     Attributes:
         recipe: name of the flag file.
-        study: name.
-        arm: name.
-        seed: of the run.
-        metric: a benchmark and what was measured on test images, such as clean.top1, in percent.
-        value: of the metric.
-        validation_top1: of the model's last step, in percent.
+        study: name of the study.
+        arm: name of the arm.
+        seed: seed of the chain.
+        metric: benchmark and measure on test images, such as clean.top1.
+        value: of the metric, in percent.
+        validation_top1: at the last step of the model's training, in percent.
         steps: of the model's training.
-        images_seen: likewise, labeled and unlabeled ones.
-        seconds: likewise.
-        chain_seconds: of all jobs that led to the figure, shared ones too.
+        images_seen: labeled and unlabeled images of the model's training.
+        seconds: of the model's training.
+        chain_seconds: of all jobs of the chain, shared ones included.
         study_seconds: of all jobs of the study in this file, each once.
-        changed: flags that are not the recipe's, stage by stage.
+        changed: flags that differ from the recipe's, stage by stage.
         versions: of packages.
-        code: commit of the code that trained the model, "+" where files differed from it.
+        code: commit of the code that trained the model; "+" marks uncommitted changes.
     """
 
     recipe: str
@@ -52,8 +62,68 @@ class Row:
     code: str
 
 
+def collect(recipe: str, study: Study, chains: Iterable[Chain], root: Path) -> list[Row]:
+    """Returns the rows of a study's finished arms.
+
+    Args:
+        recipe: name of the recipe.
+        study: the study.
+        chains: its arms at each seed; unfinished ones are left out.
+        root: directory of the jobs.
+    """
+    done = [chain for chain in chains if all(job.is_done(root) for job in chain.jobs)]
+    seconds = {job: seconds_of(job, root) for chain in done for job in chain.jobs}
+    rows = []
+    for chain in done:
+        model = root / chain.trainings[-1].name
+        log = read_json(model / "train.json")
+        versions = stage.read_done(model)["versions"]
+        facts = {
+            "validation_top1": log["validation_top1"],
+            "steps": log["num_steps"],
+            "images_seen": log["images_seen"],
+            "seconds": log["seconds"],
+            "chain_seconds": round(sum(seconds[job] for job in set(chain.jobs)), 1),
+            "study_seconds": round(sum(seconds.values()), 1),
+            "changed": chain.changed,
+            "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+            "code": read_json(model / RECORD)["code"],
+        }
+        for metric, value in _metrics(chain.tests, root).items():
+            rows.append(Row(recipe, study.name, chain.arm.name, chain.seed, metric, value, **facts))
+    return rows
+
+
+def seconds_of(job: Job, root: Path) -> float:
+    """Returns the seconds of a finished job; those of a resumed training cover all its runs."""
+    seconds = read_json(root / job.name / RECORD)["seconds"]
+    if job.training is None:
+        return seconds
+    return max(seconds, stage.read_done(root / job.name)["seconds"])
+
+
+def _metrics(tests: Iterable[Job], root: Path) -> dict[str, float]:
+    """Returns metric -> value for all benchmarks of a model."""
+    metrics = {}
+    for job in tests:
+        for file in sorted((root / job.name).glob("*.json")):
+            if file.name != RECORD:
+                content = read_json(file)
+                for measure, value in _summary(content).items():
+                    metrics[f"{content['benchmark']}.{measure}"] = value
+    return metrics
+
+
+def _summary(content: dict[str, Any]) -> dict[str, float]:
+    """Returns the summary metrics of one benchmark's file."""
+    if "epsilons" in content:
+        pairs = zip(content["epsilons"], content["top1"], strict=True)
+        return {f"top1.{size:g}": float(top1) for size, top1 in pairs}
+    return {name: float(content[name]) for name in _SUMMARIES if content.get(name) is not None}
+
+
 def to_csv(rows: Sequence[Row]) -> str:
-    """The rows as CSV."""
+    """Formats rows as CSV, with six significant digits."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
     writer.writeheader()
@@ -68,28 +138,27 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def read(path: Path, study: Study) -> list[Row]:
-    """The rows of a file.
+    """Reads the rows of a CSV file.
 
     Raises:
-        ValueError: naming the file and what it has that the study has not.
+        ValueError: the file is damaged or has an arm that the study does not have.
     """
+    columns = Row.__annotations__
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        names = [field.name for field in fields(Row)]
-        if reader.fieldnames != names:
-            raise ValueError(f"{path} has the columns {reader.fieldnames}, not {names}.")
+        if reader.fieldnames != list(columns):
+            raise ValueError(f"{path} has the columns {reader.fieldnames}, not {list(columns)}")
         try:
             rows = [
-                Row(**{field.name: field.type(line[field.name]) for field in fields(Row)})
-                for line in reader
+                Row(**{name: kind(line[name]) for name, kind in columns.items()}) for line in reader
             ]
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged: {error}.") from None
+            raise ValueError(f"{path} is damaged: {error}") from None
     known = {arm.name for arm in study.arms}
     for row in rows:
         if row.study != study.name or row.arm not in known:
             raise ValueError(
-                f"{path} has the arm {row.arm!r} of {row.study}, which the study {study.name} has "
-                "not: run it again."
+                f"{path} has the arm {row.arm!r} of study {row.study}, which study {study.name} "
+                f"does not have: run the study again, or collect it with --collect_only"
             )
     return rows

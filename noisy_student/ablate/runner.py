@@ -1,8 +1,8 @@
-"""Runs jobs side by side, each a process of its own, skipping what is done.
+"""Runs jobs side by side, each in its own process, skipping finished ones.
 
-A job's process keeps its log open and locked, so that nothing runs twice: not by another
-`noisy_student.ablate` on the same directory, and not where an earlier one was killed and left
-processes behind. Its record is written when it ends well.
+A job's process keeps its log open and locked, so nothing runs twice: neither in another
+`noisy_student.ablate` on the same directory, nor while a killed one has left its processes behind.
+A job's record is written when it succeeds.
 """
 
 import contextlib
@@ -12,25 +12,24 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from tqdm import tqdm
 
 import noisy_student
-from noisy_student.ablate import wording
 from noisy_student.ablate.jobs import RECORD, Job
 from noisy_student.ablate.recipe import Recipe
-from noisy_student.ablate.time_estimate import Estimator, wall_seconds
+from noisy_student.ablate.time_estimate import Estimator, duration, wall_seconds
 from noisy_student.artifacts.files import write_json
 from noisy_student.runtime import preemption
 
 _PACKAGES = Path(noisy_student.__file__).parents[1]
-_SHOWN = 12  # last lines of the log of a failed job
-_PAUSE = 0.2  # seconds between looks at the processes
-_PATIENCE = 120  # seconds that a process has to save its state when it is asked to end
+_LOG_TAIL = 12  # lines shown of a failed job's log
+_POLL_SECONDS = 0.2
+_GRACE_SECONDS = 120  # for a process to save its state when asked to stop
 _THREADS = {"TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -39,10 +38,15 @@ class _Running:
     """A job and its process."""
 
     job: Job
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     command: list[str]
     code: str
     start: float
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.start
 
 
 def run(
@@ -51,45 +55,41 @@ def run(
     """Runs the jobs that are not done.
 
     Args:
-        jobs: those that others build on first.
-        root: of their directories.
-        recipe: of their commands.
-        slots: how many run at once.
-        estimator: knows the jobs that are done, and gets to know the others.
+        jobs: parents first.
+        root: holds their directories.
+        recipe: determines their commands.
+        slots: number of jobs at a time.
+        estimator: knows the finished jobs, and learns from the others.
 
     Returns:
-        The jobs that failed. Those that build on them were not run, all others were.
+        The jobs that failed. Jobs that depend on them were not run, all others were.
 
     Raises:
-        SystemExit: with `interruption.EXIT_CODE` after a SIGTERM; the same call goes on.
-        KeyboardInterrupt: likewise.
+        SystemExit: with `preemption.EXIT_CODE` after a SIGTERM; the same call resumes.
+        KeyboardInterrupt: the same call resumes, too.
     """
     waiting = {job.name: job for job in jobs if not job.is_done(root)}
-    pool = _Pool(root, recipe, slots, len(jobs), len(jobs) - len(waiting))
+    pool = _Pool(root, recipe, len(jobs), len(jobs) - len(waiting))
     with preemption.Listener() as signals, contextlib.closing(pool):
         while waiting or pool.running:
             if signals.requested:
                 raise SystemExit(preemption.EXIT_CODE)
-            for name in _lost(waiting, pool.failed):
+            for name in _blocked(waiting, pool.failed):
                 del waiting[name]
             for job in list(waiting.values()):
-                if pool.is_full:
+                if len(pool.running) >= slots:
                     break
                 if all(parent.is_done(root) for parent in job.parents) and pool.start(job):
                     del waiting[job.name]
-            for job, seconds in pool.finished():
+            for job, seconds in pool.reap():
                 estimator.learn(job, seconds)
-            left = [estimator.seconds(job) for job in waiting.values()] + [
-                None if (expected := estimator.seconds(job)) is None else max(0, expected - passed)
-                for job, passed in pool.passed()
-            ]
-            pool.show(wall_seconds(left, slots))
-            time.sleep(_PAUSE)
+            pool.show(_seconds_left(waiting.values(), pool.running, estimator, slots))
+            time.sleep(_POLL_SECONDS)
     return pool.failed
 
 
-def _lost(waiting: Mapping[str, Job], failed: Sequence[Job]) -> list[str]:
-    """Names of the waiting jobs that build on failed ones."""
+def _blocked(waiting: Mapping[str, Job], failed: Sequence[Job]) -> list[str]:
+    """Returns the names of waiting jobs that depend on failed ones."""
     lost = {job.name for job in failed}
     for job in waiting.values():
         if any(parent.name in lost for parent in job.parents):
@@ -97,37 +97,43 @@ def _lost(waiting: Mapping[str, Job], failed: Sequence[Job]) -> list[str]:
     return [name for name in waiting if name in lost]
 
 
-class _Pool:
-    """The processes of jobs."""
+def _seconds_left(
+    waiting: Iterable[Job], running: Sequence[_Running], estimator: Estimator, slots: int
+) -> float | None:
+    """Returns the expected time until all jobs are done; None if unknown."""
+    left = [estimator.seconds(job) for job in waiting]
+    for run in running:
+        expected = estimator.seconds(run.job)
+        left.append(None if expected is None else max(0.0, expected - run.seconds))
+    return wall_seconds(left, slots)
 
-    def __init__(self, root: Path, recipe: Recipe, slots: int, total: int, done: int):
+
+class _Pool:
+    """The processes of jobs, and their progress bar."""
+
+    def __init__(self, root: Path, recipe: Recipe, total: int, done: int):
         self.running: list[_Running] = []
         self.failed: list[Job] = []
-        self._root, self._recipe, self._slots = root, recipe, slots
+        self._root, self._recipe = root, recipe
         self._waited_for: set[str] = set()
-        self._total, self._done, self._left = total, done, ""
         self._bar = tqdm(
             total=total,
             initial=done,
             unit="job",
             dynamic_ncols=True,
             disable=None,
-            bar_format="{desc}{bar}| {n_fmt}/{total_fmt} jobs, {elapsed} passed, {postfix}",
+            bar_format="{desc}{bar}| {n_fmt}/{total_fmt} jobs, {elapsed} elapsed, {postfix}",
         )
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no slot is free."""
-        return len(self.running) >= self._slots
+        self._total, self._done, self._left = total, done, ""
 
     def start(self, job: Job) -> bool:
-        """Starts a job unless another process runs it; says whether it runs or is done."""
-        log_path = log_of(self._root, job)
-        log = _locked(log_path)
+        """Starts a job unless another process runs it; returns whether it runs or is done."""
+        log_path = _log_path(self._root, job)
+        log = _open_locked(log_path)
         if log is None:
             if job.name not in self._waited_for:
                 self._waited_for.add(job.name)
-                self._tell(f"another process runs {job.name}: waiting for it")
+                self._print(f"another process runs {job.name}: waiting for it")
             return False
         with log:
             if job.is_done(self._root):  # by another process
@@ -145,43 +151,39 @@ class _Pool:
                 start_new_session=True,
             )
         self.running.append(_Running(job, process, command, code, time.perf_counter()))
-        self._tell(f"started {job.name}, log {log_path}")
+        self._print(f"started {job.name}, log {log_path}")
         return True
 
-    def finished(self) -> list[tuple[Job, float]]:
-        """The jobs that have ended well since the last call, and their seconds."""
+    def reap(self) -> list[tuple[Job, float]]:
+        """Records the jobs that ended since the last call; returns those that succeeded."""
         ended = [run for run in self.running if run.process.poll() is not None]
         self.running = [run for run in self.running if run not in ended]
-        done = []
+        succeeded = []
         for run in ended:
             if run.process.returncode:
                 self._fail(run)
                 continue
-            seconds = round(time.perf_counter() - run.start, 1)
+            seconds = round(run.seconds, 1)
             record = {"command": run.command, "seconds": seconds, "code": run.code}
             write_json(self._root / run.job.name / RECORD, record)
             self._count()
-            self._tell(f"done    {run.job.name} in {wording.duration(seconds)}")
-            done.append((run.job, seconds))
-        return done
-
-    def passed(self) -> list[tuple[Job, float]]:
-        """The jobs that run, and for how many seconds they have."""
-        return [(run.job, time.perf_counter() - run.start) for run in self.running]
+            self._print(f"done    {run.job.name} in {duration(seconds)}")
+            succeeded.append((run.job, seconds))
+        return succeeded
 
     def show(self, seconds: float | None) -> None:
-        """Shows the time left."""
-        left = "time left unknown" if seconds is None else f"about {wording.duration(seconds)} left"
+        """Shows the expected time left; None if unknown."""
+        left = "time left unknown" if seconds is None else f"about {duration(seconds)} left"
         self._left = f", {left}"
         self._bar.set_postfix_str(left)
 
     def close(self) -> None:
-        """Asks processes that still run to end, trainings with a checkpoint, and waits."""
+        """Asks running processes to stop, trainings with a checkpoint, and waits for them."""
         for run in self.running:
             run.process.terminate()
         for run in self.running:
             try:
-                run.process.wait(_PATIENCE)
+                run.process.wait(_GRACE_SECONDS)
             except subprocess.TimeoutExpired:
                 run.process.kill()
         self._bar.close()
@@ -192,29 +194,29 @@ class _Pool:
 
     def _fail(self, run: _Running) -> None:
         self.failed.append(run.job)
-        log = log_of(self._root, run.job)
-        last = log.read_text(errors="replace").splitlines()[-_SHOWN:]
-        self._tell(
+        log = _log_path(self._root, run.job)
+        tail = log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
+        self._print(
             f"FAILED  {run.job.name} (exit status {run.process.returncode})\n"
             f"  command: {shlex.join(run.command)}\n  log: {log}, which ends with\n"
-            + "\n".join(f"  | {line}" for line in last)
+            + "\n".join(f"  | {line}" for line in tail)
         )
 
-    def _tell(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self._bar.disable:
             text = f"[{self._done}/{self._total}{self._left}] {text}"
         self._bar.write(text)
         sys.stdout.flush()
 
 
-def log_of(root: Path, job: Job) -> Path:
-    """Where the output of a job goes: logs/ beside the directories of its seed."""
+def _log_path(root: Path, job: Job) -> Path:
+    """Returns the file of a job's output: logs/ beside the directories of its seed."""
     place = Path(job.name)
     return root / place.parent / "logs" / f"{place.name}.log"
 
 
 def code_version() -> str:
-    """The commit of this code, with "+" where files differ from it; else the package's version."""
+    """Returns the commit of this code, with "+" for uncommitted changes, or else the version."""
     git = ["git", "-C", str(_PACKAGES), "describe", "--always", "--dirty=+", "--abbrev=12"]
     with contextlib.suppress(OSError):
         found = subprocess.run(git, capture_output=True, text=True)
@@ -223,10 +225,10 @@ def code_version() -> str:
     return noisy_student.__version__
 
 
-def _locked(path: Path) -> IO[str] | None:
-    """A log opened for appending and locked, or None where another process holds the lock.
+def _open_locked(path: Path) -> IO[str] | None:
+    """Opens a log for appending and locks it; returns None if another process holds the lock.
 
-    The lock lasts until every process that has inherited the open file has ended.
+    The lock lasts until every process that inherited the open file has ended.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     log = path.open("a")
@@ -238,7 +240,7 @@ def _locked(path: Path) -> IO[str] | None:
     return log
 
 
-def _environment() -> Mapping[str, Any]:
-    """Of a job: this code, one thread, and no more of a GPU's memory than it needs."""
+def _environment() -> dict[str, str]:
+    """Returns a job's environment: this code, one thread, GPU memory as needed."""
     path = os.pathsep.join(filter(None, (str(_PACKAGES), os.environ.get("PYTHONPATH"))))
     return os.environ | _THREADS | {"PYTHONPATH": path, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}

@@ -1,17 +1,18 @@
-"""What a study is made of: arms, chains of stages with some flags changed, and comparisons.
+"""Types of a study: arms, which are chains of stages with changed flags, and their comparisons.
 
-Nothing here computes; `graph` turns arms into jobs, `tables` comparisons into verdicts.
+Nothing here computes. `jobs` turns arms into commands, `tables` turns comparisons into verdicts.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 
 @dataclass(frozen=True)
-class Times:
-    """A flag at a multiple of the recipe's value, every entry of a list; steps, sizes stay whole.
+class Scaled:
+    """A flag at a multiple of the recipe's value, or of every entry of a list.
 
-    Where the recipe leaves a width or size unset, the one that then holds is multiplied; steps of a
-    recipe in epochs by way of ``--train_ratio``.
+    Steps and image sizes are rounded. Where the recipe leaves a width or size unset, the value in
+    effect is scaled; where it gives epochs instead of steps, ``--train_ratio`` is.
     """
 
     flag: str
@@ -20,19 +21,20 @@ class Times:
 
 @dataclass(frozen=True)
 class ByDataset:
-    """A flag whose value depends on the recipe's ``--dataset``."""
+    """A flag whose value depends on the recipe's ``--dataset``: pairs of data set and value."""
 
     flag: str
     values: tuple[tuple[str, str], ...]
 
 
-GIVEN = "every stage: "  # before the flags given beside the recipe, where flags are recorded
-Flags = tuple[str | Times | ByDataset, ...]  # a string is a flag as on a command line
+Flags = tuple[str | Scaled | ByDataset, ...]  # a string is a flag as on the command line
+Budget = Literal["student", "labeled", "chain", "rounds"]
+EVERY_STAGE = "every stage: "  # precedes the flags given beside the recipe in recorded changes
 
 
 @dataclass(frozen=True)
 class Round:
-    """Pseudo labels, selection and student of one round, each with the flags changed there."""
+    """Pseudo labels, selection and student of one round, each with its changed flags."""
 
     labels: Flags = ()
     selection: Flags = ()
@@ -42,43 +44,41 @@ class Round:
 
 @dataclass(frozen=True)
 class Supervised:
-    """A training on labeled images alone, of the last student's network with its noise.
+    """A training on labeled images only, with the network and the noise of the last student.
 
     Attributes:
-        images: how many it sees: as many as the last "student", as the "labeled" ones of the last
-            student, or as all trainings of the "chain" before it. Or "rounds": one training for
-            every student, with its network and as many images, that starts from the one before,
-            the first from the teacher.
-        starts_from_student: fine-tunes that student; else it is a control.
-        flags: changed.
+        budget: number of training images: as many as the last "student" saw, as the "labeled"
+            images that it saw, or as all trainings of the "chain" saw together. With "rounds",
+            one training stands in for each student, with its network and its number of images;
+            each starts from the one before, the first from the teacher.
+        starts_from_student: fine-tunes the last student; otherwise it is a supervised baseline.
+        flags: changed flags.
     """
 
-    images: str
+    budget: Budget
     starts_from_student: bool = False
     flags: Flags = ()
 
     def __post_init__(self) -> None:
-        if self.images not in ("student", "labeled", "chain", "rounds"):
-            raise ValueError(
-                f"images = {self.images!r}: must be student, labeled, chain or rounds."
-            )
+        if self.budget not in get_args(Budget):
+            raise ValueError(f"budget={self.budget!r} must be one of {', '.join(get_args(Budget))}")
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """FixRes of the last student (paper, section 3.1)."""
+    """FixRes of the last student (Xie et al., section 3.1)."""
 
     flags: Flags
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One chain of trainings; its last model is evaluated.
+    """A chain of trainings whose last model is evaluated.
 
     Attributes:
-        name: unique in its study.
-        rounds: students one after the other; none: the teacher is evaluated.
-        data: flags changed for all that deals with unlabeled images, but not for the teacher.
+        name: unique in its study; identifies the arm in CSV files.
+        rounds: one student each; with none, the teacher is evaluated.
+        data: flags changed in every stage that reads unlabeled images.
         teacher: flags changed for the first teacher.
         last: a training after the last round, or None.
         test: flags changed for the evaluation.
@@ -92,12 +92,13 @@ class Arm:
     test: Flags = ()
 
     @property
-    def is_control(self) -> bool:
+    def is_baseline(self) -> bool:
         """Whether the evaluated model never saw a pseudo label."""
         return isinstance(self.last, Supervised) and not self.last.starts_from_student
 
+    @property
     def flags(self) -> Flags:
-        """All flags that it changes anywhere."""
+        """All changed flags, stage by stage."""
         rounds = [r.labels + r.selection + r.student for r in self.rounds]
         last = self.last.flags if self.last else ()
         return self.data + self.teacher + sum(rounds, ()) + last + self.test
@@ -105,9 +106,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``first`` minus ``second`` in ``metric`` is above (sign 1) or below (-1) 0: the claim.
+    """A claim about the sign of ``first - second`` in one metric.
 
-    Sign 0: the claim is that there is no difference.
+    Attributes:
+        first: name of an arm.
+        second: name of an arm.
+        metric: benchmark and measure, such as ``clean.top1``.
+        sign: 1 claims a positive difference, -1 a negative one, 0 none.
     """
 
     first: str
@@ -118,19 +123,20 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Study:
-    """A claim and how it is measured.
+    """A claim and the arms and comparisons that test it.
 
     Attributes:
-        name: of the command line.
-        claim: in one sentence.
-        source: where it is made.
+        name: the value of ``--study``.
+        claim: one or two sentences.
+        source: where the claim is made.
         arms: in the order of the table.
-        comparisons: which decide.
-        benchmarks: of the evaluation, beside "clean" and "fgsm".
-        shown: metrics in the table, beside those of the comparisons.
+        comparisons: decide the claim; the first one stands for it in the table of claims.
+        benchmarks: evaluated beside "clean" and "fgsm".
+        shown: metrics in the table beside those of the comparisons.
+        shares_baselines: its supervised baselines also appear in the tables of other studies.
 
     Raises:
-        ValueError: two arms of one name, or a comparison of an arm that is not there.
+        ValueError: two arms have one name, or a comparison names no arm.
     """
 
     name: str
@@ -140,20 +146,26 @@ class Study:
     comparisons: tuple[Comparison, ...]
     benchmarks: tuple[str, ...] = ()
     shown: tuple[str, ...] = ("clean.top1", "fgsm.top1.4")
+    shares_baselines: bool = False
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
-            raise ValueError(f"study {self.name}: two arms have one name, of {', '.join(names)}.")
+            raise ValueError(f"study {self.name}: two arms have one name, of {', '.join(names)}")
         for comparison in self.comparisons:
             for name in (comparison.first, comparison.second):
                 if name not in names:
                     raise ValueError(
-                        f"study {self.name} compares {name!r}, which is none of its arms: "
-                        f"{', '.join(names)}."
+                        f"study {self.name} compares {name!r}, which must be one of its arms: "
+                        f"{', '.join(names)}"
                     )
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of the table, each once."""
+        """Metrics of the table, each once."""
         return tuple(dict.fromkeys((*self.shown, *(c.metric for c in self.comparisons))))
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of its supervised baselines."""
+        return tuple(arm.name for arm in self.arms if arm.is_baseline)

@@ -1,28 +1,31 @@
-"""Means over seeds, paired differences and what they say about a claim."""
+"""Means over seeds, paired differences and the verdicts on claims that follow from them."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+from scipy import stats
 
-FEWEST = 3  # seeds for a verdict
-HOLDS, FAILS, OPEN, FEW = "holds", "does not hold", "not shown", "too few seeds"
-UNREFUTED = "not refuted"  # of a claim that there is no difference, which no test can show
+MIN_SEEDS = 3  # for a verdict
+SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
+NOT_REFUTED = "not refuted"  # of a claim that there is no difference, which no test can prove
+TOO_FEW = "too few seeds"
+VERDICTS = (SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_REFUTED, TOO_FEW)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two arms on the same seeds.
+    """The difference of two arms on the same seeds.
 
     Attributes:
-        mean: of first minus second, in the metric's unit.
+        mean: of first - second, in the unit of the metric.
         sd: standard deviation over seeds; NaN for one seed.
-        low: of the 95% interval of the mean; NaN for one seed.
-        high: likewise.
-        seeds: that both arms have.
-        verdict: one of `HOLDS`, `FAILS`, `OPEN`, `UNREFUTED`, `FEW`.
+        low: lower end of the 95% interval of the mean; NaN for one seed.
+        high: upper end.
+        seeds: seeds that both arms have.
+        verdict: one of `VERDICTS`.
     """
 
     mean: float
@@ -34,40 +37,43 @@ class Difference:
 
 
 def mean_sd(values: Mapping[int, float]) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of a value by seed; NaN where there are too few."""
+    """Returns mean and standard deviation (n - 1) over seeds; NaN where there are too few."""
     numbers = list(values.values())
     mean = float(np.mean(numbers)) if numbers else math.nan
     return mean, float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float], sign: int) -> Difference | None:
-    """First minus second, seed by seed, with Student's t interval over the seeds.
+    """Compares two arms seed by seed, with Student's 95% interval over the seeds.
 
-    Pairs share the seed, so the same split and, as a rule, teacher: what these do to both arms is
-    not in the interval.
+    A pair shares its seed, hence the split and usually the teacher. Effects of these on both arms
+    cancel and are not part of the interval.
 
     Args:
         first: seed -> value.
-        second: likewise.
-        sign: 1 where the claim is that the difference is above 0, -1 below, 0 that there is none.
+        second: seed -> value.
+        sign: 1 claims a positive difference, -1 a negative one, 0 none.
 
     Returns:
-        The difference, or None where no seed is in both.
+        The difference, or None if the arms share no seed.
     """
     seeds = tuple(sorted(first.keys() & second.keys()))
     if not seeds:
         return None
     mean, sd = mean_sd({seed: first[seed] - second[seed] for seed in seeds})
-    half = math.nan
+    low = high = math.nan
     if len(seeds) > 1:
-        half = float(special.stdtrit(len(seeds) - 1, 0.975)) * sd / math.sqrt(len(seeds))
-    low, high = mean - half, mean + half
+        with warnings.catch_warnings():  # equal differences have no variance: a t of infinity
+            warnings.simplefilter("ignore", RuntimeWarning)
+            test = stats.ttest_rel([first[s] for s in seeds], [second[s] for s in seeds])
+            low, high = map(float, test.confidence_interval(0.95))
     return Difference(mean, sd, low, high, seeds, _verdict(low, high, sign, len(seeds)))
 
 
 def _verdict(low: float, high: float, sign: int, count: int) -> str:
-    if count < FEWEST:
-        return FEW
+    """Returns the verdict on a claim of `sign` from an interval over `count` seeds."""
+    if count < MIN_SEEDS:
+        return TOO_FEW
     if low > 0 or high < 0:
-        return HOLDS if sign and (low > 0) == (sign > 0) else FAILS
-    return OPEN if sign else UNREFUTED
+        return SUPPORTED if sign and (low > 0) == (sign > 0) else CONTRADICTED
+    return INCONCLUSIVE if sign else NOT_REFUTED

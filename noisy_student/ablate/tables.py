@@ -1,205 +1,305 @@
-"""A study's rows as Markdown: the arms, the differences that decide, how it was made."""
+"""Tables of a study in Markdown: its arms, the comparisons that decide it, and its page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from noisy_student.ablate import statistics, wording
-from noisy_student.ablate.claims import STUDIES
+from noisy_student.ablate import statistics
 from noisy_student.ablate.results import Row
-from noisy_student.ablate.spec import GIVEN, Comparison, Study
-from noisy_student.report.markup import NONE
+from noisy_student.ablate.spec import EVERY_STAGE, Comparison, Study
+from noisy_student.ablate.time_estimate import duration
 
-_VERDICTS = ["difference in points", "mean (95% interval)", "claimed", "verdict"]
-CONTROLS = tuple(arm.name for arm in STUDIES["compute"].arms if arm.is_control)
+_MISSING = "-"
+_CLAIMED = {1: "above 0", 0: "none", -1: "below 0"}
+_METRICS = {
+    "clean.top1": "top-1",
+    "corruptions.mean_error": "corruption error",
+    "perturbations.mean_flip_probability": "flip probability",
+}
+_LEGEND = """\
+*Difference*: in points, between arms on the same seed; mean and Student's 95% interval over seeds.
+*Supported*: the interval lies on the claimed side of 0; *contradicted*: on the other side;
+*inconclusive*: it contains 0; *not refuted*: it contains 0 and no difference is claimed.
+
+*Metrics*: percent of test images, mean (standard deviation over seeds). *FGSM 4*, *PGD 4*: top-1
+under attacks that change a pixel by at most 4 of 255. *Validation*: top-1 on validation images.
+*Images*, *s*: number of images and seconds of the last training alone. *default*: the first student
+of the recipe, unchanged. *Italic*: supervised baselines from another study, trained on labeled
+images only."""
 
 
 class Table:
-    """What a study found.
+    """The results of a study on a recipe.
 
     Attributes:
-        study: its arms and comparisons.
-        rows: its rows.
-        controls: rows of the study "compute" on the same recipe; of them those of its supervised
-            controls on the same seeds stand beside, unless it is that study.
+        study: the study.
+        rows: its rows, at least one.
+        baselines: rows of supervised baselines from another study, on the same seeds, whose arms
+            the study does not have itself.
+        seeds: seeds of the rows.
     """
 
-    def __init__(self, study: Study, rows: Sequence[Row], controls: Sequence[Row] = ()):
+    def __init__(self, study: Study, rows: Sequence[Row], baselines: Sequence[Row] = ()):
+        """Keeps those of `baselines` that belong beside the rows."""
         self.study, self.rows = study, rows
-        seeds = {row.seed for row in rows}
+        seeds, own = {row.seed for row in rows}, {arm.name for arm in study.arms}
         self.seeds = tuple(sorted(seeds))
-        own = {arm.name for arm in study.arms}
-        self.controls = [
-            row
-            for row in controls
-            if row.arm in CONTROLS and row.arm not in own and row.seed in seeds
-        ]
+        self.baselines = [row for row in baselines if row.seed in seeds and row.arm not in own]
+
+    @property
+    def recipe(self) -> str:
+        """Name of the recipe."""
+        return self.rows[0].recipe
 
     @property
     def arms(self) -> list[str]:
-        """The arms that have a figure, in the order of the study."""
+        """The arms that have results, in the order of the study."""
         found = {row.arm for row in self.rows}
         return [arm.name for arm in self.study.arms if arm.name in found]
 
     @property
-    def shown_controls(self) -> list[str]:
-        """The controls that stand beside."""
-        found = {row.arm for row in self.controls}
-        return [name for name in CONTROLS if name in found]
+    def baseline_arms(self) -> list[str]:
+        """The arms of `baselines`, in the order of their study."""
+        return list(dict.fromkeys(row.arm for row in self.baselines))
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that the study shows and that have results."""
+        found = {row.metric for row in self.rows}
+        return [metric for metric in self.study.metrics if metric in found]
 
     def values(self, arm: str, metric: str) -> dict[int, float]:
-        """Seed -> value."""
+        """Returns seed -> value."""
         return {
             row.seed: row.value
-            for row in (*self.rows, *self.controls)
+            for row in (*self.rows, *self.baselines)
             if row.arm == arm and row.metric == metric
         }
 
     def difference(self, comparison: Comparison) -> statistics.Difference | None:
-        """What a comparison came to; None where no seed has both arms."""
+        """Returns the result of a comparison, or None if no seed has both arms."""
         first, second = (
             self.values(arm, comparison.metric) for arm in (comparison.first, comparison.second)
         )
         return statistics.paired(first, second, comparison.sign)
 
-    def markdown(self) -> str:
-        """Claim, tables and facts, without a heading."""
-        claim = f"{self.study.claim} ({self.study.source[0].upper()}{self.study.source[1:]}.)"
-        return "\n".join([claim, "", *self._arms(), *self._differences(), self._facts()])
-
-    def attack(self, benchmark: str) -> str:
-        """Mean top-1 of every arm at every step size of an attack, "fgsm" or "pgd", as Markdown.
-
-        Raises:
-            ValueError: the rows have no such attack.
-        """
-        start = f"{benchmark}.top1."
-        sizes = {
-            row.metric.removeprefix(start) for row in self.rows if row.metric.startswith(start)
-        }
-        if not sizes:
-            raise ValueError(f"study {self.study.name} has no {start}*: --benchmarks={benchmark}.")
-        metrics = [f"{start}{size}" for size in sorted(sizes, key=float)]
-        headers = [f"mean top-1, {benchmark.upper()} at", *(m.removeprefix(start) for m in metrics)]
-        rows = [
-            [arm, *(f"{statistics.mean_sd(self.values(arm, m))[0]:.1f}" for m in metrics)]
-            for arm in self.arms
-        ]
-        return "\n".join(markdown_table(headers, rows))
-
     def summary(self) -> dict[str, Any]:
-        """The same for programs."""
+        """Returns the tables as JSON-like values."""
         arms = {
             arm: {
-                metric: _summary(values)
-                for metric in self._metrics()
+                metric: {"mean": mean, "sd": _or_none(sd), "by_seed": values}
+                for metric in self.metrics
                 if (values := self.values(arm, metric))
+                for mean, sd in [statistics.mean_sd(values)]
             }
-            for arm in (*self.arms, *self.shown_controls)
+            for arm in (*self.arms, *self.baseline_arms)
         }
-        comparisons = []
-        for comparison in self.study.comparisons:
-            found = self.difference(comparison)
-            if found:
-                facts = {"first": comparison.first, "second": comparison.second}
-                facts |= {"metric": comparison.metric, "claimed_sign": comparison.sign}
-                facts |= {
-                    "mean": found.mean,
-                    "sd": _or_none(found.sd),
-                    "interval": [_or_none(found.low), _or_none(found.high)],
-                    "seeds": list(found.seeds),
-                    "verdict": found.verdict,
-                }
-                comparisons.append(facts)
         return {
             "study": self.study.name,
             "claim": self.study.claim,
             "source": self.study.source,
-            "recipe": self.rows[0].recipe,
-            "seeds": list(self.seeds),
+            "recipe": self.recipe,
+            "seeds": self.seeds,
             "arms": arms,
-            "comparisons": comparisons,
+            "comparisons": [
+                {
+                    "first": comparison.first,
+                    "second": comparison.second,
+                    "metric": comparison.metric,
+                    "claimed_sign": comparison.sign,
+                    "mean": found.mean,
+                    "sd": _or_none(found.sd),
+                    "interval": [_or_none(found.low), _or_none(found.high)],
+                    "seeds": found.seeds,
+                    "verdict": found.verdict,
+                }
+                for comparison in self.study.comparisons
+                if (found := self.difference(comparison))
+            ],
             "seconds": self.rows[0].study_seconds,
         }
 
-    def _metrics(self) -> list[str]:
-        """Those that there are, of what the study shows."""
-        found = {row.metric for row in self.rows}
-        return [metric for metric in self.study.metrics if metric in found]
 
-    def _arms(self) -> list[str]:
-        metrics = self._metrics()
-        seeds = ", ".join(map(str, self.seeds))
-        headers = [
-            "arm",
-            f"seeds {seeds}",
-            *map(wording.metric, metrics),
-            "validation",
-            "images",
-            "s",
-        ]
-        rows = [self._arm(arm, arm, metrics) for arm in self.arms]
-        rows += [self._arm(arm, f"*{arm}*", metrics) for arm in self.shown_controls]
-        return [*markdown_table(headers, rows), ""]
+def page(table: Table, picture: str) -> str:
+    """Returns the page of a study: claim, comparisons, arms, and how to reproduce them.
 
-    def _arm(self, arm: str, shown: str, metrics: Sequence[str]) -> list[str]:
-        rows = {row.seed: row for row in (*self.rows, *self.controls) if row.arm == arm}
-        first = self.values(arm, metrics[0])
-        by_seed = ", ".join(f"{first[s]:.1f}" if s in first else NONE for s in self.seeds)
-        cells = [_mean_sd(self.values(arm, metric)) for metric in metrics]
-        validation = _mean_sd({seed: row.validation_top1 for seed, row in rows.items()})
-        images = f"{max(row.images_seen for row in rows.values()):,}".replace(",", " ")
-        seconds = sum(row.seconds for row in rows.values()) / len(rows)
-        return [shown, by_seed, *cells, validation, images, f"{seconds:.0f}"]
+    Args:
+        table: the results.
+        picture: path of the chart, relative to the page.
+    """
+    study = table.study
+    attacks = [text for name in ("fgsm", "pgd") if (text := attack(table, name))]
+    parts = [
+        f"# Study `{study.name}` on recipe `{table.recipe}`",
+        f"**Claim** ({study.source}): {study.claim}",
+        comparisons(table),
+        f"![Arms with their seeds, and differences with their intervals]({picture})",
+        arms(table),
+        *attacks,
+        _LEGEND,
+        _provenance(table),
+    ]
+    return "\n\n".join(parts) + "\n"
 
-    def verdicts(self) -> list[list[str]]:
-        """A row for every comparison: what, mean with interval, what is claimed, verdict."""
-        rows = []
-        for comparison in self.study.comparisons:
-            found = self.difference(comparison)
-            claimed = {1: "above 0", 0: "none", -1: "below 0"}[comparison.sign]
-            if found:
-                cells = [_interval(found), claimed, f"**{found.verdict}**"]
-            else:
-                cells = [NONE, claimed, "not measured"]
-            rows.append([wording.comparison(comparison), *cells])
-        return rows
 
-    def _differences(self) -> list[str]:
-        name, *others = _VERDICTS
-        headers = [name, f"seeds {', '.join(map(str, self.seeds))}", *others]
-        rows = [
-            [name, self._by_seed(comparison), *others]
-            for comparison, (name, *others) in zip(
-                self.study.comparisons, self.verdicts(), strict=True
-            )
-        ]
-        return [*markdown_table(headers, rows), ""]
+def arms(table: Table) -> str:
+    """Returns a Markdown table of the arms with all metrics of the study."""
+    seeds = ", ".join(map(str, table.seeds))
+    names = [metric_name(metric) for metric in table.metrics]
+    headers = ["arm", f"seeds {seeds}", *names, "validation", "images", "s"]
+    shown = {arm: arm for arm in table.arms} | {arm: f"*{arm}*" for arm in table.baseline_arms}
+    return markdown_table(headers, [[text, *_cells(table, arm)] for arm, text in shown.items()])
 
-    def _by_seed(self, comparison: Comparison) -> str:
+
+def comparisons(table: Table) -> str:
+    """Returns a Markdown table of the comparisons with their verdicts."""
+    seeds = ", ".join(map(str, table.seeds))
+    headers = ["difference", f"seeds {seeds}", "mean (95% interval)", "claimed", "verdict"]
+    rows = []
+    for comparison in table.study.comparisons:
         first, second = (
-            self.values(arm, comparison.metric) for arm in (comparison.first, comparison.second)
+            table.values(arm, comparison.metric) for arm in (comparison.first, comparison.second)
         )
-        return ", ".join(
-            f"{first[seed] - second[seed]:+.1f}" if seed in first and seed in second else NONE
-            for seed in self.seeds
+        both = first.keys() & second.keys()
+        by_seed = [f"{first[s] - second[s]:+.1f}" if s in both else _MISSING for s in table.seeds]
+        found = table.difference(comparison)
+        rows.append(
+            [
+                comparison_name(comparison),
+                ", ".join(by_seed),
+                _interval(found) if found else _MISSING,
+                _CLAIMED[comparison.sign],
+                f"**{found.verdict}**" if found else "not measured",
+            ]
         )
+    return markdown_table(headers, rows)
 
-    def _facts(self) -> str:
-        row = self.rows[0]
-        code = ", ".join(sorted({row.code for row in self.rows}))
-        seeds = ",".join(map(str, self.seeds))
-        return (
-            f"`python -m noisy_student.ablate --study={self.study.name} --recipe={row.recipe} "
-            f"--seeds={seeds}{_given(row)}`; {wording.duration(row.study_seconds)} of computing on "
-            f"one thread, shared jobs included; code {code}; {row.versions}."
+
+def attack(table: Table, benchmark: str) -> str:
+    """Returns the mean top-1 of every arm by step size of an attack, or "" for a single size.
+
+    Args:
+        table: the results.
+        benchmark: "fgsm" or "pgd".
+    """
+    start = f"{benchmark}.top1."
+    sizes = {row.metric.removeprefix(start) for row in table.rows if row.metric.startswith(start)}
+    if len(sizes) < 2:
+        return ""
+    metrics = [f"{start}{size}" for size in sorted(sizes, key=float)]
+    headers = [f"mean top-1, {benchmark.upper()} at", *(m.removeprefix(start) for m in metrics)]
+    rows = [
+        [arm, *(f"{statistics.mean_sd(table.values(arm, m))[0]:.1f}" for m in metrics)]
+        for arm in table.arms
+    ]
+    return markdown_table(headers, rows)
+
+
+def claims(studies: Iterable[Study], tables: Mapping[tuple[str, str], Table], folder: str) -> str:
+    """Returns the table of claims: one row per study, one column per recipe.
+
+    A cell has the first comparison and the number of comparisons with each verdict.
+
+    Args:
+        studies: in the order of the rows.
+        tables: (recipe, study) -> results.
+        folder: path of the pages, relative to the page that receives the table.
+    """
+    recipes = list(dict.fromkeys(recipe for recipe, _ in tables))
+    rows = []
+    for study in studies:
+        first = study.comparisons[0]
+        cells = []
+        for recipe in recipes:
+            table = tables.get((recipe, study.name))
+            found = table.difference(first) if table else None
+            link = f"{folder}/{recipe}/{study.name}.md"
+            cells.append(
+                f"[{_interval(found)}]({link}): {_count_verdicts(table)}" if found and table else ""
+            )
+        if any(cells):
+            rows.append([study.claim, comparison_name(first), *cells])
+    headers = ["claim", "first comparison", *(f"`{recipe}`" for recipe in recipes)]
+    return markdown_table(headers, rows)
+
+
+def gains(tables: Sequence[Table]) -> str:
+    """Returns a table of teacher, student and best supervised baseline: one row per study."""
+    headers = ["recipe", "student", "top-1", "teacher", "gain", "best supervised baseline", "gain"]
+    rows = []
+    for table in tables:
+        student = table.study.comparisons[0].first
+        means = {arm: statistics.mean_sd(table.values(arm, "clean.top1"))[0] for arm in table.arms}
+        best = max((arm for arm in table.study.baselines if arm in means), key=means.__getitem__)
+        gain = [
+            _interval(found)
+            if (found := table.difference(Comparison(student, other)))
+            else _MISSING
+            for other in ("teacher", best)
+        ]
+        rows.append(
+            [f"`{table.recipe}`", student, f"{means[student]:.1f}", f"{means['teacher']:.1f}"]
+            + [gain[0], f"{means[best]:.1f} ({best.removeprefix('supervised, ')})", gain[1]]
         )
+    return markdown_table(headers, rows)
 
 
-def _given(row: Row) -> str:
-    """The flags that were given beside the recipe, with a space before them."""
-    first = row.changed.split("; ")[0]
-    return f" {first.removeprefix(GIVEN)}" if first.startswith(GIVEN) else ""
+def metric_name(name: str) -> str:
+    """Returns the header of a metric's column: clean.top1 -> top-1, fgsm.top1.4 -> FGSM 4."""
+    benchmark, _, measure = name.partition(".")
+    if measure.startswith("top1."):
+        return f"{benchmark.upper()} {measure.removeprefix('top1.')}"
+    return _METRICS.get(name, f"{benchmark} {measure.replace('_', ' ')}")
+
+
+def comparison_name(compared: Comparison) -> str:
+    """Returns both arms, and the metric unless it is the accuracy: student vs. teacher: FGSM 4."""
+    name = f"{compared.first} vs. {compared.second}"
+    return name if compared.metric == "clean.top1" else f"{name}: {metric_name(compared.metric)}"
+
+
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table of text cells."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(table: Table, arm: str) -> list[str]:
+    """Returns the cells of an arm's row behind its name."""
+    rows = {row.seed: row for row in (*table.rows, *table.baselines) if row.arm == arm}
+    first = table.values(arm, table.metrics[0])
+    by_seed = [f"{first[seed]:.1f}" if seed in first else _MISSING for seed in table.seeds]
+    validation = {seed: row.validation_top1 for seed, row in rows.items()}
+    return [
+        ", ".join(by_seed),
+        *(_mean_sd(table.values(arm, metric)) for metric in table.metrics),
+        _mean_sd(validation),
+        f"{max(row.images_seen for row in rows.values()):,}",
+        f"{sum(row.seconds for row in rows.values()) / len(rows):.0f}",
+    ]
+
+
+def _count_verdicts(table: Table) -> str:
+    """Returns the number of comparisons with each verdict: 2 supported, 3 inconclusive."""
+    differences = filter(None, map(table.difference, table.study.comparisons))
+    found = [difference.verdict for difference in differences]
+    return ", ".join(
+        f"{found.count(verdict)} {verdict}" for verdict in statistics.VERDICTS if verdict in found
+    )
+
+
+def _provenance(table: Table) -> str:
+    """Returns the command that reproduces a study, its duration, code and packages."""
+    row = table.rows[0]
+    given = row.changed.split("; ")[0]
+    given = given.removeprefix(EVERY_STAGE) if given.startswith(EVERY_STAGE) else ""
+    command = f"python -m noisy_student.ablate --study={row.study} --recipe={row.recipe}"
+    command += f" --seeds={','.join(map(str, table.seeds))} {given}"
+    code = ", ".join(sorted({row.code for row in table.rows}))
+    return (
+        f"```\n{command.strip()}\n```\n\nCompute: {duration(row.study_seconds)} on one thread, "
+        f"jobs shared with other studies included. Code: {code}. Versions: {row.versions}."
+    )
 
 
 def _interval(found: statistics.Difference) -> str:
@@ -208,39 +308,12 @@ def _interval(found: statistics.Difference) -> str:
     return f"{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
 
 
-def _mean_sd(values: dict[int, float]) -> str:
+def _mean_sd(values: Mapping[int, float]) -> str:
+    mean, sd = statistics.mean_sd(values)
     if not values:
-        return NONE
-    mean, sd = statistics.mean_sd(values)
+        return _MISSING
     return f"{mean:.1f}" if math.isnan(sd) else f"{mean:.1f} ({sd:.1f})"
-
-
-def _summary(values: dict[int, float]) -> dict[str, Any]:
-    mean, sd = statistics.mean_sd(values)
-    return {"mean": mean, "sd": _or_none(sd), "by_seed": {str(s): v for s, v in values.items()}}
 
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def overview(tables: Sequence[Table]) -> str:
-    """Every comparison of several studies of a recipe, and what each took, as one Markdown table.
-
-    Args:
-        tables: those of the studies that were run.
-    """
-    rows = []
-    for table in tables:
-        seconds = wording.duration(table.rows[0].study_seconds)
-        first = [table.study.name, f"{len(table.seeds)}", seconds]
-        for row in table.verdicts():
-            rows.append([*first, *row])
-            first = ["", "", ""]
-    return "\n".join(markdown_table(["study", "seeds", "computing", *_VERDICTS], rows))
-
-
-def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Its lines."""
-    lines = [headers, ["---" for _ in headers], *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]

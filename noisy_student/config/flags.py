@@ -193,7 +193,7 @@ STUDY = (
     "jobs",
     "list",
     "results_dir",
-    "results",
+    "publish",
     "pages",
     "collect_only",
 )
@@ -218,15 +218,15 @@ def _define_study_flags() -> None:
         "results_dir", None, "Of noisy_student.ablate: copies the CSV files to RECIPE/ in it."
     )
     flags.DEFINE_string(
-        "results",
+        "publish",
         None,
-        "Of noisy_student.report: a folder of RECIPE/STUDY.csv, from which figures and the tables "
-        "in --pages are made anew.",
+        "Of noisy_student.ablate: a folder of RECIPE/STUDY.csv, whose pages and charts, and the "
+        "tables of --pages, are generated.",
     )
     flags.DEFINE_list(
         "pages",
         ["README.md", "docs/RESULTS.md"],
-        "Of noisy_student.report: Markdown files with tables of studies between markers.",
+        "Of noisy_student.ablate --publish: Markdown files with marked tables.",
     )
 
 

@@ -2,11 +2,9 @@
 
     python -m noisy_student.report --workdir=runs/mnist5k
     python -m noisy_student.report --compare=runs/one,runs/other --output_dir=runs/compared
-    python -m noisy_student.report --results=docs/results --pages=README.md,docs/RESULTS.md
 
 Reads the JSON files of a work directory and nothing else. Every one of them may be absent: what is
-there is shown, what is not is named. The second form sets runs side by side. The third makes the
-figures and tables of studies (`noisy_student.ablate`) from their CSV files.
+there is shown, what is not is named. The second form sets runs side by side.
 """
 
 from collections.abc import Sequence
@@ -94,16 +92,10 @@ def _main(_: config.Config) -> None:
         compare(config.FLAGS.compare, output_dir)
         print(f"comparison: {Path(output_dir) / 'comparison.html'}")
         return
-    if config.FLAGS.results:
-        from noisy_student.ablate import publish
-
-        files = publish.rewrite(Path(config.FLAGS.results), list(map(Path, config.FLAGS.pages)))
-        print("\n".join(f"written: {file}" for file in files) or "no results there")
-        return
     workdir = Path(config.FLAGS.workdir)
     print(f"{table(run(workdir))}\nreport: {workdir / 'report' / 'report.html'}")
 
 
 def command() -> None:
     """Runs the command."""
-    config.run(_main, ["workdir", "compare", "output_dir", "results", "pages", "dry_run"])
+    config.run(_main, ["workdir", "compare", "output_dir", "dry_run"])

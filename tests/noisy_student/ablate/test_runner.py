@@ -1,4 +1,4 @@
-"""Running jobs, with small scripts in place of trainings: the runner does not know what they do."""
+"""Running jobs: small scripts stand in for trainings."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from noisy_student.ablate import runner
-from noisy_student.ablate.jobs import RECORD, Job
+from noisy_student.ablate.jobs import RECORD, Input, Job
 from noisy_student.ablate.time_estimate import Estimator
 from noisy_student.artifacts.files import read_json
 
@@ -31,7 +31,7 @@ class Script(Job):
 
 
 def script(name: str, *parents: Job, code: str = "") -> Script:
-    inputs = tuple(("model", parent, "") for parent in parents)
+    inputs = tuple(Input("model", parent, "") for parent in parents)
     return Script(f"seed0/{name}", "selection", 0, (), "", inputs, code=_LOGGED + code)
 
 
@@ -117,8 +117,8 @@ def started(tmp_path):
         program = f"""
         import sys
         from pathlib import Path
-        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "noisy_student")!r}]
-        import test_study_runner as t
+        sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+        import test_runner as t
         quick = t.script("quick")
         slow = t.script("slow", quick, code=t._SLOW)
         t.run([quick, slow, t.script("after", slow)], Path({str(tmp_path)!r}))

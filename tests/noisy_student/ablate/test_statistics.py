@@ -20,17 +20,17 @@ def test_mean_and_sd_by_hand():
     [
         # Differences 2, 3, 4: mean 3, sd 1; t(2 degrees of freedom, 97.5%) = 4.302653,
         # so the interval is 3 +- 4.302653 / sqrt(3) = 3 +- 2.484138.
-        ((8, 17, 26), 1, "holds"),
-        ((8, 17, 26), -1, "does not hold"),
+        ((8, 17, 26), 1, "supported"),
+        ((8, 17, 26), -1, "contradicted"),
         # Differences 1, 2, 3: 2 +- 2.484138 has 0 in it.
-        ((9, 18, 27), 1, "not shown"),
-        ((9, 18, 27), -1, "not shown"),
+        ((9, 18, 27), 1, "inconclusive"),
+        ((9, 18, 27), -1, "inconclusive"),
         # Differences -4, -3, -2.
-        ((14, 23, 32), 1, "does not hold"),
-        ((14, 23, 32), -1, "holds"),
+        ((14, 23, 32), 1, "contradicted"),
+        ((14, 23, 32), -1, "supported"),
         # Sign 0: no difference is claimed.
-        ((8, 17, 26), 0, "does not hold"),
-        ((14, 23, 32), 0, "does not hold"),
+        ((8, 17, 26), 0, "contradicted"),
+        ((14, 23, 32), 0, "contradicted"),
         ((9, 18, 27), 0, "not refuted"),
     ],
 )
@@ -59,8 +59,8 @@ def test_one_seed_has_no_interval():
 
 def test_equal_differences():
     same = {0: 1.0, 1: 2.0, 2: 3.0}
-    assert statistics.paired(same, same, 1).verdict == "not shown"
-    assert statistics.paired(same, {k: v - 1 for k, v in same.items()}, 1).verdict == "holds"
+    assert statistics.paired(same, same, 1).verdict == "inconclusive"
+    assert statistics.paired(same, {k: v - 1 for k, v in same.items()}, 1).verdict == "supported"
 
 
 _VALUES = st.lists(st.floats(-100, 100), min_size=3, max_size=9)

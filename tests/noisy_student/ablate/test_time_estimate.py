@@ -1,13 +1,13 @@
-"""How long studies are said to take."""
+"""Estimated run times, against measured ones and by hand."""
 
 import dataclasses
 
 import pytest
 
-from noisy_student.ablate import claims, wording
+from noisy_student.ablate.claims import compute, paper
 from noisy_student.ablate.jobs import Graph, Job
 from noisy_student.ablate.recipe import Recipe
-from noisy_student.ablate.time_estimate import STARTUP, Estimator, wall_seconds
+from noisy_student.ablate.time_estimate import STARTUP, Estimator, duration, wall_seconds
 
 # One job at a time on two cores, seed 0 of the study compute; of the last one others ran beside.
 MEASURED = {"teacher": 56.8, "student1": 83.5, "student2": 118.6, "control_student": 123.3}
@@ -15,26 +15,26 @@ MEASURED = {"teacher": 56.8, "student1": 83.5, "student2": 118.6, "control_stude
 
 @pytest.fixture(scope="module")
 def jobs() -> dict[str, Job]:
-    """Label -> job of the recipe as it is, and the control of the whole chain."""
-    graph = Graph(Recipe("mnist5k"), [claims.COMPUTE, claims.JOINT_VS_FINETUNE], [0])
+    """Returns label -> job of the unchanged recipe, and the fine-tuning."""
+    graph = Graph(Recipe("mnist5k"), [compute.COMPUTE, paper.JOINT_VS_FINETUNE], [0])
     return {job.label: job for job in reversed(graph.jobs.values()) if "=" not in job.name} | {
         job.label: job for job in graph.jobs.values() if job.label == "tuned"
     }
 
 
-def test_the_rule_is_near_what_was_measured(jobs):
+def test_the_model_is_near_measurements(jobs):
     for label, seconds in MEASURED.items():
         assert Estimator(100).seconds(jobs[label]) == pytest.approx(seconds, rel=0.15)
 
 
-def test_the_rule_by_hand(jobs):
+def test_the_model_by_hand(jobs):
     """Width 0.25 has 2 502 624 multiply-adds at 32 pixels; 1500 steps of 48 images."""
     by_hand = 8 + 72000 * (5e-7 * 32 * 32 + 6 * 2502624 / 1.3e11)
     assert Estimator(100).seconds(jobs["teacher"]) == pytest.approx(by_hand)
 
 
-def test_controls_take_as_long_as_their_images(jobs):
-    """The chain saw 72 000 + 2 * 80 000 images, the control is as wide as student 2: 0.75."""
+def test_supervised_trainings_take_as_long_as_their_images(jobs):
+    """The chain saw 72 000 + 2 * 80 000 images, the baseline is as wide as student 2: 0.75."""
     chain, student = (
         Estimator(100).seconds(jobs[label]) - STARTUP for label in ("control_chain", "student2")
     )
@@ -46,7 +46,7 @@ def test_controls_take_as_long_as_their_images(jobs):
     assert tuned / student == pytest.approx(16 / 80)
 
 
-def test_finished_jobs_correct_the_rule(jobs):
+def test_finished_jobs_correct_the_model(jobs):
     estimator = Estimator(100)
     before = {label: estimator.seconds(job) for label, job in jobs.items()}
     estimator.learn(jobs["teacher"], STARTUP + 3 * (before["teacher"] - STARTUP))
@@ -87,4 +87,4 @@ def test_side_by_side():
     ],
 )
 def test_durations(seconds, text):
-    assert wording.duration(seconds) == text
+    assert duration(seconds) == text
