@@ -15,6 +15,7 @@ import dataclasses
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,77 +23,79 @@ import tensorflow as tf
 from absl import flags
 
 from noisy_student import config
-from noisy_student.artifacts import model_file
 from noisy_student.config import derived
 from noisy_student.runtime.devices import make_devices
-from noisy_student.train import progress
-from noisy_student.train.session import Session
+from noisy_student.train import build, step
+from noisy_student.train.batches import training_batches
+from noisy_student.train.metrics_log import MetricsLog
+from noisy_student.train.progress import Progress
+from noisy_student.train.training_state import TrainingState
 
 LOG_EVERY, CHECKPOINT_EVERY = 50, 500
 
 
-def make_session() -> tuple[Session, tf.data.Iterator, tf.data.Iterator]:
-    """The teacher of the default recipe, one batch of random images for ever, and its own ones."""
-    recipe = Path(__file__).resolve().parents[1] / "recipes" / "mnist5k.flags"
-    flags.FLAGS(["training_step", f"--flagfile={recipe}"])
-    given = config.from_flags()
-    settings, devices = given.teacher, make_devices(**dataclasses.asdict(given.device))
-    session = Session(settings, devices, num_classes=10, num_labeled=100)
-    rng = np.random.default_rng(0)
-    batch = {
-        "images": rng.integers(0, 256, (settings.batch_size, 32, 32, 3), dtype=np.uint8),
-        "labels": rng.integers(0, 10, settings.batch_size).astype("int32"),
-    }
-    splits = derived.load_splits(given.data)
-    fed = session.batches(splits.labeled, derived.preprocess_spec(settings.model), None, 0)
-    return session, iter(tf.data.Dataset.from_tensors(batch).repeat()), fed
+class Bench:
+    """The teacher of the default recipe and its compiled step."""
+
+    def __init__(self) -> None:
+        """Builds it, a batch of random images without end, and batches of its own images."""
+        recipe = Path(__file__).resolve().parents[1] / "recipes" / "mnist5k.flags"
+        flags.FLAGS(["training_step", f"--flagfile={recipe}"])
+        given = config.from_flags()
+        devices = make_devices(**dataclasses.asdict(given.device))
+        self.learner = build.build(given.teacher, devices, num_classes=10, num_labeled=100)
+        self.run = step.compile_steps(self.learner)
+        rng, size = np.random.default_rng(0), given.teacher.batch_size
+        batch = {
+            "images": rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8),
+            "labels": rng.integers(0, 10, size).astype("int32"),
+        }
+        self.random = iter(tf.data.Dataset.from_tensors(batch).repeat())
+        self.fed = training_batches(self.learner, derived.load_splits(given.data).labeled)
 
 
 def now() -> np.ndarray:
-    """Seconds by the clock and of this process' CPU time."""
+    """Returns seconds by the clock and of this process' CPU time."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def bare(session: Session, batches: tf.data.Iterator, steps: int) -> np.ndarray:
-    """Seconds (as of `now`) of ``steps`` steps and nothing else."""
+def bare(bench: Bench, batches: Iterator[step.Batch], steps: int) -> np.ndarray:
+    """Returns the seconds, as from `now`, of ``steps`` steps and nothing else."""
     start = now()
     for _ in range(steps):
-        table = session.run(batches)
+        table = bench.run(batches, 1)
     table.numpy()
     return now() - start
 
 
-def logged(session: Session, batches: tf.data.Iterator, steps: int) -> np.ndarray:
-    """The same with progress, metrics.jsonl and TensorBoard."""
+def logged(bench: Bench, batches: Iterator[step.Batch], steps: int) -> np.ndarray:
+    """Returns the seconds with progress, metrics.jsonl and TensorBoard."""
+    learner = bench.learner
+    images, names = learner.settings.images_per_step, step.metric_names(learner)
     with tempfile.TemporaryDirectory() as directory:
-        watching = progress.Watch(
-            Path(directory),
-            "training",
-            0,
-            steps,
-            session.settings.images_per_step,
-            session.parts,
-            show=False,
-        )
+        metrics = MetricsLog("training", Path(directory), names, images, 0)
+        progress = Progress("training", 0, steps, images, show=False)
         start = now()
-        for step in range(1, steps + 1):
-            watching.before(step - 1)
-            watching.add(session.run(batches))
-            if step % LOG_EVERY == 0:
-                watching.write(step, session.learning_rate(step - 1), None)
+        for number in range(1, steps + 1):
+            metrics.add(bench.run(batches, 1))
+            progress.update(number)
+            if number % LOG_EVERY == 0:
+                row = metrics.means(number, learner.learning_rate(number - 1))
+                metrics.write(row)
+                progress.log(row)
         seconds = now() - start
-        watching.close()
+        metrics.close()
     return seconds
 
 
-def checkpoint_seconds(session: Session, repeats: int = 5) -> float:
-    """Median seconds of saving a checkpoint."""
+def checkpoint_seconds(learner: build.Learner, repeats: int = 5) -> float:
+    """Returns the median seconds of saving a checkpoint."""
     with tempfile.TemporaryDirectory() as directory:
-        state = model_file.TrainingState(directory, **session.trackables())
+        state = TrainingState(directory, **learner.trackables())
         times = []
-        for step in range(repeats):
+        for number in range(repeats):
             start = time.perf_counter()
-            state.save(step)
+            state.save(number)
             times.append(time.perf_counter() - start)
     return statistics.median(times)
 
@@ -103,26 +106,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    session, batches, own_batches = make_session()
-    bare(session, batches, 5)  # tracing
-    bare(session, own_batches, 5)
+    bench = Bench()
+    bare(bench, bench.random, 5)  # tracing
+    bare(bench, bench.fed, 5)
     ratios, steps_bare = [], []
     for _ in range(arguments.rounds):
         seconds = [
-            bare(session, batches, arguments.steps),
-            bare(session, own_batches, arguments.steps),
-            logged(session, batches, arguments.steps),
+            bare(bench, bench.random, arguments.steps),
+            bare(bench, bench.fed, arguments.steps),
+            logged(bench, bench.random, arguments.steps),
         ]
         times = 1000 * np.array(seconds) / arguments.steps
         steps_bare.append(times[0, 0])
         ratios.append(times[0] / times[1:])
         names = zip(("bare", "fed", "logged"), times.round(2), strict=True)
         print("; ".join(f"{name} {row} ms" for name, row in names), "(clock, CPU)", flush=True)
-    step = statistics.median(steps_bare) / 1000
+    step_seconds = statistics.median(steps_bare) / 1000
     for name, (clock, cpu) in zip(("fed", "with the log"), np.median(ratios, axis=0), strict=True):
         print(f"speed {name}: {clock:.3f} of the bare step's, by CPU time {cpu:.3f}")
-    saving = checkpoint_seconds(session)
-    share = saving / (step * CHECKPOINT_EVERY)
+    saving = checkpoint_seconds(bench.learner)
+    share = saving / (step_seconds * CHECKPOINT_EVERY)
     print(f"checkpoint: {1000 * saving:.0f} ms, {share:.2%} of {CHECKPOINT_EVERY} steps")
 
 

@@ -1,9 +1,9 @@
-"""Where the images of one update are: in which micro-batch, on which replica, in which row.
+"""Placement of the images of one update: in which micro-batch, on which replica, in which row.
 
-The images of an update are numbered: the labeled ones first, then the unlabeled ones. Their noise
-depends on these numbers alone. They come in micro-batches (one, unless gradients are accumulated)
-of which every replica has equally many rows. Where there are fewer labeled images than that asks
-for, some are repeated and masked: the loss does not count them, though batch norm sees them.
+The images of an update are numbered, the labeled ones first. Their noise depends on these numbers
+alone. They come in micro-batches: one, unless gradients are accumulated. Every replica has equally
+many rows of a micro-batch. Too few labeled images for that are repeated and masked: the loss does
+not count the repeated ones, although batch norm sees them.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Layout:
-    """Rows of one update.
+    """Sizes of one update.
 
     Attributes:
         labeled: labeled images of an update.
         unlabeled: unlabeled images of an update, 0 or more.
-        replicas: that share every micro-batch.
-        micro_batches: of an update.
+        replicas: number of replicas, which share every micro-batch.
+        micro_batches: number of micro-batches of an update.
 
     Raises:
         ValueError: the images cannot be split evenly.
@@ -33,13 +33,12 @@ class Layout:
     def __post_init__(self) -> None:
         if self.labeled % self.micro_batches:
             raise ValueError(
-                f"--batch_size = {self.labeled} cannot be split evenly into "
-                f"--accumulate_steps={self.micro_batches} parts."
+                f"--batch_size={self.labeled} cannot be split evenly into "
+                f"--accumulate_steps={self.micro_batches} micro-batches."
             )
-        parts = self.micro_batches * self.replicas
-        if self.unlabeled % parts:
+        if self.unlabeled % self.num_shares:
             raise ValueError(
-                f"--ratio * batch_size = {self.unlabeled} cannot be split evenly over "
+                f"--ratio * --batch_size = {self.unlabeled} cannot be split evenly over "
                 f"{self.replicas} replicas and {self.micro_batches} accumulated steps."
             )
 
@@ -47,6 +46,11 @@ class Layout:
     def total(self) -> int:
         """Images of an update."""
         return self.labeled + self.unlabeled
+
+    @property
+    def num_shares(self) -> int:
+        """Shares that an update is computed in: replicas times micro-batches."""
+        return self.replicas * self.micro_batches
 
     @property
     def micro_labeled(self) -> int:
@@ -60,7 +64,7 @@ class Layout:
 
     @property
     def labeled_rows(self) -> int:
-        """Labeled rows of a micro-batch on one replica, the repeated ones counted."""
+        """Labeled rows of a micro-batch on one replica, repeated ones included."""
         return -(-self.micro_labeled // self.replicas)
 
     @property
@@ -70,38 +74,29 @@ class Layout:
 
     @property
     def is_padded(self) -> bool:
-        """Whether some labeled rows repeat others."""
+        """True if some labeled rows repeat others."""
         return self.labeled_rows * self.replicas != self.micro_labeled
-
-    def numbers(self, replica: tf.Tensor | int, micro_batch: tf.Tensor | int) -> tf.Tensor:
-        """The numbers of a replica's images, labeled then unlabeled: int32 [rows]."""
-        row = replica * self.labeled_rows + tf.range(self.labeled_rows)
-        labeled = micro_batch * self.micro_labeled + row % self.micro_labeled
-        row = replica * self.unlabeled_rows + tf.range(self.unlabeled_rows)
-        unlabeled = self.labeled + micro_batch * self.micro_unlabeled + row
-        return tf.concat([labeled, unlabeled], axis=0)
 
     @property
     def runs(self) -> tuple[int, ...] | None:
-        """Lengths of the parts of `numbers` that count up by 1; None where rows are repeated."""
+        """Lengths of the runs of consecutive `Share.numbers`; None if rows are repeated."""
         if self.is_padded:
             return None
         return (self.labeled_rows, self.unlabeled_rows)[: 2 if self.unlabeled else 1]
 
-    def mask(self, replica: tf.Tensor | int) -> tf.Tensor:
-        """0 for a replica's labeled rows that repeat others, else 1: float32 [labeled_rows]."""
-        row = replica * self.labeled_rows + tf.range(self.labeled_rows)
-        return tf.cast(row < self.micro_labeled, tf.float32)
+    def share(self, replica: tf.Tensor | int = 0, micro_batch: tf.Tensor | int = 0) -> "Share":
+        """Returns the share of one replica in one micro-batch; both arguments count from 0."""
+        return Share(self, replica, micro_batch)
 
     def per_replica(self, batches: tf.data.Dataset, hosts: int, host: int) -> tf.data.Dataset:
-        """Turns a host's micro-batches into what each of its replicas gets, in turn.
+        """Splits the micro-batches of a host into the batches of its replicas, in turn.
 
         Args:
-            batches: dictionaries of tensors with a leading micro_labeled or, where the name is
+            batches: dictionaries of tensors with a leading micro_labeled or, if the name is
                 "probabilities" or begins with "unlabeled", micro_unlabeled rows: only this host's
-                rows of them, or all where the layout is padded.
-            hosts: that share the replicas evenly.
-            host: which of them this is.
+                rows of them, or all if the layout is padded.
+            hosts: number of hosts, which share the replicas evenly.
+            host: index of this host.
         """
         local = self.replicas // hosts
         if self.replicas == 1:
@@ -119,3 +114,59 @@ class Layout:
             count = self.micro_unlabeled if unlabeled else self.micro_labeled
             rows = tf.gather(rows, (host * local * size + tf.range(local * size)) % count)
         return tf.reshape(rows, [local, size, *rows.shape[1:]])
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of an update that one replica computes in one micro-batch.
+
+    Losses are scaled here: shares of a mean sum, over all replicas and micro-batches, to the mean
+    over all images of the update.
+
+    Attributes:
+        layout: sizes of the update.
+        replica: index of the replica, int32 scalar.
+        micro_batch: index of the micro-batch, int32 scalar.
+    """
+
+    layout: Layout
+    replica: tf.Tensor | int
+    micro_batch: tf.Tensor | int
+
+    @property
+    def numbers(self) -> tf.Tensor:
+        """Numbers of the images of this share, labeled then unlabeled: int32 [rows]."""
+        layout = self.layout
+        labeled = self.micro_batch * layout.micro_labeled + self._row % layout.micro_labeled
+        row = self.replica * layout.unlabeled_rows + tf.range(layout.unlabeled_rows)
+        unlabeled = layout.labeled + self.micro_batch * layout.micro_unlabeled + row
+        return tf.concat([labeled, unlabeled], axis=0)
+
+    @property
+    def mask(self) -> tf.Tensor | None:
+        """0 for labeled rows that repeat others, else 1: float32 [labeled_rows]; None: all 1."""
+        if not self.layout.is_padded:
+            return None
+        return tf.cast(self._row < self.layout.micro_labeled, tf.float32)
+
+    @property
+    def _row(self) -> tf.Tensor:
+        rows = self.layout.labeled_rows
+        return self.replica * rows + tf.range(rows)
+
+    def labeled_mean(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns this share of the mean over labeled images: float32 [..., labeled_rows] -> [...].
+
+        Repeated rows do not count.
+        """
+        mask = self.mask
+        values = values if mask is None else values * mask
+        return tf.reduce_sum(values, axis=-1) / self.layout.labeled
+
+    def unlabeled_mean(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns this share of the mean over unlabeled images: float32 [..., u] -> [...]."""
+        return tf.reduce_sum(values, axis=-1) / self.layout.unlabeled
+
+    def even(self, value: tf.Tensor) -> tf.Tensor:
+        """Returns this share of a value that does not depend on the images."""
+        return value / self.layout.num_shares

@@ -1,21 +1,24 @@
-"""Exponential moving averages of a model's weights, kept in a second build of the same model."""
+"""Exponential moving averages of a model's weights, kept in a second instance of the model."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+_Pair = tuple[tf.Variable, tf.Variable]  # average, weight
+
 
 def decay_at(step: int | np.ndarray | tf.Tensor, decay: float) -> float | np.ndarray | tf.Tensor:
-    """`min(decay, (1 + step) / (10 + step))`, TensorFlow 1's warm-up of averages.
+    """Returns `min(decay, (1 + step) / (10 + step))`, TensorFlow 1's warm-up of averages.
 
     Args:
-        step: updates of the weights so far, the present one counted: the first is 1 and gets 2/11.
-        decay: the largest decay, 0..1; 0.9999 in the paper's code.
+        step: number of updates of the weights, the current one included; the first gives 2/11.
+        decay: largest decay, 0..1; 0.9999 in the paper's code.
 
     Returns:
-        float32 tensor for a tensor; float64 for a number or array.
+        A float32 tensor for a tensor, float64 for a number or array.
     """
     if tf.is_tensor(step):
         step = tf.cast(step, tf.float32)
@@ -24,54 +27,57 @@ def decay_at(step: int | np.ndarray | tf.Tensor, decay: float) -> float | np.nda
 
 
 class WeightAverage:
-    """Makes the weights of `average_model` the averages of those of `model`.
+    """Keeps the weights of `average_model` at the averages of the weights of `model`.
 
-    Trainable variables and batch norm's moving statistics are averaged (published code); any other
-    variable is copied. Under a strategy each replica averages its own copy without communication,
-    so statistics that differ between replicas stay so.
+    Trainable variables and batch norm's moving statistics are averaged (published code); other
+    variables are copied. Under a strategy, each replica averages its own copies without
+    communication. Statistics that differ between replicas stay different.
     """
 
     def __init__(self, model: keras.Model, average_model: keras.Model, decay: float):
         """Pairs the variables by order; call `reset` before the first update.
 
-        Under a strategy, construct it in the scope that the models were built in.
+        Under a strategy, create it in the scope in which the models were built.
 
         Args:
-            model: the one being trained, built.
-            average_model: another build of the same architecture, in the same strategy's scope.
-            decay: the largest decay, 0..1.
+            model: model in training, built.
+            average_model: second instance of the same architecture, built in the same scope.
+            decay: largest decay, 0..1.
 
         Raises:
-            ValueError: the variables of the two models differ in number, name, shape or dtype, or
-                decay is out of range.
+            ValueError: the models' variables differ in number, name, shape or dtype, or the decay
+                is out of range.
         """
         if not 0.0 <= decay <= 1.0:
             raise ValueError(f"decay = {decay}; it must be in 0..1")
         _check_alike(model.weights, average_model.weights)
         self.decay = decay
         self._strategy = tf.distribute.get_strategy()
-        self._averaged, self._copied = [], []
+        self._averaged: list[_Pair] = []
+        self._copied: list[_Pair] = []
         for weight, average in zip(model.weights, average_model.weights, strict=True):
             pairs = self._averaged if _is_averaged(weight) else self._copied
             pairs.append((average.value, weight.value))
 
     def reset(self) -> None:
-        """Copies all variables: the averages start at the present weights."""
+        """Copies all variables: the averages start at the current weights."""
         self._merge(self._copy, self._averaged + self._copied)
 
     def update(self, step: tf.Tensor) -> None:
         """Moves the averages by `(1 - decay_at(step)) * (weight - average)`.
 
-        Call it after the weights were updated, eagerly or in a tf.function; beside `strategy.run`
-        (cross-replica) or at the end of the function that it runs (replica context).
+        Call it after updating the weights, eagerly or in a tf.function: in the function that
+        `strategy.run` runs (replica context) or after it (cross-replica context).
 
         Args:
-            step: int scalar, updates of the weights so far, the present one counted (so from 1).
+            step: int scalar, number of updates of the weights from 1, the current one included.
         """
         rate = 1.0 - decay_at(tf.convert_to_tensor(step), self.decay)
         self._merge(self._move, rate)
 
-    def _merge(self, function: Callable, argument) -> None:
+    def _merge(
+        self, function: Callable[[tf.distribute.Strategy, Any], None], argument: Any
+    ) -> None:
         """Calls `function(strategy, argument)` once for all replicas."""
         context = tf.distribute.get_replica_context()
         if context is not None and context.strategy is self._strategy:
@@ -84,7 +90,7 @@ class WeightAverage:
             strategy.extended.update(average, _move, args=(weight, rate), group=False)
         self._copy(strategy, self._copied)
 
-    def _copy(self, strategy: tf.distribute.Strategy, pairs: list[tuple]) -> None:
+    def _copy(self, strategy: tf.distribute.Strategy, pairs: list[_Pair]) -> None:
         for average, weight in pairs:
             strategy.extended.update(average, _assign, args=(weight,), group=False)
 
@@ -98,7 +104,7 @@ def _assign(target: tf.Variable, value: tf.Tensor) -> None:
 
 
 def _check_alike(variables: list[keras.Variable], averages: list[keras.Variable]) -> None:
-    """Compares what two builds share: order, shape, dtype and the last part of the path."""
+    """Compares number, order, names, shapes and dtypes of the variables."""
     if len(variables) != len(averages):
         raise ValueError(
             f"the models have {len(variables)} and {len(averages)} variables; "
@@ -112,7 +118,7 @@ def _check_alike(variables: list[keras.Variable], averages: list[keras.Variable]
             )
 
 
-def _signature(variable: keras.Variable) -> tuple:
+def _signature(variable: keras.Variable) -> tuple[str, tuple[int, ...], str]:
     return variable.name, tuple(variable.shape), variable.dtype
 
 

@@ -59,7 +59,7 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
             teacher_dir,
             devices,
             settings.log,
-            init_model=_start(settings, None),
+            train.Inputs(init_model=_start(settings, None)),
         )
     trained = {"round0_teacher": (teacher_dir, summary)}
     for number, student in enumerate(settings.students, start=1):
@@ -74,9 +74,7 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
             student_dir,
             devices,
             settings.log,
-            selected,
-            _start(settings, teacher_dir),
-            teacher_dir / "model.keras",
+            train.Inputs(selected, _start(settings, teacher_dir), teacher_dir / "model.keras"),
         )
         trained[f"round{number}_student"] = (student_dir, summary)
         if settings.tuned:
@@ -87,7 +85,7 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
                 student_dir,
                 devices,
                 settings.log,
-                init_model=start,
+                train.Inputs(init_model=start),
             )
             trained[f"round{number}_fixres"] = (student_dir, summary)
         if not _better(number, previous, summary) and settings.stop_when_worse:
@@ -152,7 +150,7 @@ def _controls(
             control_dir,
             devices,
             settings.log,
-            init_model=_start(settings, None),
+            train.Inputs(init_model=_start(settings, None)),
         )
         controls[f"control_{control}"] = (control_dir, summary)
     return controls

@@ -1,4 +1,6 @@
-"""Optimizers: the published RMSProp, and two of Keras' for small runs."""
+"""Optimizers: the published RMSProp, and two Keras optimizers for small runs."""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -8,7 +10,7 @@ NAMES = ("rmsprop", "adamw", "sgd")
 
 @keras.saving.register_keras_serializable("noisy_student")
 class RMSProp(keras.optimizers.Optimizer):
-    """RMSProp of TensorFlow 1, which the paper's code trains with.
+    """RMSProp as in TensorFlow 1, which the paper's code uses.
 
     For each variable v with gradient g, `ms` starting at 1 and `mom` at 0:
 
@@ -16,9 +18,9 @@ class RMSProp(keras.optimizers.Optimizer):
         mom = momentum * mom + learning_rate * g / sqrt(ms + epsilon)
         v = v - mom
 
-    Keras' own RMSprop starts `ms` at 0, whose first steps are far larger. TensorFlow's fused kernel
-    does the three lines in one pass over memory. Gradients are summed over the replicas here, as
-    by every Keras optimizer; under a strategy, call `build(variables)` in its scope first.
+    Keras' RMSprop starts `ms` at 0, so its first steps are far larger. TensorFlow's fused kernel
+    computes the three lines in one pass over memory. Like every Keras optimizer, it sums gradients
+    over the replicas. Under a strategy, call `build(variables)` in its scope first.
     """
 
     def __init__(
@@ -28,17 +30,17 @@ class RMSProp(keras.optimizers.Optimizer):
         momentum: float = 0.9,
         epsilon: float = 1e-3,
         name: str = "rmsprop",
-        **kwargs,
+        **kwargs: Any,
     ):
-        """Constants of the published code by default.
+        """Creates the optimizer; the defaults are those of the published code.
 
         Args:
             learning_rate: float or schedule.
             rho: decay of the mean square.
             momentum: decay of the step.
-            epsilon: added under the square root.
+            epsilon: constant added under the square root.
             name: prefix of the variables' names.
-            **kwargs: those of keras.optimizers.Optimizer.
+            **kwargs: further arguments of keras.optimizers.Optimizer.
         """
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.rho = rho
@@ -53,8 +55,10 @@ class RMSProp(keras.optimizers.Optimizer):
         self._mean_squares = self.add_optimizer_variables(variables, "mean_square", "ones")
         self._steps = self.add_optimizer_variables(variables, "step")
 
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        """Applies the three lines to one variable (Keras calls it, once per device)."""
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Applies the three lines to one variable; Keras calls it once per device."""
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyRMSProp(
             var=variable.handle,
@@ -67,8 +71,8 @@ class RMSProp(keras.optimizers.Optimizer):
             grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
         )
 
-    def get_config(self) -> dict:
-        """The arguments of the constructor."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return super().get_config() | {
             "rho": self.rho,
             "momentum": self.momentum,
@@ -79,30 +83,22 @@ class RMSProp(keras.optimizers.Optimizer):
 def build(
     name: str,
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
-    *,
-    momentum: float = 0.9,
     adam_beta2: float = 0.999,
-    weight_decay: float = 0.0,
 ) -> keras.optimizers.Optimizer:
-    """The optimizer called `name`.
+    """Returns the optimizer called `name`. None of them decays weights: the loss does.
 
     Args:
-        name: one of NAMES: "rmsprop" (the paper's), "adamw", "sgd" (Nesterov).
+        name: one of NAMES: "rmsprop" (the paper's), "adamw" or "sgd" (Nesterov, momentum 0.9).
         learning_rate: float or schedule.
-        momentum: of rmsprop and sgd.
-        adam_beta2: adamw's second decay.
-        weight_decay: adamw's decoupled decay of all variables; apart from the loss' own L2 term.
+        adam_beta2: second decay of "adamw".
 
     Raises:
         ValueError: an unknown name.
     """
     if name == "rmsprop":
-        return RMSProp(learning_rate, momentum=momentum)
+        return RMSProp(learning_rate)
     if name == "adamw":
-        # Keras' Adam decays as AdamW does; None spares it a pass over the variables.
-        return keras.optimizers.Adam(
-            learning_rate, beta_2=adam_beta2, weight_decay=weight_decay or None
-        )
+        return keras.optimizers.Adam(learning_rate, beta_2=adam_beta2)
     if name == "sgd":
-        return keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=True)
+        return keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True)
     raise ValueError(f"optimizer = {name!r}; valid: {', '.join(NAMES)}")

@@ -1,31 +1,27 @@
-"""Learning rates: the paper's staircase, and warm-up with cosine for short runs."""
+"""Learning-rate schedules: the paper's staircase, and cosine for short runs."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 KINDS = ("staircase", "cosine", "constant")
 
-# Published training code (its EfficientNet schedule; paper, section 3.1).
+# Published training code; Xie et al., CVPR 2020, section 3.1.
 DECAY_RATE = 0.97
 DECAY_EPOCHS = 2.4
 WARMUP_EPOCHS = 5.0
 
 
-def scaled(rate_per_256: float, batch_size: int) -> float:
-    """The base rate for `batch_size` labeled images: 0.016 per 256 is 0.128 at 2048."""
-    return rate_per_256 * batch_size / 256.0
-
-
 @keras.saving.register_keras_serializable("noisy_student")
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate as a function of the number of finished steps.
+    """Learning rate as a function of the number of finished steps.
 
     All kinds first rise linearly, `base * step / warmup_steps` (0 at step 0, as published). Then
-    - "staircase": `base * decay_rate^floor(step / decay_steps)`, counted from step 0, so that the
-      rate steps down when the warm-up ends (published code);
-    - "cosine": from base along half a cosine to 0 at total_steps, and 0 from there on;
+    - "staircase": `base * decay_rate^floor(step / decay_steps)`. Steps count from 0, so the rate
+      drops when the warm-up ends (published code);
+    - "cosine": half a cosine from base to 0 at total_steps, and 0 afterwards;
     - "constant": base.
     """
 
@@ -39,18 +35,18 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         decay_rate: float = DECAY_RATE,
         total_steps: int | None = None,
     ):
-        """Checks and keeps the arguments.
+        """Creates the schedule.
 
         Args:
             kind: one of KINDS.
-            base: the rate at the end of the warm-up, before any decay.
-            warmup_steps: length of the linear rise; 0: none.
-            decay_steps: staircase only: steps from one decay to the next, may be fractional.
-            decay_rate: staircase only: factor of each decay.
-            total_steps: cosine only: the step of rate 0.
+            base: rate at the end of the warm-up, before any decay.
+            warmup_steps: length of the linear rise; 0: no warm-up.
+            decay_steps: for a staircase, the steps from one decay to the next; may be fractional.
+            decay_rate: for a staircase, the factor of each decay.
+            total_steps: for cosine, the step at which the rate is 0.
 
         Raises:
-            ValueError: an unknown kind, or a length that the kind needs is missing or too short.
+            ValueError: the kind is unknown, or a length that it needs is missing or too short.
         """
         if kind not in KINDS:
             raise ValueError(f"kind = {kind!r}; valid: {', '.join(KINDS)}")
@@ -81,20 +77,20 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         warmup_epochs: float = WARMUP_EPOCHS,
         warmup_steps: int | None = None,
     ) -> "LearningRate":
-        """The published staircase: x0.97 every 2.4 epochs of labeled images, 5 epochs of warm-up.
+        """Returns the published staircase: x0.97 every 2.4 labeled epochs, 5 epochs of warm-up.
 
         Args:
-            base: `scaled(0.016, batch size)`.
-            steps_per_epoch: labeled images / labeled batch size; not rounded.
-            train_ratio: stretches the decay interval, not the warm-up (2 for the paper's B0-B4).
-            final: the rate to end at; the interval then follows from it as
+            base: 0.016 per 256 labeled images of a batch; 0.128 in the paper.
+            steps_per_epoch: labeled images / labeled batch size, not rounded.
+            train_ratio: factor of the decay interval, not of the warm-up (2 for the paper's B0-B4).
+            final: rate of the last step. The decay interval then is
                 `(total_epochs - warmup_epochs) / log_0.97(final / base)` epochs.
-            total_steps: needed with `final` only.
-            warmup_epochs: 5 in the paper.
-            warmup_steps: in place of warmup_epochs.
+            total_steps: length of the training, needed with `final` only.
+            warmup_epochs: length of the warm-up; 5 in the paper.
+            warmup_steps: replaces warmup_epochs.
 
         Raises:
-            ValueError: final without total_steps, or not below base, or no steps after the warm-up.
+            ValueError: `final` is not below `base`, or leaves no steps after the warm-up.
         """
         decay_epochs = DECAY_EPOCHS * train_ratio
         if warmup_steps is None:
@@ -116,11 +112,11 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         )
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """The rate of the step after `step` finished ones: float32 scalar."""
+        """Returns the rate of the step after `step` finished ones: float32 scalar."""
         step = tf.cast(step, tf.float32)
         if self.kind == "staircase":
             rate = self.base * self.decay_rate ** tf.floor(step / self.decay_steps)
-        elif self.kind == "cosine":
+        elif self.kind == "cosine" and self.total_steps:
             progress = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
             rate = self.base * 0.5 * (1.0 + tf.cos(math.pi * tf.minimum(progress, 1.0)))
         else:
@@ -128,8 +124,8 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         warming = self.base * step / max(self.warmup_steps, 1)
         return tf.where(step < self.warmup_steps, warming, rate)
 
-    def get_config(self) -> dict:
-        """The arguments of the constructor."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {
             "kind": self.kind,
             "base": self.base,

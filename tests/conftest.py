@@ -3,7 +3,7 @@
 import pytest
 
 # Those that start processes take minutes: first, so that at the end no worker is alone with one.
-LONGEST = ("test_end_to_end", "test_commands", "test_devices", "test_label_kills", "test_session")
+LONGEST = ("test_end_to_end", "test_commands", "test_devices", "test_label_kills", "test_step")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,7 +16,8 @@ from noisy_student.ablate import publish, statistics
 from noisy_student.ablate.claims import STUDIES
 from noisy_student.config import derived, flags
 from noisy_student.runtime.devices import make_devices
-from noisy_student.train.session import Session, make_schedule
+from noisy_student.train import batches, build, step
+from noisy_student.train.build import make_schedule
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 RESULTS = RECIPES.parent / "docs" / "results"
@@ -249,26 +250,27 @@ def pseudo_labeled(folder: Path, count: int, side: int, classes: int) -> list[st
 
 def first_steps(
     settings: config.Config, training: config.TrainConfig, folder: Path, classes: int, steps: int
-) -> tuple[Session, dict[str, np.ndarray]]:
-    """Takes the first steps as `train.run` does; the session, and the logged parts by name."""
+) -> tuple[build.Learner, dict[str, np.ndarray]]:
+    """Takes the first steps as `train.run` does; the learner, and the logged metrics by name."""
     spec = derived.preprocess_spec(training.model)
     side = spec.image_size if spec.small_image else 96
     # The number of threads is the process's own, which other tests share.
     devices = make_devices(**dataclasses.asdict(settings.device) | {"intra_op_threads": 0})
-    session = Session(training, devices, classes, num_labeled=training.batch_size)
+    learner = build.build(training, devices, classes, num_labeled=training.batch_size)
     files = None
     if training.unlabeled_batch_size:
         files = pseudo_labeled(folder, training.unlabeled_batch_size, side, classes)
     labeled = pictures("labeled", training.batch_size, side, classes)
-    table = session.run(session.batches(labeled, spec, files, 0), steps)
-    return session, dict(zip(session.parts, table.numpy().T, strict=True))
+    images = batches.training_batches(learner, labeled, files)
+    table = step.compile_steps(learner)(images, steps)
+    return learner, dict(zip(step.metric_names(learner), table.numpy().T, strict=True))
 
 
 def check_student(recipe: str, folder: Path, classes: int, steps: int, *overrides: str) -> None:
     settings, _ = read(recipe, *overrides)
     student = settings.students[0]
-    session, parts = first_steps(settings, student, folder, classes, steps)
-    assert session.step_number() == steps
+    learner, parts = first_steps(settings, student, folder, classes, steps)
+    assert learner.finished_steps == steps
     for name, values in parts.items():
         assert np.all(np.isfinite(values)), name
     # An untrained network knows nothing: cross entropies not far from log(classes).
@@ -319,8 +321,8 @@ def test_a_step_of_l2(tmp_path):
 def test_fine_tuning_of_l2_leaves_the_shallow_blocks(tmp_path):
     overrides = ("--batch_size=1", "--image_size=32", "--fixres_image_size=64")
     settings, _ = read("imagenet_l2_round1", *overrides)
-    session, parts = first_steps(settings, settings.tuned[0], tmp_path, 1000, 1)
+    learner, parts = first_steps(settings, settings.tuned[0], tmp_path, 1000, 1)
     assert np.isfinite(parts["loss"][0])
-    trained = {variable.path.split("/")[0] for variable in session.model.trainable_variables}
+    trained = {variable.path.split("/")[0] for variable in learner.model.trainable_variables}
     assert {f"blocks_{number}" for number in range(60, 88)} <= trained
     assert not trained & {f"blocks_{number}" for number in range(60)}

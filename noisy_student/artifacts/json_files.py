@@ -46,7 +46,7 @@ class LogRow(TypedDict):
     step: int
     learning_rate: float
     loss: float
-    images_per_second: float
+    images_per_second: NotRequired[float]  # without the first step, which is compiled
     seconds: float  # since the training began, over all its runs
     validation_top1: NotRequired[float]  # percent
     labeled_loss: NotRequired[float]

@@ -1,4 +1,4 @@
-"""Saved models, and the state of a half-finished training.
+"""Saved models.
 
 A saved model is one ``.keras`` file holding the averaged weights and a card: class names,
 preprocessing, where the weights come from. Two trainings that end with the same weights give the
@@ -6,13 +6,10 @@ same bytes.
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from absl import logging
 
 from data.preprocess import PreprocessSpec
 from efficientnet import archive, weights  # and the layers that a saved model is made of
@@ -127,63 +124,3 @@ def differences(stored: PreprocessSpec, used: PreprocessSpec) -> str:
     return ", ".join(
         f"{name} {before[name]} instead of {now[name]}" for name in now if now[name] != before[name]
     )
-
-
-class TrainingState:
-    """Checkpoints of everything that changes while training, in ``<directory>/checkpoints``."""
-
-    def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        write_to: str | os.PathLike[str] | None = None,
-        **trackables: Any,
-    ):
-        """Names what is kept.
-
-        Args:
-            directory: of the stage.
-            write_to: a host that is not the chief writes here, since variables that several hosts
-                share can only be saved by all of them; None: to ``directory``.
-            **trackables: name -> Keras model, optimizer or tf.Variable.
-        """
-        self._source = str(Path(directory) / "checkpoints")
-        self._checkpoint = tf.train.Checkpoint(**trackables)
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(Path(write_to or directory) / "checkpoints"), max_to_keep=2
-        )
-
-    def save(self, step: int) -> None:
-        """Saves; the last two are kept."""
-        self._manager.save(checkpoint_number=step, check_interval=False)
-
-    def restore(self) -> str | None:
-        """Restores the newest checkpoint that can be read and returns its path, if there are any.
-
-        A damaged one is named in a warning and the one before it is taken.
-
-        Raises:
-            ValueError: there are checkpoints, but none of them can be read.
-        """
-        state = tf.train.get_checkpoint_state(self._source)
-        paths = list(state.all_model_checkpoint_paths) if state else []
-        for path in reversed(paths):
-            try:
-                self._checkpoint.restore(path).assert_existing_objects_matched()
-            except (tf.errors.OpError, AssertionError, IndexError, ValueError) as error:
-                logging.warning("checkpoint %s cannot be read (%s): trying older.", path, error)
-                continue
-            return path
-        if paths:
-            raise ValueError(
-                f"none of the checkpoints in {self._source} can be read: delete "
-                f"{Path(self._source).parent} to start over."
-            )
-        return None
-
-    def remove(self) -> None:
-        """Deletes the checkpoints of a finished training."""
-        directory = Path(self._manager.directory)
-        for file in directory.glob("*"):
-            file.unlink()
-        if directory.exists():
-            directory.rmdir()

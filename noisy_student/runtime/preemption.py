@@ -1,35 +1,51 @@
-"""SIGTERM, by which clusters announce that they take a machine away."""
+"""Signals that ask a process to stop: SIGTERM from clusters, SIGINT (Ctrl-C) from people."""
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 
-EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command again goes on
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command, run again, continues
+_INTERRUPTED = 128 + signal.SIGINT  # what shells report of Ctrl-C
 
 
 class Listener:
-    """Notes a SIGTERM instead of dying of it; a second one ends the process as usual.
+    """Notes a first SIGTERM or Ctrl-C; a second one ends the process as usual.
 
-    A context manager. Python takes signals in its main thread only; in others nothing is noted.
+    A context manager. Python delivers signals to its main thread: in others, nothing is noted.
+
+    Attributes:
+        received: the signal that was noted, if any.
     """
 
-    def __init__(self):
-        self.requested = False
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, signal._HANDLER] = {}
+
+    @property
+    def requested(self) -> bool:
+        """True once a signal was noted."""
+        return self.received is not None
+
+    @property
+    def name(self) -> str:
+        """Name of the signal for people."""
+        return "Ctrl-C" if self.received == signal.SIGINT else "SIGTERM"
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the process: 130 after Ctrl-C, else `EXIT_CODE`."""
+        return _INTERRUPTED if self.received == signal.SIGINT else EXIT_CODE
 
     def __enter__(self) -> "Listener":
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._before)
+    def __exit__(self, *exception: object) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        signal.signal(signal.SIGTERM, self._before)
+        self.received = signal.Signals(number)
+        self.__exit__()

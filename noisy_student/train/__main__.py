@@ -1,6 +1,6 @@
 """The command ``python -m noisy_student.train``."""
 
-from noisy_student.train import loop
+from noisy_student.train import command
 
-__doc__ = loop.__doc__
-loop.command()
+__doc__ = command.__doc__
+command.command()

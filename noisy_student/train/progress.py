@@ -1,155 +1,106 @@
-"""What a training shows while it runs: a progress bar, a log of lines, TensorBoard."""
+"""Progress of a training on a terminal, or as lines of a log file. It only shows."""
 
-import json
 import math
+import shutil
 import sys
 import time
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-from tqdm import tqdm
+_PAUSE_ON_TERMINAL = 0.1  # seconds between updates of the line
+_PAUSE_IN_FILE = 15.0  # seconds between lines
 
 
-class Watch:
-    """Progress of one training: bar, ``metrics.jsonl``, TensorBoard, and the stop on a bad loss."""
+class Progress:
+    """A line with step, metrics and remaining time.
+
+    On a terminal the line is rewritten in place and cut to the width. Elsewhere a line is printed
+    every 15 seconds, and for the last step.
+    """
 
     def __init__(
-        self,
-        output_dir: Path,
-        name: str,
-        step: int,
-        last_step: int,
-        images_per_step: int,
-        parts: tuple[str, ...],
-        profile_steps: tuple[int, int] | None = None,
-        show: bool = True,
+        self, name: str, step: int, last_step: int, images_per_step: int, show: bool = True
     ):
-        """Opens the logs, dropping what an interrupted run wrote after its last checkpoint.
+        """Announces the first step, which is traced and compiled.
 
         Args:
-            output_dir: of the training.
-            name: for people.
-            step: finished steps.
-            last_step: the one to end at.
-            images_per_step: of the global batch.
-            parts: names of what `add` gets of a step; the first is "loss".
-            profile_steps: the first step to profile, and the one to stop before.
-            show: whether to show the progress.
+            name: name of the training, such as "student 1".
+            step: number of finished steps.
+            last_step: number of steps at the end.
+            images_per_step: images of a step, on all replicas.
+            show: False on hosts that leave showing to the chief.
         """
-        self._part_names = parts
-        self._profile_dir = str(output_dir / "tensorboard")
-        self._profile_steps, self._profiling = profile_steps, False
         self._name, self._last_step, self._images = name, last_step, images_per_step
-        self._jsonl = output_dir / "metrics.jsonl"
-        lines = self._jsonl.read_text().splitlines() if self._jsonl.exists() else []
-        history = [json.loads(line) for line in lines if line.endswith("}")]
-        self.history = [row for row in history if row["step"] <= step]
-        self._jsonl.write_text("".join(json.dumps(row) + "\n" for row in self.history))
-        self._before = self.history[-1]["seconds"] if self.history else 0.0
-        self._start = self._last_time = self._last_print = time.perf_counter()
-        self._tables: list[tf.Tensor] = []
-        self._board = tf.summary.create_file_writer(str(output_dir / "tensorboard"))
-        self._bar = tqdm(
-            desc=name,
-            total=last_step,
-            initial=step,
-            unit="step",
-            dynamic_ncols=True,
-            disable=None if show else True,
-        )
-        self._shown = show
+        self._shows, self._on_terminal = show, sys.stderr.isatty()
+        self._drawn = -math.inf
+        self._row: dict[str, Any] = {}
+        self._draw(step, "compiling the first step")
 
-    @property
-    def seconds(self) -> float:
-        """Spent on this training, in all its runs."""
-        return self._before + time.perf_counter() - self._start
+    def update(self, step: int) -> None:
+        """Shows the number of finished steps."""
+        if step < self._last_step:
+            self._draw(step, self._text(step))
 
-    def before(self, step: int) -> None:
-        """Starts or stops the profiler, where ``step`` is the number of the next step."""
-        if self._profile_steps is None:
-            return
-        first, end = self._profile_steps
-        if not self._profiling and first <= step < end:
-            tf.profiler.experimental.start(self._profile_dir)
-            self._profiling = True
-        elif self._profiling and step >= end:
-            self._stop_profiling()
-
-    def add(self, table: tf.Tensor) -> None:
-        """Counts steps; float32 [steps, parts]."""
-        self._tables.append(table)
-        self._bar.update(table.shape[0])
-
-    def write(self, step: int, learning_rate: tf.Tensor, accuracy: float | None) -> bool:
-        """Logs the means since the last call; True where ``accuracy`` is the best so far.
-
-        Raises:
-            ValueError: where a loss since the last call is not finite.
-        """
-        row: dict[str, Any] = {"step": step, "learning_rate": float(learning_rate)}
-        table = np.concatenate([table.numpy() for table in self._tables])
-        row |= zip(self._part_names, table.mean(axis=0).tolist(), strict=True)
-        if not math.isfinite(row["loss"]):
-            self.close()
-            raise ValueError(
-                f"{self._name}: the loss became {row['loss']} in steps "
-                f"{step - len(table) + 1} to {step}, at a learning rate of "
-                f"{row['learning_rate']:.3g}. A smaller --learning_rate, a longer warm-up or "
-                "--precision=float32 usually helps."
-            )
-        now = time.perf_counter()
-        row["images_per_second"] = len(table) * self._images / (now - self._last_time)
-        row["seconds"] = self.seconds
-        best = max((r.get("validation_top1", -1.0) for r in self.history), default=-1.0)
-        if accuracy is not None:
-            row["validation_top1"] = accuracy
-        self._tables, self._last_time = [], now
-        self.history.append(row)
-        with self._jsonl.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        with self._board.as_default(step=step):
-            for name, value in row.items():
-                if name != "step":
-                    tf.summary.scalar(name, value)
-        self._show(row)
-        return accuracy is not None and accuracy > best
-
-    def _show(self, row: dict[str, Any]) -> None:
-        text = _in_words(row)
-        self._bar.set_postfix_str(text)
-        now = time.perf_counter()
-        last = row["step"] == self._last_step
-        if self._shown and self._bar.disable and (last or now - self._last_print > 15):
-            self._last_print = now
-            left = (self._last_step - row["step"]) * self._images / row["images_per_second"]
-            note = f"{row['seconds']:.0f} s in all" if last else f"{left:.0f} s left"
-            step = f"{row['step']}/{self._last_step}"
-            print(f"{self._name}: step {step}, {text}, {note}", file=sys.stderr, flush=True)
+    def log(self, row: Mapping[str, object]) -> None:
+        """Shows new metrics, a row of ``metrics.jsonl``; the last validation stays visible."""
+        self._row.update(row)
+        step = self._row["step"]
+        self._draw(step, self._text(step), force=step == self._last_step)
 
     def close(self) -> None:
-        """Closes bar and logs."""
-        if self._profiling:
-            self._stop_profiling()
-        self._bar.close()
-        self._board.close()
+        """Leaves the line on the terminal."""
+        if self._shows and self._on_terminal:
+            print(file=sys.stderr, flush=True)
 
-    def _stop_profiling(self) -> None:
-        tf.profiler.experimental.stop()
-        self._profiling = False
+    def _text(self, step: int) -> str:
+        if not self._row:
+            return ""
+        steps_left, rate = self._last_step - step, self._row.get("images_per_second")
+        if not steps_left:
+            return describe(self._row, f"time {clock(self._row['seconds'])}")
+        return describe(self._row, f"eta {clock(steps_left * self._images / rate)}" if rate else "")
+
+    def _draw(self, step: int, text: str, force: bool = False) -> None:
+        pause = _PAUSE_ON_TERMINAL if self._on_terminal else _PAUSE_IN_FILE
+        if not self._shows or not (force or time.perf_counter() - self._drawn > pause):
+            return
+        self._drawn = time.perf_counter()
+        line = f"{self._name}  step {step}/{self._last_step}  {text}".rstrip()
+        if self._on_terminal:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r{line[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
 
-def _in_words(row: dict[str, Any]) -> str:
-    """A log line as the progress shows it: of the unlabeled images after the labeled ones."""
+def describe(row: Mapping[str, Any], time_text: str = "") -> str:
+    """Returns a row of ``metrics.jsonl`` as text; 59.1/60.2% is of labeled / unlabeled images.
+
+    Args:
+        row: metrics by name.
+        time_text: remaining or total time, shown after the rate.
+    """
     kinds = [kind for kind in ("labeled", "unlabeled") if f"{kind}_accuracy" in row]
 
-    def both(name: str, form: str, scale: float = 1.0) -> str:
-        return " + ".join(format(scale * row[f"{kind}_{name}"], form) for kind in kinds)
+    def percent(name: str, digits: int) -> str:
+        return "/".join(f"{100 * row[f'{kind}_{name}']:.{digits}f}" for kind in kinds) + "%"
 
-    text = f"loss {row['loss']:.3f} ({both('loss', '.3f')}), rate {row['learning_rate']:.2g}"
-    text += f", right {both('accuracy', '.0f', 100)}%, sure {both('confidence', '.0f', 100)}%"
-    text += f", {row['images_per_second']:.0f} images/s"
-    if "validation_top1" in row:
-        text += f", validation {row['validation_top1']:.1f}%"
-    return text
+    losses = ", ".join(f"{kind} {row[f'{kind}_loss']:.3g}" for kind in kinds)
+    rate, accuracy = row.get("images_per_second"), row.get("validation_top1")
+    parts = [
+        f"loss {row['loss']:.3g} ({losses})",
+        f"acc {percent('accuracy', 1)}",
+        f"conf {percent('confidence', 0)}",
+        f"lr {row['learning_rate']:.1e}",
+        f"{rate:.0f} img/s" if rate else "",
+        time_text,
+        "" if accuracy is None else f"val {accuracy:.1f}%",
+    ]
+    return "  ".join(filter(None, parts))
+
+
+def clock(seconds: float) -> str:
+    """Returns a duration as 1:28 (minutes, seconds) or 2:01:28 (hours)."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -23,7 +23,7 @@ from noisy_student.evaluate import attacks
 from noisy_student.evaluate.evaluated_model import Subject
 from noisy_student.pseudo_label import shards
 from noisy_student.runtime.devices import Devices, make_devices
-from noisy_student.train import session
+from noisy_student.train import build
 from tests.helpers import tiny_evaluation as tiny
 from tests.helpers import training_on_devices as training
 
@@ -51,16 +51,16 @@ def validations(devices: Devices) -> dict[str, np.ndarray]:
     for replicas, moves in (("all", (0.3, 0.3)), ("none", (0.1, 0.5)), ("apart", (0.3, 2.0))):
         kind = "none" if replicas == "none" else "all"
         model = dataclasses.replace(training.MODEL, batch_norm_replicas=kind)
-        made = session.Session(
+        learner = build.build(
             dataclasses.replace(training.STUDENT, model=model), devices, 3, num_labeled=24
         )
         moves = moves if devices.num_replicas == 2 else (0.3,)
-        for variable in made.average_model.non_trainable_variables:
+        for variable in learner.average_model.non_trainable_variables:
             if variable.name == "moving_mean":
                 parts = devices.strategy.experimental_local_results(variable.value)
                 for part, move in zip(parts, moves, strict=True):
                     part.assign_add(tf.fill(part.shape, move))
-        found[replicas] = made.predict(images).numpy()
+        found[replicas] = build.predict_step(learner)(images).numpy()
     return found
 
 

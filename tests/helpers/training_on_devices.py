@@ -117,8 +117,8 @@ def main(name: str, replicas: str, output_dir: str, selected_dir: str, changes: 
         raise ValueError(f"{devices.num_replicas} replicas instead of {replicas}")
     changes = json.loads(changes)
     settings = changed(STUDENT, changes)
-    selected = selected_dir if settings.role == "student" else None
-    train.run(settings, make_splits(), output_dir, devices, changed(LOG, changes), selected)
+    inputs = train.Inputs(selected_dir if settings.role == "student" else None)
+    train.run(settings, make_splits(), output_dir, devices, changed(LOG, changes), inputs)
 
 
 if __name__ == "__main__":

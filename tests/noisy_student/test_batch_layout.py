@@ -11,19 +11,24 @@ def test_numbers_by_hand():
     layout = Layout(labeled=6, unlabeled=12, replicas=2, micro_batches=3)
     assert layout.total == 18 and not layout.is_padded
     assert (layout.labeled_rows, layout.unlabeled_rows) == (1, 2)
-    np.testing.assert_array_equal(layout.numbers(0, 0), [0, 6, 7])
-    np.testing.assert_array_equal(layout.numbers(1, 0), [1, 8, 9])
-    np.testing.assert_array_equal(layout.numbers(0, 2), [4, 14, 15])
-    np.testing.assert_array_equal(layout.numbers(1, 2), [5, 16, 17])
+    np.testing.assert_array_equal(layout.share().numbers, [0, 6, 7])
+    np.testing.assert_array_equal(layout.share(1, 0).numbers, [1, 8, 9])
+    np.testing.assert_array_equal(layout.share(0, 2).numbers, [4, 14, 15])
+    np.testing.assert_array_equal(layout.share(1, 2).numbers, [5, 16, 17])
 
 
 def test_fewer_labeled_images_than_replicas_by_hand():
     """3 labeled images on 4 replicas: the last one repeats the first image, not counting it."""
     layout = Layout(labeled=3, unlabeled=4, replicas=4)
     assert layout.is_padded and layout.labeled_rows == 1
-    rows = [layout.numbers(replica, 0).numpy().tolist() for replica in range(4)]
+    rows = [layout.share(replica).numbers.numpy().tolist() for replica in range(4)]
     assert rows == [[0, 3], [1, 4], [2, 5], [0, 6]]
-    assert [layout.mask(replica).numpy().tolist() for replica in range(4)] == [[1], [1], [1], [0]]
+    assert [layout.share(replica).mask.numpy().tolist() for replica in range(4)] == [
+        [1],
+        [1],
+        [1],
+        [0],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ def test_runs_are_the_parts_of_the_numbers_that_count_up(layout):
         return
     for replica in range(layout.replicas):
         for micro_batch in range(layout.micro_batches):
-            numbers = layout.numbers(replica, micro_batch).numpy()
+            numbers = layout.share(replica, micro_batch).numbers.numpy()
             assert sum(layout.runs) == len(numbers) and all(layout.runs)
             for run in np.split(numbers, np.cumsum(layout.runs)[:-1]):
                 np.testing.assert_array_equal(np.diff(run), 1)
@@ -58,7 +63,7 @@ def test_hosts_hand_out_the_numbered_rows(hosts, labeled):
         handed_out += layout.per_replica(tf.data.Dataset.from_tensors(rows), hosts, host)
     assert len(handed_out) == 4
     for replica, batch in enumerate(handed_out):
-        numbers = layout.numbers(replica, 0)
+        numbers = layout.share(replica).numbers
         np.testing.assert_array_equal(
             tf.concat([batch["labels"], batch["unlabeled_images"][:, 0]], 0), numbers
         )
@@ -72,30 +77,23 @@ def test_masked_shares_sum_to_the_loss_of_the_global_batch():
     labels = np.array([4, 0, 2], np.int32)
     targets = rng.dirichlet(np.ones(5), 4).astype("float32")
     variable = tf.Variable([1.0, 2.0])
-    common = dict(
-        ratio=2.0,
-        label_smoothing=0.0,
-        decayed_variables=[variable],
-        weight_decay=0.1,
-        global_labeled=3,
-        global_unlabeled=4,
-    )
+    config = losses.LossConfig(ratio=2.0, label_smoothing=0.0, weight_decay=0.1)
     totals, accuracies = [], []
     for replica in range(4):
-        row, other = layout.numbers(replica, 0).numpy()
-        mask = layout.mask(replica)
+        share = layout.share(replica)
+        row, other = share.numbers.numpy()
+        labeled, true = logits[row : row + 1], labels[row : row + 1]
         total, _ = losses.student_loss(
-            logits[row : row + 1],
-            labels[row : row + 1],
+            labeled,
+            true,
             logits[other : other + 1],
             targets[other - 3 : other - 2],
-            num_replicas=4,
-            labeled_mask=mask,
-            **common,
+            decayed_variables=[variable],
+            config=config,
+            share=share,
         )
         totals.append(total)
-        shown = losses.watched(logits[row : row + 1], labels[row : row + 1], 3, mask)
-        accuracies.append(shown)
+        accuracies.append(share.labeled_mean(losses.accuracy_and_confidence(labeled, true)))
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     labeled = -log_p[[0, 1, 2], labels].mean()
     unlabeled = -(targets * log_p[3:]).sum(1).mean()
@@ -108,9 +106,9 @@ def test_masked_shares_sum_to_the_loss_of_the_global_batch():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((8, 10, 4, 1), "ratio . batch_size = 10 cannot be split evenly over 4 replicas"),
+        ((8, 10, 4, 1), "batch_size = 10 cannot be split evenly over 4 replicas"),
         ((8, 12, 2, 4), "over 2 replicas and 4 accumulated steps"),
-        ((10, 0, 1, 4), "batch_size = 10 cannot be split evenly into --accumulate_steps=4"),
+        ((10, 0, 1, 4), "batch_size=10 cannot be split evenly into --accumulate_steps=4"),
     ],
 )
 def test_uneven_batches_are_refused(arguments, message):

@@ -1,10 +1,13 @@
 """The loss against NumPy, by hand, and its split over replicas."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from noisy_student import losses
+from noisy_student.batch_layout import Layout
 
 
 def log_softmax(logits):
@@ -24,12 +27,13 @@ def batch():
 
 
 WEIGHTS = [np.array([[1.0, -2.0], [3.0, 0.5]], np.float32), np.array([4.0], np.float32)]
-SETTINGS = {"ratio": 2.0, "label_smoothing": 0.1, "weight_decay": 1e-2}
+CONFIG = losses.LossConfig(ratio=2.0, label_smoothing=0.1, weight_decay=1e-2)
+ALL = Layout(labeled=4, unlabeled=8).share()
 
 
-def loss(batch, **sizes):
+def loss(batch, share=ALL, config=CONFIG):
     variables = [tf.Variable(weight) for weight in WEIGHTS]
-    return losses.student_loss(**batch, decayed_variables=variables, **SETTINGS, **sizes)
+    return losses.student_loss(**batch, decayed_variables=variables, config=config, share=share)
 
 
 def test_cross_entropy_by_hand():
@@ -89,7 +93,7 @@ def test_unlabeled_targets_stop_the_gradient():
 
 
 def test_student_loss_by_hand(batch):
-    total, parts = loss(batch, global_labeled=4, global_unlabeled=8)
+    total, parts = loss(batch)
     smoothed = np.full((4, 5), 0.02)
     smoothed[np.arange(4), batch["labels"]] += 0.9
     labeled = -(smoothed * log_softmax(batch["labeled_logits"])).sum(-1).mean()
@@ -103,8 +107,8 @@ def test_student_loss_by_hand(batch):
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_the_labeled_part_may_weigh_less(batch, weight):
-    total, parts = loss(batch, global_labeled=4, global_unlabeled=8, labeled_weight=weight)
-    _, paper = loss(batch, global_labeled=4, global_unlabeled=8)
+    total, parts = loss(batch, config=dataclasses.replace(CONFIG, labeled_weight=weight))
+    _, paper = loss(batch)
     expected = weight * paper["labeled_loss"] + 2 * paper["unlabeled_loss"] + paper["l2_loss"]
     np.testing.assert_allclose(total, expected, rtol=1e-6)
     np.testing.assert_array_equal(parts["labeled_loss"], paper["labeled_loss"])
@@ -112,7 +116,7 @@ def test_the_labeled_part_may_weigh_less(batch, weight):
 
 def test_supervised_loss_has_no_unlabeled_part(batch):
     batch |= {"unlabeled_logits": None, "targets": None}
-    total, parts = loss(batch, global_labeled=4)
+    total, parts = loss(batch, Layout(labeled=4, unlabeled=0).share())
     assert parts["unlabeled_loss"] == 0
     np.testing.assert_allclose(total, parts["labeled_loss"] + parts["l2_loss"], rtol=1e-6)
 
@@ -128,9 +132,8 @@ def test_gradients_by_hand(batch):
             unlabeled,
             batch["targets"],
             decayed_variables=[weight],
-            global_labeled=4,
-            global_unlabeled=8,
-            **SETTINGS,
+            config=CONFIG,
+            share=ALL,
         )
     of_labeled, of_unlabeled, of_weight = tape.gradient(total, [labeled, unlabeled, weight])
     smoothed = np.full((4, 5), 0.02)
@@ -143,16 +146,23 @@ def test_gradients_by_hand(batch):
 
 
 def test_shares_of_two_replicas_sum_to_the_whole(batch):
-    whole, whole_parts = loss(batch, global_labeled=4, global_unlabeled=8)
+    whole, whole_parts = loss(batch)
     halves = [
         {name: np.split(values, 2)[replica] for name, values in batch.items()}
         for replica in range(2)
     ]
-    sizes = {"global_labeled": 4, "global_unlabeled": 8, "num_replicas": 2}
-    shares = [loss(half, **sizes) for half in halves]
+    layout = Layout(labeled=4, unlabeled=8, replicas=2)
+    shares = [loss(half, layout.share(replica)) for replica, half in enumerate(halves)]
     np.testing.assert_allclose(shares[0][0] + shares[1][0], whole, rtol=1e-6)
     for name, value in whole_parts.items():
         np.testing.assert_allclose(shares[0][1][name] + shares[1][1][name], value, rtol=1e-6)
+
+
+def test_accuracy_and_confidence_by_hand():
+    logits = np.log(np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]], np.float32))
+    correct, confidence = losses.accuracy_and_confidence(logits, [1, 2])
+    np.testing.assert_array_equal(correct, [1, 0])
+    np.testing.assert_allclose(confidence, [0.5, 0.6], rtol=1e-6)
 
 
 def test_no_decayed_variables():
@@ -162,4 +172,4 @@ def test_no_decayed_variables():
 def test_logits_without_targets_are_refused(batch):
     batch["targets"] = None
     with pytest.raises(ValueError, match="both"):
-        loss(batch, global_labeled=4, global_unlabeled=8)
+        loss(batch)

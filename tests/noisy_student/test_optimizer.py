@@ -129,8 +129,8 @@ def test_build_adamw_equals_keras():
     start, gradients = start_and_gradients()
     results = []
     for adamw in (
-        optimizer.build("adamw", 0.01, adam_beta2=0.99, weight_decay=0.1),
-        keras.optimizers.AdamW(0.01, beta_2=0.99, weight_decay=0.1),
+        optimizer.build("adamw", 0.01, adam_beta2=0.99),
+        keras.optimizers.AdamW(0.01, beta_2=0.99, weight_decay=0.0),
     ):
         variables = [keras.Variable(value) for value in start]
         for grads in gradients[:5]:
@@ -141,8 +141,8 @@ def test_build_adamw_equals_keras():
 
 
 def test_build_sgd_is_nesterov():
-    sgd = optimizer.build("sgd", 0.1, momentum=0.8)
-    assert sgd.nesterov and sgd.momentum == 0.8
+    sgd = optimizer.build("sgd", 0.1)
+    assert sgd.nesterov and sgd.momentum == 0.9
 
 
 def test_build_refuses_unknown_names():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from noisy_student.schedule import LearningRate, scaled
+from noisy_student.schedule import LearningRate
 
 
 def paper_by_hand(step, base, steps_per_epoch, decay_epochs):
@@ -39,9 +39,7 @@ def test_the_rate_steps_down_when_the_warmup_ends():
 
 def test_svhn_decays_every_1_37_epochs():
     steps_per_epoch = 69_257 / 128
-    rate = LearningRate.paper(
-        scaled(0.016, 128), steps_per_epoch, final=0.0001, total_steps=109_474
-    )
+    rate = LearningRate.paper(0.008, steps_per_epoch, final=0.0001, total_steps=109_474)
     assert round(rate.decay_steps / steps_per_epoch, 2) == 1.37
     before, after = int(rate.decay_steps * 50), int(rate.decay_steps * 50) + 1
     assert float(rate(before)) == pytest.approx(0.008 * 0.97**49, rel=1e-5)
@@ -71,11 +69,6 @@ def test_constant_warms_up_and_stays():
     rate = LearningRate("constant", 0.5, warmup_steps=4)
     assert [float(rate(step)) for step in (0, 1, 4, 1000)] == [0.0, 0.125, 0.5, 0.5]
     assert float(LearningRate("constant", 0.5)(0)) == 0.5
-
-
-def test_scaled_to_the_batch():
-    assert scaled(0.016, 2048) == pytest.approx(0.128)
-    assert scaled(0.016, 128) == pytest.approx(0.008)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_a_sigterm_does_not_change_the_result_but_a_setting_is_refused(
     output = changed.communicate(timeout=300)[0]
     assert changed.returncode != 0 and "settings.label_smoothing: 0.1 -> 0.2" in output
     output = resumed.communicate(timeout=300)[0]
-    assert resumed.returncode == 0 and f"going on from {tmp_path}" in output, output
+    assert resumed.returncode == 0 and f"continuing from {tmp_path}" in output, output
     for name in ("model.keras", "best.keras"):
         assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes(), name
     np.testing.assert_array_equal(losses(tmp_path), losses(undisturbed))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from data import sources, tfrecord_file
 from noisy_student import config, train
 from noisy_student.runtime.devices import make_devices
-from noisy_student.train import given_teacher, session
+from noisy_student.train import given_teacher
 
 MODEL = config.ModelConfig(
     name="efficientnet-b0",
@@ -93,8 +93,8 @@ def splits():
 def test_logs_and_models(splits, devices, tmp_path, capsys):
     summary = train.run(TEACHER, splits, tmp_path, devices, LOG)
     assert re.search(
-        r"teacher: step 4/4, loss (\d\.\d{3}) \(\d\.\d{3}\), rate \S+, right \d+%, sure \d+%, "
-        r"\d+ images/s, validation \d+\.\d%, \d+ s in all",
+        r"teacher  step 4/4  loss \d\.\d+ \(labeled \d\.\d+\)  acc \d+\.\d%  conf \d+%  "
+        r"lr \d\.\de-\d\d  \d+ img/s  time \d:\d\d  val \d+\.\d%",
         capsys.readouterr().err,
     )
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -189,41 +189,4 @@ def test_students_need_selected_labels_and_only_they(splits, devices, tmp_path):
     with pytest.raises(ValueError, match="--role=student with --selected_dir=None"):
         train.run(student, splits, tmp_path, devices, LOG)
     with pytest.raises(ValueError, match="--role=teacher with --selected_dir"):
-        train.run(TEACHER, splits, tmp_path, devices, LOG, selected_dir=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("epochs", "train_ratio", "steps", "expected"),
-    [(350, 1, None, 525), (350, 2, None, 1050), (350, 2, 7, 7), (0.01, 1, None, 1)],
-)
-def test_steps_follow_from_labeled_epochs(epochs, train_ratio, steps, expected):
-    optimizer = dataclasses.replace(OPTIMIZER, epochs=epochs, train_ratio=train_ratio)
-    settings = dataclasses.replace(TEACHER, steps=steps, optimizer=optimizer)
-    assert settings.num_steps(24) == expected
-
-
-def test_a_final_rate_is_kept_to_or_refused():
-    """Also with a warm-up in steps; never silently left out."""
-    optimizer = dataclasses.replace(OPTIMIZER, final_learning_rate=0.004, warmup_steps=10)
-    settings = dataclasses.replace(TEACHER, steps=1000, optimizer=optimizer)
-    rate = session.make_schedule(settings, num_labeled=24)
-    assert rate.warmup_steps == 10
-    assert float(rate(1000)) == pytest.approx(0.004, rel=0.05)
-    cosine = dataclasses.replace(optimizer, schedule="cosine")
-    with pytest.raises(ValueError, match="--schedule=staircase, not cosine"):
-        session.make_schedule(dataclasses.replace(settings, optimizer=cosine), num_labeled=24)
-
-
-def test_paper_schedule_of_a_training():
-    """2048 images a step, 1 281 167 labeled: 0.128 after 5 epochs, then two decays are behind."""
-    settings = dataclasses.replace(
-        TEACHER,
-        batch_size=2048,
-        steps=None,
-        optimizer=dataclasses.replace(OPTIMIZER, learning_rate=0.128),
-    )
-    rate = session.make_schedule(settings, 1_281_167)
-    epoch = 1_281_167 / 2048
-    assert float(rate(2.5 * epoch)) == pytest.approx(0.064, rel=1e-3)
-    assert float(rate(5.1 * epoch)) == pytest.approx(0.128 * 0.97**2, rel=1e-6)
-    assert float(rate(7.3 * epoch)) == pytest.approx(0.128 * 0.97**3, rel=1e-6)
+        train.run(TEACHER, splits, tmp_path, devices, LOG, train.Inputs(tmp_path))

@@ -12,6 +12,7 @@ SCRIPT = """
 import json, sys
 import keras, numpy as np, tensorflow as tf
 from noisy_student import ema, losses, optimizer, schedule
+from noisy_student.batch_layout import Layout
 
 steps = int(sys.argv[1])
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -41,9 +42,9 @@ def train(strategy):
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             total, _ = losses.student_loss(
-                logits, y, logits, t, ratio=3.0, label_smoothing=0.1,
-                decayed_variables=model.trainable_variables, weight_decay=1e-2,
-                global_labeled=8, global_unlabeled=8, num_replicas=replicas)
+                logits, y, logits, t, decayed_variables=model.trainable_variables,
+                config=losses.LossConfig(ratio=3.0, label_smoothing=0.1, weight_decay=1e-2),
+                share=Layout(labeled=8, unlabeled=8, replicas=replicas).share())
         rmsprop.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
         inside.update(rmsprop.iterations)
         return total

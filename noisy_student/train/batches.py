@@ -1,0 +1,111 @@
+"""Batches of training and validation images, from the input pipeline."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from data import pipeline, sources
+from data.pipeline.decoded import DecodedCache
+from noisy_student import config
+from noisy_student.artifacts import student_set
+from noisy_student.config import derived
+from noisy_student.train.build import Learner
+from noisy_student.train.step import Batch
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Images of one training.
+
+    Attributes:
+        training: endless micro-batches for the replicas of this host.
+        validation: all validation images, in batches.
+        num_validation: number of validation images.
+        cache: images that are kept in memory.
+    """
+
+    training: Iterator[Batch]
+    validation: Iterable[Batch]
+    num_validation: int
+    cache: DecodedCache
+
+
+def record_files(splits: sources.Splits, selected_dir: str | Path | None) -> list[str]:
+    """Returns the TFRecord files that a training reads."""
+    selected = student_set.files_of(selected_dir) if selected_dir else []
+    if student_set.is_index(selected):
+        selected = splits.unlabeled.record_files()
+    return [*splits.labeled.record_files(), *splits.validation.record_files(), *selected]
+
+
+def open_batches(
+    learner: Learner, splits: sources.Splits, selected_dir: str | Path | None, log: config.LogConfig
+) -> Batches:
+    """Opens the input pipelines at the next step, and decodes images that fit into memory.
+
+    Args:
+        learner: training that the batches are for.
+        splits: labeled, unlabeled and validation images.
+        selected_dir: directory of selected pseudo labels, for students.
+        log: batch size of validation, and memory for decoded images.
+    """
+    selected = student_set.files_of(selected_dir) if selected_dir else None
+    cache = DecodedCache(log.cache_decoded_mib << 20)
+    training = training_batches(learner, splits.labeled, selected, splits.unlabeled, cache)
+    validation = pipeline.evaluation_batches(
+        splits.validation,
+        derived.preprocess_spec(learner.settings.model),
+        batch_size=log.eval_batch_size,
+        cache=cache,
+        name="validation",
+    )
+    if description := cache.in_words():
+        print(f"{learner.name}: {description}", flush=True)
+    return Batches(training, validation, len(splits.validation), cache)
+
+
+def training_batches(
+    learner: Learner,
+    labeled: sources.Examples,
+    selected_files: Sequence[str] | None = None,
+    unlabeled: sources.Examples | None = None,
+    cache: DecodedCache | None = None,
+) -> Iterator[Batch]:
+    """Returns endless micro-batches for the replicas of this host, from the next step on.
+
+    Accumulating gradients changes the number of micro-batches, not the images of a step.
+
+    Args:
+        learner: training that the batches are for.
+        labeled: labeled images.
+        selected_files: records of pseudo-labeled images, or an index of them; None: none.
+        unlabeled: images that an index refers to.
+        cache: keeps decoded images in memory.
+    """
+    layout = learner.layout
+
+    def of_host(hosts: int, host: int) -> tf.data.Dataset:
+        # Repeated rows may belong to another host, so then every host makes all rows.
+        num_shards, shard_index = (1, 0) if layout.is_padded else (hosts, host)
+        micro_batches = pipeline.training_batches(
+            labeled,
+            derived.preprocess_spec(learner.settings.model),
+            pipeline.Augmentation(**dataclasses.asdict(learner.settings.noise)),
+            batch_size=layout.micro_labeled,
+            seed=learner.settings.seed,
+            num_classes=learner.num_classes,
+            selected_files=selected_files,
+            selected_examples=unlabeled,
+            unlabeled_batch_size=layout.micro_unlabeled,
+            start_step=learner.finished_steps * layout.micro_batches,
+            clean_spec=learner.teacher_spec,
+            num_shards=num_shards,
+            shard_index=shard_index,
+            cache=cache,
+        )
+        return layout.per_replica(micro_batches, hosts, host)
+
+    return learner.devices.distribute(of_host)

@@ -1,0 +1,238 @@
+"""Model, averages, optimizer, teacher and schedule of one training, in the strategy's scope."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import efficientnet
+from data.preprocess import PreprocessSpec
+from efficientnet import synced_norm, weights
+from noisy_student import config, ema, losses, optimizer, schedule
+from noisy_student.artifacts import model_file
+from noisy_student.batch_layout import Layout
+from noisy_student.config import derived
+from noisy_student.runtime import inference
+from noisy_student.runtime.devices import Devices
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Everything that one training holds in memory.
+
+    Attributes:
+        settings: options of the training.
+        devices: devices it runs on.
+        num_classes: classes of the classifier.
+        layout: placement of a step's images.
+        loss: terms of the loss.
+        model: network in training.
+        average_model: the same network with averaged weights, the one that is saved.
+        average: keeps average_model up to date.
+        learning_rate: schedule, a function of the finished steps.
+        optimizer: optimizer of model, built.
+        teacher: network that labels the unlabeled images within the step; None: labels are stored.
+        teacher_spec: preprocessing of the teacher's images.
+    """
+
+    settings: config.TrainConfig
+    devices: Devices
+    num_classes: int
+    layout: Layout
+    loss: losses.LossConfig
+    model: keras.Model
+    average_model: keras.Model
+    average: ema.WeightAverage
+    learning_rate: schedule.LearningRate
+    optimizer: keras.optimizers.Optimizer
+    teacher: keras.Model | None
+    teacher_spec: PreprocessSpec | None
+
+    @property
+    def name(self) -> str:
+        """Name of the training for people, such as "student 1"."""
+        settings = self.settings
+        return f"{settings.role} {settings.round}" if settings.round else settings.role
+
+    @property
+    def finished_steps(self) -> int:
+        """Number of finished training steps."""
+        return int(self.optimizer.iterations.numpy())
+
+    @property
+    def decayed_variables(self) -> list[keras.Variable]:
+        """Variables under weight decay."""
+        return [v for v in self.model.trainable_variables if efficientnet.is_decayed(v)]
+
+    def trackables(self) -> dict[str, Any]:
+        """Returns what a checkpoint must hold; noise and batches are functions of the step."""
+        return {"model": self.model, "average": self.average_model, "optimizer": self.optimizer}
+
+
+def build(
+    settings: config.TrainConfig,
+    devices: Devices,
+    num_classes: int,
+    num_labeled: int,
+    teacher_model: StrPath | None = None,
+) -> Learner:
+    """Builds everything in the strategy's scope.
+
+    Args:
+        settings: options of the training.
+        devices: devices to build on.
+        num_classes: classes of the classifier.
+        num_labeled: labeled images of an epoch.
+        teacher_model: saved model that labels the unlabeled images within the step; None: their
+            labels are stored.
+
+    Raises:
+        ValueError: the batch size cannot be split evenly over replicas and accumulated steps.
+    """
+    o = settings.optimizer
+    layout = Layout(
+        settings.batch_size,
+        settings.unlabeled_batch_size,
+        devices.num_replicas,
+        settings.accumulate_steps,
+    )
+    keras.utils.set_random_seed(settings.seed)  # initial weights
+    with devices.strategy.scope():
+        model = _build_model(settings.model, num_classes)
+        _freeze(model, settings.frozen_blocks)
+        average_model = _build_model(settings.model, num_classes)
+        average = ema.WeightAverage(model, average_model, settings.ema_decay)
+        average.reset()
+        teacher, teacher_spec = _load_teacher(teacher_model)
+        learning_rate = make_schedule(settings, num_labeled)
+        optimizer_ = optimizer.build(o.name, learning_rate, o.adam_beta2)
+        optimizer_.build(model.trainable_variables)
+    return Learner(
+        settings=settings,
+        devices=devices,
+        num_classes=num_classes,
+        layout=layout,
+        loss=losses.LossConfig(
+            settings.ratio, settings.label_smoothing, o.weight_decay, settings.labeled_weight
+        ),
+        model=model,
+        average_model=average_model,
+        average=average,
+        learning_rate=learning_rate,
+        optimizer=optimizer_,
+        teacher=teacher,
+        teacher_spec=teacher_spec,
+    )
+
+
+def start_from(learner: Learner, path: StrPath, class_names: tuple[str, ...]) -> str:
+    """Copies the weights of a saved model into the model and its averages.
+
+    Returns:
+        Description of what was copied, see `model_file.start_from`.
+    """
+    spec = derived.preprocess_spec(learner.settings.model)
+    description = model_file.start_from(learner.model, path, class_names, spec)
+    normalize = learner.model.get_layer("normalize")
+    weights.set_normalization(learner.average_model, normalize.mean, normalize.std)
+    learner.average.reset()
+    return description
+
+
+def predict_step(learner: Learner) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns the compiled prediction of the averaged model: images -> probabilities [B, C]."""
+    devices = learner.devices
+    predict = inference.predict_step(learner.average_model, devices.jit_compile)
+    if batch_norm_groups(learner.settings.model, devices.num_replicas) == 1:
+        return devices.spread(predict)
+    # Replicas have moving statistics of their own, and what is saved is their mean.
+    return predict
+
+
+def batch_norm_groups(model: config.ModelConfig, num_replicas: int) -> int:
+    """Returns the number of groups of replicas, each with batch-norm statistics of its own."""
+    return num_replicas // synced_norm.group_size(model.batch_norm_replicas, num_replicas)
+
+
+def count_parameters(model: keras.Model) -> int:
+    """Returns the number of trainable weights."""
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+
+
+def last_step(settings: config.TrainConfig, num_labeled: int) -> int:
+    """Returns the number of steps: the length of the schedule, unless `max_steps` is less."""
+    steps = settings.num_steps(num_labeled)
+    return min(steps, settings.max_steps or steps)
+
+
+def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.LearningRate:
+    """Returns the learning rate of a training; epochs count labeled images.
+
+    Raises:
+        ValueError: fine-tuning after a schedule that ends at 0, or a final rate for a schedule
+            that has none.
+    """
+    o = settings.optimizer
+    if settings.role == "fixres":
+        trained = dataclasses.replace(settings, role="student")
+        end = float(make_schedule(trained, num_labeled)(trained.num_steps(num_labeled)))
+        if not end > 0:
+            raise ValueError(
+                f"--role=fixres continues at the rate with which --schedule={o.schedule} ends, "
+                "which is 0: give --schedule=constant and --learning_rate."
+            )
+        return schedule.LearningRate("constant", end)
+    total = settings.num_steps(num_labeled)
+    steps_per_epoch = num_labeled / settings.batch_size
+    if o.schedule == "staircase":
+        return schedule.LearningRate.paper(
+            o.learning_rate,
+            steps_per_epoch,
+            train_ratio=o.train_ratio,
+            final=o.final_learning_rate,
+            total_steps=total,
+            warmup_epochs=o.warmup_epochs,
+            warmup_steps=o.warmup_steps,
+        )
+    if o.final_learning_rate is not None:
+        raise ValueError(
+            f"--final_learning_rate_per_256 needs --schedule=staircase, not {o.schedule}."
+        )
+    warmup = o.warmup_steps
+    if warmup is None:
+        warmup = int(o.warmup_epochs * steps_per_epoch)
+    return schedule.LearningRate(
+        o.schedule, o.learning_rate, warmup_steps=warmup, total_steps=total
+    )
+
+
+def _build_model(settings: config.ModelConfig, num_classes: int) -> keras.Model:
+    arguments = dataclasses.asdict(settings)
+    arguments.pop("image_size")  # the model takes any
+    return efficientnet.build_model(num_classes=num_classes, **arguments)
+
+
+def _freeze(model: keras.Model, num_blocks: int) -> None:
+    """Freezes the stem and the first blocks, if any: weights, batch norm, and no noise."""
+    if not num_blocks:
+        return
+    blocks = [layer for layer in model.layers if layer.name.startswith("blocks_")]
+    if num_blocks > len(blocks):
+        raise ValueError(f"--frozen_blocks={num_blocks}: {model.name} has {len(blocks)} blocks.")
+    for layer in (model.get_layer("stem_conv"), model.get_layer("stem_bn"), *blocks[:num_blocks]):
+        layer.trainable = False
+
+
+def _load_teacher(path: StrPath | None) -> tuple[keras.Model | None, PreprocessSpec | None]:
+    if path is None:
+        return None, None
+    teacher, card = model_file.load_model(path)
+    teacher.trainable = False
+    return teacher, card["preprocess"]

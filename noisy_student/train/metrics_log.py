@@ -1,0 +1,107 @@
+"""Metrics of a training: history, ``metrics.jsonl``, TensorBoard, and the check for divergence."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import tensorflow as tf
+
+from noisy_student.artifacts.json_files import LogRow
+
+
+class MetricsLog:
+    """Means of the metrics between log lines, and everything logged so far.
+
+    Attributes:
+        history: rows of ``metrics.jsonl``, those of earlier runs of this training included.
+    """
+
+    def __init__(
+        self, name: str, directory: Path, names: tuple[str, ...], images_per_step: int, step: int
+    ):
+        """Opens the log; rows that an interrupted run wrote after its last checkpoint are dropped.
+
+        Args:
+            name: name of the training, for errors.
+            directory: receives ``metrics.jsonl`` and ``tensorboard/``.
+            names: metrics of a step, the first of which is "loss".
+            images_per_step: images of a step, on all replicas.
+            step: number of finished steps.
+        """
+        self._name, self._names, self._images = name, names, images_per_step
+        self._file = directory / "metrics.jsonl"
+        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        rows: list[LogRow] = [json.loads(line) for line in lines if line.endswith("}")]
+        self.history = [row for row in rows if row["step"] <= step]
+        self._file.write_text("".join(json.dumps(row) + "\n" for row in self.history))
+        self._board = tf.summary.create_file_writer(str(directory / "tensorboard"))
+        self._tables: list[tf.Tensor] = []
+        self._seconds_before = self.history[-1]["seconds"] if self.history else 0.0
+        self._start = self._timed_from = time.perf_counter()
+        self._timed_steps = 0
+        self._is_compiled = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on this training, in all its runs."""
+        return self._seconds_before + time.perf_counter() - self._start
+
+    def add(self, metrics: tf.Tensor) -> None:
+        """Adds the metrics of one or more steps, float32 [steps, metrics].
+
+        The first call, which traced and compiled the step, does not count in the rate.
+        """
+        self._tables.append(metrics)
+        self._timed_steps += len(metrics)
+        if not self._is_compiled:
+            metrics.numpy()  # waits for the devices
+            self._is_compiled = True
+            self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Leaves the time since the last step out of the rate: validation, saving."""
+        self._timed_from, self._timed_steps = time.perf_counter(), 0
+
+    def means(self, step: int, learning_rate: tf.Tensor) -> LogRow:
+        """Returns the means since the last row, as a row for `write`.
+
+        Raises:
+            ValueError: the loss is not finite.
+        """
+        table = np.concatenate([table.numpy() for table in self._tables])
+        seconds = time.perf_counter() - self._timed_from
+        means = dict(zip(self._names, table.mean(axis=0).tolist(), strict=True))
+        row = cast(LogRow, {"step": step, "learning_rate": float(learning_rate), **means})
+        if not math.isfinite(row["loss"]):
+            raise ValueError(
+                f"{self._name}: the loss became {row['loss']} in steps {step - len(table) + 1} to "
+                f"{step}, at a learning rate of {row['learning_rate']:.3g}. A smaller "
+                "--learning_rate, a longer warm-up or --precision=float32 usually helps."
+            )
+        if self._timed_steps:
+            row["images_per_second"] = self._timed_steps * self._images / seconds
+        self._tables = []
+        return row
+
+    def write(self, row: LogRow) -> bool:
+        """Logs a row; returns True if its validation accuracy is the best so far."""
+        row["seconds"] = self.seconds
+        accuracy = row.get("validation_top1", -1.0)
+        is_best = accuracy > max(
+            (r.get("validation_top1", -1.0) for r in self.history), default=-1.0
+        )
+        self.history.append(row)
+        with self._file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        with self._board.as_default(step=row["step"]):
+            for name, value in row.items():
+                if name != "step":
+                    tf.summary.scalar(name, value)
+        return is_best
+
+    def close(self) -> None:
+        """Closes the TensorBoard file."""
+        self._board.close()

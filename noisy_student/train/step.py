@@ -1,0 +1,183 @@
+"""The training step of Noisy Student, then what compiles, distributes and repeats it."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+import efficientnet
+from noisy_student import losses
+from noisy_student.train.build import Learner
+
+Batch = dict[str, tf.Tensor]
+
+
+def metric_names(learner: Learner) -> tuple[str, ...]:
+    """Returns the names of the metrics of a step, in order."""
+    kinds = ("labeled", "unlabeled") if learner.layout.unlabeled else ("labeled",)
+    accuracies = [f"{kind}_{name}" for kind in kinds for name in ("accuracy", "confidence")]
+    return ("loss", "labeled_loss", "unlabeled_loss", "l2_loss", *accuracies)
+
+
+def apply_gradients(learner: Learner, gradients: list[tf.Tensor]) -> None:
+    """Updates the weights, from gradients that the optimizer sums over replicas, and averages."""
+    variables = learner.model.trainable_variables
+    learner.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    learner.average.update(tf.convert_to_tensor(learner.optimizer.iterations))
+
+
+def train_step(
+    learner: Learner,
+    batch: Batch,
+    micro_batch: tf.Tensor | int = 0,
+    update: Callable[[Learner, list[tf.Tensor]], None] = apply_gradients,
+) -> tf.Tensor:
+    """Takes one step on one replica (Xie et al., CVPR 2020, Algorithm 1 and section 2).
+
+    Args:
+        learner: network in training, its optimizer and its teacher.
+        batch: this replica's rows of a micro-batch: "images" uint8 [b, S, S, 3] and "labels" int32
+            [b]; for students also "unlabeled_images" uint8 [u, S, S, 3] and their stored
+            "probabilities" float32 [u, C], or "unlabeled_clean_images" uint8 [u, T, T, 3] for a
+            teacher within the step. Image noise has already been applied.
+        micro_batch: index of the micro-batch, if gradients are accumulated.
+        update: takes the gradients of this share of the loss.
+
+    Returns:
+        Metrics as in `metric_names`, float32 [metrics]: shares that sum to the step's.
+    """
+    settings, layout, model = learner.settings, learner.layout, learner.model
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    share = layout.share(replica, micro_batch)
+
+    # Pseudo labels: the teacher is not noised.
+    images, targets = batch["images"], None
+    if layout.unlabeled:
+        images = tf.concat([images, batch["unlabeled_images"]], axis=0)
+        targets = losses.unlabeled_targets(
+            _teacher_probabilities(learner, batch),
+            hard=settings.hard_labels,
+            label_smoothing=settings.label_smoothing,
+            temperature=settings.temperature,
+        )
+
+    # One forward pass over labeled and unlabeled images, with dropout and stochastic depth.
+    seed = tf.stack([settings.seed, tf.cast(learner.optimizer.iterations, tf.int32)])
+    with tf.GradientTape() as tape:
+        with efficientnet.noise_scope(seed, share.numbers, layout.total, layout.runs):
+            logits = model(images, training=True)
+        labeled, unlabeled = logits[: layout.labeled_rows], logits[layout.labeled_rows :]
+
+        # One loss.
+        loss, metrics = losses.student_loss(
+            labeled,
+            batch["labels"],
+            unlabeled if layout.unlabeled else None,
+            targets,
+            decayed_variables=learner.decayed_variables,
+            config=learner.loss,
+            share=share,
+        )
+
+    # One update.
+    update(learner, tape.gradient(loss, model.trainable_variables))
+
+    accuracies = [share.labeled_mean(losses.accuracy_and_confidence(labeled, batch["labels"]))]
+    if layout.unlabeled:
+        classes = tf.argmax(targets, axis=-1, output_type=tf.int32)
+        found = losses.accuracy_and_confidence(unlabeled, classes)
+        accuracies.append(share.unlabeled_mean(found))
+    return tf.concat([tf.stack(list(metrics.values())), *accuracies], axis=0)
+
+
+def _teacher_probabilities(learner: Learner, batch: Batch) -> tf.Tensor:
+    """Returns the teacher's distributions, float32 [u, C]: stored, or computed within the step."""
+    if learner.teacher is None:
+        return batch["probabilities"]
+    logits = learner.teacher(batch["unlabeled_clean_images"], training=False)
+    return tf.nn.softmax(tf.cast(logits, tf.float32))
+
+
+def compile_steps(learner: Learner) -> Callable[[Iterator[Batch], int], tf.Tensor]:
+    """Compiles and distributes `train_step`.
+
+    Returns:
+        A function of an iterator over batches per replica and a number of steps, which it takes in
+        one call of the devices. It returns the metrics of each step, float32 [steps, metrics].
+    """
+    size, one_step = len(metric_names(learner)), _one_step(learner)
+
+    @functools.partial(tf.function, reduce_retracing=True)
+    def steps(batches: Iterator[Batch], count: tf.Tensor) -> tf.Tensor:
+        table = tf.TensorArray(tf.float32, count, element_shape=[size])
+        for step in tf.range(count):
+            table = table.write(step, one_step(batches))
+        return table.stack()
+
+    def run(batches: Iterator[Batch], count: int) -> tf.Tensor:
+        return steps(batches, tf.constant(count))
+
+    return run
+
+
+def _one_step(learner: Learner) -> Callable[[Iterator[Batch]], tf.Tensor]:
+    """Returns a step of all micro-batches, whose metrics and gradients are summed.
+
+    Keras' `gradient_accumulation_steps` cannot do this: it updates within a `tf.cond`, in which a
+    strategy cannot sum over replicas, and divides the sum by the number of micro-batches.
+    """
+    strategy, num_micro_batches = learner.devices.strategy, learner.layout.micro_batches
+    if num_micro_batches == 1:
+        whole_step = _on_replicas(learner, functools.partial(train_step, learner))
+
+        def step(batches: Iterator[Batch]) -> tf.Tensor:
+            return whole_step(next(batches))
+
+        return step
+
+    with strategy.scope():
+        sums = [
+            tf.Variable(
+                tf.zeros(variable.shape),
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.SUM,
+            )
+            for variable in learner.model.trainable_variables
+        ]
+
+    def add_up(_: Learner, gradients: list[tf.Tensor]) -> None:
+        for total, gradient in zip(sums, gradients, strict=True):
+            total.assign_add(gradient)
+
+    def apply_sums() -> None:
+        apply_gradients(learner, [tf.convert_to_tensor(total) for total in sums])
+        for total in sums:
+            total.assign(tf.zeros_like(total))
+
+    @functools.partial(tf.function, jit_compile=learner.devices.jit_compile)
+    def update() -> None:
+        strategy.run(apply_sums)
+
+    micro_step = _on_replicas(learner, functools.partial(train_step, learner, update=add_up))
+
+    def accumulated_step(batches: Iterator[Batch]) -> tf.Tensor:
+        metrics = tf.zeros([len(metric_names(learner))])
+        for micro_batch in tf.range(num_micro_batches):
+            metrics += micro_step(next(batches), micro_batch)
+        update()
+        return metrics
+
+    return accumulated_step
+
+
+def _on_replicas(learner: Learner, function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """Returns `function` compiled, run on every replica, and its results summed."""
+    strategy = learner.devices.strategy
+
+    @functools.partial(tf.function, jit_compile=learner.devices.jit_compile)
+    def run(*arguments: Any) -> tf.Tensor:
+        return strategy.reduce("SUM", strategy.run(function, arguments), axis=None)
+
+    return run

@@ -1,0 +1,186 @@
+"""A training as a stage: its inputs, its request, its files.
+
+The output directory receives ``model.keras`` (averaged weights of the last step), ``best.keras``
+(of the best validation accuracy), ``train.json`` (summary and history), ``metrics.jsonl``,
+``tensorboard/`` and, last, ``done.json``. Run again after an interruption, a training continues
+from its last checkpoint and ends with the same bytes as without the interruption.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data import sources, tfrecord_file
+from noisy_student import config
+from noisy_student.artifacts import model_file, stage
+from noisy_student.artifacts.files import file_hash, read_json, write_json
+from noisy_student.artifacts.json_files import LogRow, TrainSummary
+from noisy_student.config import derived
+from noisy_student.runtime.devices import Devices
+from noisy_student.train import batches, build, loop
+from noisy_student.train.build import Learner
+from noisy_student.train.metrics_log import MetricsLog
+from noisy_student.train.training_state import TrainingState
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Results of earlier stages.
+
+    Attributes:
+        selected_dir: directory of selected pseudo labels; students need one, and only they do.
+        init_model: saved model to start from; None: random weights. Fine-tuning needs one.
+        teacher_model: saved teacher of a student whose `teacher_mode` is "online".
+    """
+
+    selected_dir: str | Path | None = None
+    init_model: str | Path | None = None
+    teacher_model: str | Path | None = None
+
+
+def run(
+    settings: config.TrainConfig,
+    splits: sources.Splits,
+    output_dir: str | Path,
+    devices: Devices,
+    log: config.LogConfig,
+    inputs: Inputs | None = None,
+) -> TrainSummary:
+    """Trains, continues a training, or returns at once if ``output_dir`` is finished.
+
+    Args:
+        settings: options of the training.
+        splits: labeled images to train on, and validation images.
+        output_dir: directory of this training alone.
+        devices: devices from ``make_devices``.
+        log: how often to log, validate and save.
+        inputs: results of earlier stages; None: none.
+
+    Returns:
+        The content of ``train.json``.
+
+    Raises:
+        SystemExit: SIGTERM (exit code 75) or Ctrl-C (130) stopped the training.
+        ValueError: settings do not fit the data, records are damaged, or the loss is not finite.
+    """
+    output_dir, inputs = Path(output_dir), inputs or Inputs()
+    request = _request(settings, splits, devices, inputs)
+    opened = stage.open_stage(output_dir, request, write=devices.is_chief)
+    if opened.done:
+        return read_json(output_dir / "train.json")
+    teacher = inputs.teacher_model if settings.teacher_mode == "online" else None
+    learner = build.build(settings, devices, len(splits.class_names), len(splits.labeled), teacher)
+    with devices.writable(output_dir) as directory:
+        state = TrainingState(output_dir, directory, **learner.trackables())
+
+        def save_model(name: str, row: LogRow) -> None:
+            _save_model(learner, directory / name, splits.class_names, row)
+
+        with tfrecord_file.damage_named(batches.record_files(splits, inputs.selected_dir)):
+            _restore(learner, inputs, splits.class_names, state)
+            data = batches.open_batches(learner, splits, inputs.selected_dir, log)
+            last_step = build.last_step(settings, len(splits.labeled))
+            metrics = loop.train_loop(learner, data, last_step, log, state, directory, save_model)
+        summary = _summary(learner, metrics, data.cache.report())
+        write_json(directory / "train.json", summary)
+        model_hash = file_hash(directory / "model.keras")
+        opened.finish(directory, summary["seconds"], model_hash=model_hash)
+        state.remove()
+    devices.wait()
+    return read_json(output_dir / "train.json")
+
+
+def _request(
+    settings: config.TrainConfig, splits: sources.Splits, devices: Devices, inputs: Inputs
+) -> dict[str, Any]:
+    """Returns everything that determines the result of a training, up to rounding."""
+    online = settings.teacher_mode == "online"
+    if (settings.role == "student") != (inputs.selected_dir is not None):
+        raise ValueError(
+            f"--role={settings.role} with --selected_dir={inputs.selected_dir}: students need a "
+            "directory of selected pseudo labels, and only they do."
+        )
+    if settings.role == "fixres" and not inputs.init_model:
+        raise ValueError("--role=fixres needs --init_model, the model to fine-tune.")
+    if online and not inputs.teacher_model:
+        raise ValueError("--teacher_mode=online needs --teacher_model.")
+    hashes = {
+        "labeled": splits.labeled.fingerprint(),
+        "validation": splits.validation.fingerprint(),
+    }
+    if inputs.selected_dir:
+        hashes["selected"] = stage.read_done(inputs.selected_dir)["records_hash"]
+    if inputs.init_model:
+        model_file.read_card(inputs.init_model)  # refuses other files
+        hashes["init_model"] = file_hash(inputs.init_model)
+    if online and inputs.teacher_model:
+        known = model_file.read_card(inputs.teacher_model)["class_names"]
+        if known != splits.class_names:
+            raise ValueError(
+                f"--teacher_model={inputs.teacher_model} knows the classes {known}, not the data's "
+                f"{splits.class_names}."
+            )
+        hashes["teacher_model"] = file_hash(inputs.teacher_model)
+    return {
+        "stage": "train",
+        "settings": dataclasses.asdict(settings),
+        "inputs": hashes,
+        "precision": devices.precision,
+        "batch_norm_groups": build.batch_norm_groups(settings.model, devices.num_replicas),
+    }
+
+
+def _restore(
+    learner: Learner, inputs: Inputs, class_names: tuple[str, ...], state: TrainingState
+) -> None:
+    """Starts from the last checkpoint, else from the initial model, if any."""
+    message = ""
+    if inputs.init_model:
+        # Also before a checkpoint, which lacks the pixel statistics of the initial model.
+        message = build.start_from(learner, inputs.init_model, class_names)
+    if checkpoint := state.restore():
+        message = f"continuing from {checkpoint}"
+    if message:
+        print(f"{learner.name}: {message}", flush=True)
+
+
+def _save_model(learner: Learner, path: Path, class_names: tuple[str, ...], row: LogRow) -> None:
+    settings = learner.settings
+    model_file.save_model(
+        learner.average_model,
+        path,
+        class_names,
+        derived.preprocess_spec(settings.model),
+        role=settings.role,
+        round=settings.round,
+        model=dataclasses.asdict(settings.model),
+        seed=settings.seed,
+        step=row["step"],
+        validation_top1=row.get("validation_top1"),
+    )
+
+
+def _summary(learner: Learner, metrics: MetricsLog, decoded_once: dict[str, Any]) -> TrainSummary:
+    settings, history = learner.settings, metrics.history
+    last = history[-1]
+    accuracies = [row["validation_top1"] for row in history if "validation_top1" in row]
+    return {
+        "role": settings.role,
+        "round": settings.round,
+        "model_name": settings.model.name,
+        "width": settings.model.width,
+        "depth": settings.model.depth,
+        "parameters": build.count_parameters(learner.average_model),
+        "image_size": derived.preprocess_spec(settings.model).image_size,
+        "num_steps": last["step"],
+        "images_seen": last["step"] * settings.images_per_step,
+        "labeled_batch_size": settings.batch_size,
+        "unlabeled_batch_size": settings.unlabeled_batch_size,
+        "seconds": round(metrics.seconds, 2),
+        "final_loss": last["loss"],
+        "validation_top1": last.get("validation_top1"),
+        "best_validation_top1": max(accuracies, default=None),
+        "history": history,
+        "decoded_once": decoded_once,
+    }

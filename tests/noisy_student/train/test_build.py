@@ -1,0 +1,116 @@
+"""What a training is built of: start, frozen blocks, schedule."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import efficientnet
+from noisy_student.artifacts import model_file
+from noisy_student.runtime.devices import make_devices
+from noisy_student.train import build, step
+from tests.helpers.small_learner import CLASSES, SPEC, STUDENT, batches, learner
+
+OPTIMIZER = dataclasses.replace(
+    STUDENT.optimizer,
+    schedule="staircase",
+    learning_rate=0.016,
+    warmup_steps=None,
+    warmup_epochs=5.0,
+    epochs=350.0,
+)
+TEACHER = dataclasses.replace(
+    STUDENT, role="teacher", optimizer=OPTIMIZER, batch_size=16, ratio=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def devices():
+    return make_devices(precision="float32")
+
+
+def test_a_start_takes_over_weights_and_normalization_of_pixels(devices, tmp_path):
+    settings = dataclasses.asdict(dataclasses.replace(STUDENT.model, normalization="svhn"))
+    settings.pop("image_size")
+    saved = efficientnet.build_model(num_classes=CLASSES, **settings)
+    model_file.save_model(saved, tmp_path / "start.keras", ("a", "b", "c"), SPEC)
+    made = learner(devices)
+    description = build.start_from(made, tmp_path / "start.keras", ("a", "b", "c"))
+    assert "with its classifier" in description
+    images = next(batches(1))["images"]
+    for model in (made.model, made.average_model):
+        np.testing.assert_allclose(model(images), saved(images), atol=1e-6)
+
+
+def test_fine_tuning_leaves_the_frozen_blocks(devices):
+    """Frozen: their weights and statistics, and no noise in them."""
+    made = learner(devices, role="fixres", ratio=0.0, frozen_blocks=4, fixres_epochs=1.5)
+    frozen = ("stem", "blocks_0", "blocks_1", "blocks_2", "blocks_3")
+    names = [weight.path for weight in made.model.weights]
+    before = made.model.get_weights()
+    labeled = map(lambda batch: {n: batch[n] for n in ("images", "labels")}, batches(2))
+    for batch in labeled:
+        tf.function(functools.partial(step.train_step, made))(batch)
+    for name, old, new in zip(names, before, made.model.get_weights(), strict=True):
+        assert np.array_equal(old, new) == name.startswith(frozen), name
+    with pytest.raises(ValueError, match="--frozen_blocks=99: efficientnet-b0 has 7 blocks"):
+        learner(devices, frozen_blocks=99)
+
+
+def test_fine_tuning_goes_on_at_the_last_rate():
+    trained = dataclasses.replace(
+        STUDENT,
+        steps=100,
+        optimizer=dataclasses.replace(
+            STUDENT.optimizer, schedule="staircase", learning_rate=0.5, warmup_steps=2
+        ),
+    )
+    tuned = dataclasses.replace(trained, role="fixres", fixres_epochs=1.5)
+    assert trained.num_steps(8) == 100 and tuned.num_steps(8) == 3
+    rate = build.make_schedule(tuned, 8)
+    # A step is half an epoch of 8 images: 100 // (2.4 * 2) = 20 decays.
+    assert float(rate(0)) == float(rate(2)) == pytest.approx(0.5 * 0.97**20, rel=1e-5)
+    cosine = dataclasses.replace(
+        tuned, optimizer=dataclasses.replace(trained.optimizer, schedule="cosine")
+    )
+    with pytest.raises(ValueError, match="--schedule=cosine ends, which is 0"):
+        build.make_schedule(cosine, 8)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "train_ratio", "steps", "expected"),
+    [(350, 1, None, 525), (350, 2, None, 1050), (350, 2, 7, 7), (0.01, 1, None, 1)],
+)
+def test_steps_follow_from_labeled_epochs(epochs, train_ratio, steps, expected):
+    optimizer = dataclasses.replace(OPTIMIZER, epochs=epochs, train_ratio=train_ratio)
+    settings = dataclasses.replace(TEACHER, steps=steps, optimizer=optimizer)
+    assert settings.num_steps(24) == expected
+
+
+def test_a_final_rate_is_kept_to_or_refused():
+    """Also with a warm-up in steps; never silently left out."""
+    optimizer = dataclasses.replace(OPTIMIZER, final_learning_rate=0.004, warmup_steps=10)
+    settings = dataclasses.replace(TEACHER, steps=1000, optimizer=optimizer)
+    rate = build.make_schedule(settings, num_labeled=24)
+    assert rate.warmup_steps == 10
+    assert float(rate(1000)) == pytest.approx(0.004, rel=0.05)
+    cosine = dataclasses.replace(optimizer, schedule="cosine")
+    with pytest.raises(ValueError, match="--schedule=staircase, not cosine"):
+        build.make_schedule(dataclasses.replace(settings, optimizer=cosine), num_labeled=24)
+
+
+def test_paper_schedule_of_a_training():
+    """2048 images a step, 1 281 167 labeled: 0.128 after 5 epochs, then two decays are behind."""
+    settings = dataclasses.replace(
+        TEACHER,
+        batch_size=2048,
+        steps=None,
+        optimizer=dataclasses.replace(OPTIMIZER, learning_rate=0.128),
+    )
+    rate = build.make_schedule(settings, 1_281_167)
+    epoch = 1_281_167 / 2048
+    assert float(rate(2.5 * epoch)) == pytest.approx(0.064, rel=1e-3)
+    assert float(rate(5.1 * epoch)) == pytest.approx(0.128 * 0.97**2, rel=1e-6)
+    assert float(rate(7.3 * epoch)) == pytest.approx(0.128 * 0.97**3, rel=1e-6)
