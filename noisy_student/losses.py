@@ -129,7 +129,8 @@ def student_loss(
 
     Returns:
         (total, metrics): float32 scalars. The metrics are "loss", "labeled_loss" and
-        "unlabeled_loss" (without their weights) and "l2_loss" (with its weight).
+        "unlabeled_loss" (without their weights), "l2_loss" (with its weight), and accuracy and
+        confidence, as in "labeled_accuracy"; "unlabeled_accuracy" is agreement with the targets.
 
     Raises:
         ValueError: only one of unlabeled_logits and targets is given.
@@ -147,12 +148,19 @@ def student_loss(
 
     total = config.labeled_weight * labeled + config.ratio * unlabeled + decay
 
-    return total, {
+    metrics = {
         "loss": total,
         "labeled_loss": labeled,
         "unlabeled_loss": unlabeled,
         "l2_loss": decay,
     }
+    found = share.labeled_mean(accuracy_and_confidence(labeled_logits, labels))
+    metrics["labeled_accuracy"], metrics["labeled_confidence"] = tf.unstack(found)
+    if targets is not None:
+        classes = tf.argmax(targets, axis=-1, output_type=tf.int32)
+        found = share.unlabeled_mean(accuracy_and_confidence(unlabeled_logits, classes))
+        metrics["unlabeled_accuracy"], metrics["unlabeled_confidence"] = tf.unstack(found)
+    return total, metrics
 
 
 def accuracy_and_confidence(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -65,7 +65,7 @@ def run(
         The jobs that failed. Jobs that depend on them were not run, all others were.
 
     Raises:
-        SystemExit: with `preemption.EXIT_CODE` after a SIGTERM; the same call resumes.
+        SystemExit: after a SIGTERM (exit code 75) or Ctrl-C (130); the same call resumes.
         KeyboardInterrupt: the same call resumes, too.
     """
     waiting = {job.name: job for job in jobs if not job.is_done(root)}
@@ -73,7 +73,7 @@ def run(
     with preemption.Listener() as signals, contextlib.closing(pool):
         while waiting or pool.running:
             if signals.requested:
-                raise SystemExit(preemption.EXIT_CODE)
+                raise SystemExit(signals.exit_code)
             for name in _blocked(waiting, pool.failed):
                 del waiting[name]
             for job in list(waiting.values()):

@@ -1,1 +1,1 @@
-"""Devices, preemption and inference."""
+"""Devices, signals, profiles and inference."""

@@ -1,4 +1,4 @@
-"""Devices: the tf.distribute strategy, number format and determinism of a process."""
+"""Devices of a process: tf.distribute strategy, precision and determinism."""
 
 import contextlib
 import os
@@ -17,10 +17,14 @@ _BFLOAT16_CAPABILITY = (8, 0)  # Nvidia GPUs from Ampere on compute in bfloat16
 
 @dataclass(frozen=True)
 class Devices:
-    """Where training and prediction run.
+    """Devices that training and prediction run on.
 
-    ``jit_compile`` is for functions that run on one replica as a whole. ``num_hosts`` processes
-    run the same program; the chief among them writes the files.
+    Attributes:
+        strategy: distributes variables and batches.
+        jit_compile: compile with XLA the functions that run on one replica as a whole.
+        precision: Keras dtype policy.
+        num_hosts: processes that run the same program.
+        is_chief: True for the process that writes the files.
     """
 
     strategy: tf.distribute.Strategy
@@ -31,11 +35,11 @@ class Devices:
 
     @property
     def num_replicas(self) -> int:
-        """Replicas in sync."""
+        """Number of replicas, which train in sync."""
         return self.strategy.num_replicas_in_sync
 
     def describe(self) -> str:
-        """For people: '2 CPU cores, 1 replica', '1 GPU, 1 replica'."""
+        """Returns a description such as "2 CPU cores, 1 replica" or "1 GPU, 1 replica"."""
         accelerators = [
             f"{len(found)} {kind}"
             for kind in ("TPU", "GPU")
@@ -46,11 +50,11 @@ class Devices:
         return f"{kind}{hosts}, {self.num_replicas} replica{'s' if self.num_replicas > 1 else ''}"
 
     def distribute(self, make: Callable[[int, int], tf.data.Dataset]) -> Iterator:
-        """An iterator over what every replica gets.
+        """Returns an iterator over the batches of the replicas.
 
         Args:
-            make: (number of hosts, index of this one) -> data set of what each replica of the host
-                gets, in turn.
+            make: (number of hosts, index of this host) -> data set of batches for the replicas of
+                the host, in turn.
         """
 
         def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -60,25 +64,23 @@ class Devices:
 
     @property
     def _spreads(self) -> bool:
-        # Of several hosts the chief predicts alone, and variables of theirs need all of them.
+        # With several hosts, the chief predicts alone; shared variables would need all hosts.
         return self.num_hosts == 1 and self.strategy is not tf.distribute.get_strategy()
 
     def prediction_scope(self) -> contextlib.AbstractContextManager:
-        """To load a model in whose predictions are made by `spread`."""
+        """Returns the scope in which to load a model that predicts through `spread`."""
         return self.strategy.scope() if self._spreads else contextlib.nullcontext()
 
     def spread(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Lets all replicas take part in what is done with the rows of a batch.
+        """Splits the rows of a batch over all replicas.
 
         Args:
-            step: tensors [B, ...], and scalars if need be -> a tensor [B, ...] or a structure of
-                them, each row from the same row of the arguments. Of a result only the first rows
-                may be given, as long as they are as many as wanted or all there are.
+            step: tensors [B, ...] and scalars -> a tensor [B, ...] or a structure of them, each row
+                computed from the same row of the arguments. A result may have the first rows only.
 
         Returns:
-            The same function, of which every replica computes as many rows, filled up with zeros
-            where they do not divide evenly, and every one gets the scalars; where there is one
-            device or are several hosts, `step` itself.
+            The same function, computed by all replicas: each gets an equal number of rows, padded
+            with zeros, and all scalars. With one device or several hosts, `step` itself.
         """
         if not self._spreads:
             return step
@@ -110,7 +112,7 @@ class Devices:
         return spread_step
 
     def any(self, flag: bool) -> bool:
-        """Whether ``flag`` is true on some host; all must ask, and go on when all have asked."""
+        """Returns True if ``flag`` is true on any host. Collective: every host must call it."""
         if self.num_hosts == 1:
             return flag
         flags = self.strategy.experimental_distribute_values_from_function(
@@ -119,12 +121,12 @@ class Devices:
         return bool(self.strategy.reduce("SUM", flags, axis=None).numpy() > 0)
 
     def wait(self) -> None:
-        """Returns when all hosts have called it."""
+        """Waits until all hosts have called it."""
         self.any(False)
 
     @contextlib.contextmanager
     def chief_first(self) -> Iterator[None]:
-        """Lets the other hosts wait for the chief, so that they find the files it wrote."""
+        """Makes the other hosts wait for the chief, so that they find the files it wrote."""
         if not self.is_chief:
             self.wait()
         try:
@@ -135,7 +137,7 @@ class Devices:
 
     @contextlib.contextmanager
     def writable(self, directory: Path) -> Iterator[Path]:
-        """``directory`` on the chief, elsewhere one that is deleted afterwards."""
+        """Yields ``directory`` on the chief, and a temporary directory on other hosts."""
         if self.is_chief:
             yield directory
         else:
@@ -150,23 +152,23 @@ def make_devices(
     intra_op_threads: int = 0,
     tpu: str | None = None,
 ) -> Devices:
-    """Sets up the process; call once, before any model is built or tensor made.
+    """Sets up the process. Call it once, before building models or creating tensors.
 
     Args:
         strategy: ``one``, ``mirrored`` (all GPUs, else all logical CPU devices), ``multi_worker``
-            (the processes that the environment variable TF_CONFIG lists), ``tpu`` or ``auto``
-            (mirrored where there are several GPUs, else one).
+            (the processes listed in the environment variable TF_CONFIG), ``tpu`` or ``auto``
+            (mirrored with several GPUs, else one).
         precision: ``float32``, ``mixed_bfloat16`` (float32 variables, logits and losses) or
-            ``auto`` (the latter on TPUs and on GPUs that compute in it).
-        jit_compile: ``on``, ``off`` or ``auto`` (on with a GPU and one replica; on CPU XLA makes
-            the whole step slower). TPUs compile in any case.
-        intra_op_threads: CPU threads of a single operation; 0: all cores. Operations of very small
-            models are over before a second thread is at work.
+            ``auto`` (mixed on TPUs and on GPUs that compute in bfloat16).
+        jit_compile: ``on``, ``off`` or ``auto`` (on with a GPU and one replica; on CPU, XLA slows
+            the whole step down). TPUs always compile.
+        intra_op_threads: CPU threads of an operation; 0: all cores. Very small models are faster
+            with 1.
         tpu: name or address of the TPU; "local" on its own host.
 
     Raises:
-        ValueError: an unknown strategy, TF_CONFIG or ``tpu`` missing where needed, or a
-            compilation that several replicas do not allow.
+        ValueError: the strategy is unknown, it needs TF_CONFIG or ``tpu``, or it has several
+            replicas, which cannot be compiled together.
     """
     if tf.config.threading.get_intra_op_parallelism_threads() != intra_op_threads:
         tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
@@ -189,7 +191,7 @@ def make_devices(
         raise ValueError(f"--strategy={strategy}: must be one of {', '.join(NAMES)}.")
     one = scope.num_replicas_in_sync == 1
     if jit_compile == "on" and not one:
-        raise ValueError("--jit_compile=on: several replicas cannot be compiled together; use off.")
+        raise ValueError("--jit_compile=on needs one replica; use --jit_compile=off with several.")
     jit = jit_compile == "on" or (jit_compile == "auto" and bool(gpus) and one)
     return Devices(scope, jit, precision)
 
@@ -198,7 +200,7 @@ def _multi_worker(precision: str) -> Devices:
     if "TF_CONFIG" not in os.environ:
         raise ValueError(
             "--strategy=multi_worker needs the environment variable TF_CONFIG, which lists all "
-            "processes and says which one this is (docs/SCALING.md)."
+            "processes and the index of this one (docs/SCALING.md)."
         )
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     resolver = strategy.cluster_resolver
@@ -211,7 +213,7 @@ def _multi_worker(precision: str) -> Devices:
 
 def _tpu(address: str | None) -> tf.distribute.Strategy:
     if address is None:
-        raise ValueError("--strategy=tpu needs --tpu=NAME (or local, on the TPU's own host).")
+        raise ValueError("--strategy=tpu needs --tpu=NAME, or --tpu=local on the TPU's own host.")
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
     if address != "local":
         tf.config.experimental_connect_to_cluster(resolver)
@@ -219,7 +221,7 @@ def _tpu(address: str | None) -> tf.distribute.Strategy:
     return tf.distribute.TPUStrategy(resolver)
 
 
-def _has_bfloat16(strategy: str, gpus: list) -> bool:
+def _has_bfloat16(strategy: str, gpus: list[tf.config.PhysicalDevice]) -> bool:
     if strategy == "tpu":
         return True
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]

@@ -1,4 +1,4 @@
-"""A model's probabilities for finite sets of images: eval mode, clean images, nothing dropped."""
+"""Predictions of a model for finite sets of images, in inference mode."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -13,12 +13,18 @@ from data import seeds
 def for_classes(
     model: keras.Model, model_classes: Sequence[str], classes: Sequence[str]
 ) -> Callable[..., tf.Tensor]:
-    """A model whose logits are those of `classes`, in their order: `model` itself where they agree.
+    """Restricts a model to the logits of `classes`, in their order.
 
-    A model that knows more classes decides among these alone.
+    Args:
+        model: network with one logit per class of `model_classes`.
+        model_classes: names of the model's classes.
+        classes: names of the wanted classes.
+
+    Returns:
+        The model itself if its classes are the wanted ones.
 
     Raises:
-        ValueError: listing classes that the model does not know.
+        ValueError: the model does not know some of the classes.
     """
     if tuple(classes) == tuple(model_classes):
         return model
@@ -41,7 +47,7 @@ def for_classes(
 def logits_step(
     model: Callable[..., tf.Tensor], jit_compile: bool = False
 ) -> tf.types.experimental.GenericFunction:
-    """A compiled function: images uint8 [B, S, S, 3] -> logits float32 [B, C]."""
+    """Returns a compiled function: images uint8 [B, S, S, 3] -> logits float32 [B, C]."""
 
     @tf.function(jit_compile=jit_compile, reduce_retracing=True)
     def step(images: tf.Tensor) -> tf.Tensor:
@@ -53,7 +59,7 @@ def logits_step(
 def predict_step(
     model: Callable[..., tf.Tensor], jit_compile: bool = False, temperature: float = 1.0
 ) -> tf.types.experimental.GenericFunction:
-    """A compiled function: images uint8 [B, S, S, 3] -> probabilities float32 [B, C].
+    """Returns a compiled function: images uint8 [B, S, S, 3] -> probabilities float32 [B, C].
 
     Logits are divided by the temperature.
     """
@@ -69,13 +75,13 @@ def predict_step(
 def noised_predict_step(
     model: Callable[..., tf.Tensor], jit_compile: bool = False
 ) -> tf.types.experimental.GenericFunction:
-    """`predict_step` under the model's own noise, dropout and stochastic depth.
+    """Returns `predict_step` under the model's own noise, dropout and stochastic depth.
 
-    The model is run in training mode: its batch norm must be frozen (`freeze_batch_norm`).
+    The model runs in training mode, so its batch norm must be frozen (`freeze_batch_norm`).
 
     Returns:
-        A compiled function: images uint8 [B, S, S, 3] and seeds int32 [B, 2], that of each image,
-        which alone decides its noise -> probabilities float32 [B, C].
+        A compiled function: images uint8 [B, S, S, 3], and one seed per image, which alone
+        determines its noise, int32 [B, 2] -> probabilities float32 [B, C].
     """
 
     @tf.function(jit_compile=jit_compile, reduce_retracing=True)
@@ -93,9 +99,11 @@ def noised_predict_step(
 def predictions(
     step: Callable[[tf.Tensor], tf.Tensor], batches: Iterable[dict[str, tf.Tensor]]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Runs ``step`` over ``data.pipeline.evaluation_batches`` and drops the padding.
+    """Runs a step over batches and drops their padding.
 
-    It takes their images, and their seeds where they have some.
+    Args:
+        step: a step from this module, of images and, if the batches have them, seeds.
+        batches: batches as from ``data.pipeline.evaluation_batches``.
 
     Yields:
         index int64 [b], labels int32 [b], probabilities float32 [b, C].
@@ -113,10 +121,10 @@ def predict_all(
     batches: Iterable[dict[str, tf.Tensor]],
     num_examples: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int32 [N] and probabilities float32 [N, C], in the order of the examples.
+    """Returns labels int32 [N] and probabilities float32 [N, C], in the order of the examples.
 
     Raises:
-        RuntimeError: where some example was not seen exactly once.
+        RuntimeError: an example was not seen exactly once.
     """
     seen = np.zeros(num_examples, np.int64)
     labels = np.zeros(num_examples, np.int32)
@@ -137,12 +145,12 @@ def accuracy(
     batches: Iterable[dict[str, tf.Tensor]],
     num_examples: int,
 ) -> float | None:
-    """Top-1 in percent of ``step`` on a set of images; None where there are none.
+    """Returns the top-1 accuracy in percent; None if there are no images.
 
     Args:
-        step: as ``predict_step`` makes it.
-        batches: labeled images, as of ``data.pipeline.evaluation_batches``.
-        num_examples: how many there are.
+        step: prediction as from ``predict_step``.
+        batches: labeled images, as from ``data.pipeline.evaluation_batches``.
+        num_examples: number of images.
     """
     if not num_examples:
         return None
@@ -151,12 +159,12 @@ def accuracy(
 
 
 def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
-    """Percentage of rows whose label is among the ``k`` largest (ties go to the lower class).
+    """Returns the percentage of rows whose label is among the ``k`` largest scores.
 
     Args:
-        probabilities: [N, C]; any score will do.
+        probabilities: [N, C], or other scores; ties go to the lower class.
         labels: int [N].
-        k: at least 1; all classes where there are fewer.
+        k: at least 1; more than C means C.
     """
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return 100.0 * float(np.mean(np.any(best == labels[:, None], axis=1)))

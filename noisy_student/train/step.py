@@ -82,13 +82,7 @@ def train_step(
 
     # One update.
     update(learner, tape.gradient(loss, model.trainable_variables))
-
-    accuracies = [share.labeled_mean(losses.accuracy_and_confidence(labeled, batch["labels"]))]
-    if layout.unlabeled:
-        classes = tf.argmax(targets, axis=-1, output_type=tf.int32)
-        found = losses.accuracy_and_confidence(unlabeled, classes)
-        accuracies.append(share.unlabeled_mean(found))
-    return tf.concat([tf.stack(list(metrics.values())), *accuracies], axis=0)
+    return tf.stack(list(metrics.values()))
 
 
 def _teacher_probabilities(learner: Learner, batch: Batch) -> tf.Tensor:

@@ -1,0 +1,87 @@
+"""The progress line on a terminal and in a log file."""
+
+import os
+import sys
+
+import pytest
+
+from noisy_student.train.progress import Progress, clock, describe
+
+ROW = {
+    "step": 250,
+    "learning_rate": 0.0027,
+    "loss": 6.343,
+    "labeled_loss": 1.578,
+    "unlabeled_loss": 1.191,
+    "labeled_accuracy": 0.591,
+    "unlabeled_accuracy": 0.602,
+    "labeled_confidence": 0.61,
+    "unlabeled_confidence": 0.6,
+    "images_per_second": 685.2,
+    "seconds": 30.0,
+}
+LINE = (
+    "loss 6.34 (labeled 1.58, unlabeled 1.19)  acc 59.1/60.2%  conf 61/60%  lr 2.7e-03  685 img/s"
+)
+
+
+def test_metrics_of_a_student_and_of_a_teacher():
+    assert describe(ROW | {"validation_top1": 78.23}, "eta 1:28") == f"{LINE}  eta 1:28  val 78.2%"
+    teacher = {name: value for name, value in ROW.items() if not name.startswith("unlabeled_acc")}
+    assert "loss 6.34 (labeled 1.58)  acc 59.1%  conf 61%" in describe(teacher)
+
+
+def test_without_a_rate_there_is_no_eta(capsys):
+    progress = Progress("student 1", 0, 1000, 100)
+    row = {name: value for name, value in ROW.items() if name != "images_per_second"}
+    progress.log(row | {"step": 1000})
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "student 1  step 0/1000  compiling the first step"
+    assert "img/s" not in last and "eta" not in last and last.endswith("time 0:30")
+
+
+def test_a_log_file_gets_a_line_every_few_seconds_and_the_last_one(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    progress = Progress("student 1", 0, 1000, 100)
+    for step in range(1, 301):
+        now[0] += 0.2
+        progress.update(step)
+        if step % 50 == 0:
+            progress.log(ROW | {"step": step})
+    progress.log(ROW | {"step": 1000, "validation_top1": 78.23})
+    progress.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert 3 <= len(lines) <= 6
+    assert lines[2].startswith("student 1  step 15")  # after 30 seconds
+    assert lines[2].endswith(f"  {LINE}  eta 2:04")  # 849 steps of 100 images at 685 images/s
+    assert lines[-1] == f"student 1  step 1000/1000  {LINE}  time 0:30  val 78.2%"
+
+
+def test_a_terminal_shows_the_loss_first_at_80_columns(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
+    progress = Progress("student 1", 0, 1000, 100)
+    monkeypatch.setattr("time.perf_counter", lambda: 1e9)
+    progress.log(ROW)
+    progress.close()
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and shown.endswith("\n")
+    line = shown.split("\r")[-1].split("\x1b")[0]
+    assert len(line) == 79
+    assert line == f"student 1  step 250/1000  {LINE}"[:79]
+
+
+def test_hosts_that_are_not_the_chief_show_nothing(capsys):
+    progress = Progress("student 1", 0, 1000, 100, show=False)
+    progress.update(1)
+    progress.log(ROW | {"step": 1000})
+    progress.close()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0:00"), (88, "1:28"), (59.6, "1:00"), (7288, "2:01:28")]
+)
+def test_clock(seconds, text):
+    assert clock(seconds) == text
