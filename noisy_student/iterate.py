@@ -16,13 +16,14 @@ from data import sources
 from noisy_student import config, evaluate, pseudo_label, report, train
 from noisy_student.artifacts import model_file, stage
 from noisy_student.artifacts.files import write_json
+from noisy_student.artifacts.json_files import TrainSummary
 from noisy_student.config import derived, flags
 from noisy_student.evaluate import galleries, robust_gallery
 from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.selection import write
 from noisy_student.train import given_teacher
 
-Trained = dict[str, tuple[Path, dict[str, Any]]]  # name -> directory, summary
+Trained = dict[str, tuple[Path, TrainSummary]]  # name -> directory, summary
 
 
 def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict[str, Any]:
@@ -205,7 +206,7 @@ def _label_and_select(
     return selected
 
 
-def _better(number: int, before: dict[str, Any], after: dict[str, Any]) -> bool:
+def _better(number: int, before: TrainSummary, after: TrainSummary) -> bool:
     """Whether the validation accuracy rose, if there is one; says so where it did not."""
     old, new = before["validation_top1"], after["validation_top1"]
     if old is None or new is None:

@@ -1,6 +1,6 @@
 """Loss of one training step (Xie et al., CVPR 2020, section 2; constants of its training code)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -148,32 +148,21 @@ def student_loss(
 
     total = config.labeled_weight * labeled + config.ratio * unlabeled + decay
 
-    metrics = {
-        "loss": total,
-        "labeled_loss": labeled,
-        "unlabeled_loss": unlabeled,
-        "l2_loss": decay,
-    }
-    found = share.labeled_mean(accuracy_and_confidence(labeled_logits, labels))
-    metrics["labeled_accuracy"], metrics["labeled_confidence"] = tf.unstack(found)
+    metrics = {"loss": total, "labeled_loss": labeled, "unlabeled_loss": unlabeled}
+    metrics["l2_loss"] = decay
+    metrics |= _accuracy("labeled", labeled_logits, labels, share.labeled_mean)
     if targets is not None:
         classes = tf.argmax(targets, axis=-1, output_type=tf.int32)
-        found = share.unlabeled_mean(accuracy_and_confidence(unlabeled_logits, classes))
-        metrics["unlabeled_accuracy"], metrics["unlabeled_confidence"] = tf.unstack(found)
+        metrics |= _accuracy("unlabeled", unlabeled_logits, classes, share.unlabeled_mean)
     return total, metrics
 
 
-def accuracy_and_confidence(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Returns training metrics of each example, computed under noise; no part of the loss.
-
-    Args:
-        logits: float [B, C].
-        labels: int [B], true labels or the teacher's most probable classes.
-
-    Returns:
-        float32 [2, B]: 1 if the largest logit is the label's, else 0; the largest probability.
-    """
+def _accuracy(
+    kind: str, logits: tf.Tensor, labels: tf.Tensor, mean: Callable[[tf.Tensor], tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Returns accuracy and confidence in training, under noise; they are no part of the loss."""
     logits = tf.cast(logits, tf.float32)
     correct = tf.argmax(logits, axis=-1, output_type=tf.int32) == tf.cast(labels, tf.int32)
     confidence = tf.reduce_max(tf.nn.softmax(logits), axis=-1)
-    return tf.stack([tf.cast(correct, tf.float32), confidence])
+    means = mean(tf.stack([tf.cast(correct, tf.float32), confidence]))
+    return {f"{kind}_accuracy": means[0], f"{kind}_confidence": means[1]}

@@ -30,9 +30,7 @@ class Learner:
     Attributes:
         settings: options of the training.
         devices: devices it runs on.
-        num_classes: classes of the classifier.
         layout: placement of a step's images.
-        loss: terms of the loss.
         model: network in training.
         average_model: the same network with averaged weights, the one that is saved.
         average: keeps average_model up to date.
@@ -44,9 +42,7 @@ class Learner:
 
     settings: config.TrainConfig
     devices: Devices
-    num_classes: int
     layout: Layout
-    loss: losses.LossConfig
     model: keras.Model
     average_model: keras.Model
     average: ema.WeightAverage
@@ -60,6 +56,19 @@ class Learner:
         """Name of the training for people, such as "student 1"."""
         settings = self.settings
         return f"{settings.role} {settings.round}" if settings.round else settings.role
+
+    @property
+    def loss(self) -> losses.LossConfig:
+        """Terms of the loss."""
+        s = self.settings
+        return losses.LossConfig(
+            s.ratio, s.label_smoothing, s.optimizer.weight_decay, s.labeled_weight
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the classifier."""
+        return self.model.output_shape[-1]
 
     @property
     def finished_steps(self) -> int:
@@ -117,11 +126,7 @@ def build(
     return Learner(
         settings=settings,
         devices=devices,
-        num_classes=num_classes,
         layout=layout,
-        loss=losses.LossConfig(
-            settings.ratio, settings.label_smoothing, o.weight_decay, settings.labeled_weight
-        ),
         model=model,
         average_model=average_model,
         average=average,

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import keras
+
 from data import pipeline, sources
 from noisy_student.artifacts import model_file, stage
 from noisy_student.artifacts.files import copy_file, file_hash, read_json, write_json
@@ -43,14 +45,7 @@ def run(
     opened = stage.open_stage(output_dir, {"stage": "adopt", "inputs": inputs})
     if opened.done:
         return read_json(output_dir / "train.json")
-
-    with devices.prediction_scope():
-        model, _ = model_file.load_model(model_path)
-    logits = inference.for_classes(model, card["class_names"], validation.class_names)
-    predict = devices.spread(inference.predict_step(logits, devices.jit_compile))
-    batches = pipeline.evaluation_batches(validation, card["preprocess"], batch_size=batch_size)
-    accuracy = inference.accuracy(predict, batches, len(validation))
-
+    model, accuracy = _measure(model_path, validation, devices, batch_size)
     copy_file(model_path, output_dir / "model.keras")
     summary: TrainSummary = {
         "role": "teacher",
@@ -71,3 +66,15 @@ def run(
     result = "" if accuracy is None else f", val {accuracy:.1f}%"
     print(f"teacher: {model_path} ({model.name}){result}", flush=True)
     return summary
+
+
+def _measure(
+    model_path: str | Path, validation: sources.Examples, devices: Devices, batch_size: int
+) -> tuple[keras.Model, float | None]:
+    """Returns the model and its top-1 accuracy in percent, if there are images."""
+    with devices.prediction_scope():
+        model, card = model_file.load_model(model_path)
+    logits = inference.for_classes(model, card["class_names"], validation.class_names)
+    predict = devices.spread(inference.predict_step(logits, devices.jit_compile))
+    batches = pipeline.evaluation_batches(validation, card["preprocess"], batch_size=batch_size)
+    return model, inference.accuracy(predict, batches, len(validation))

@@ -78,8 +78,8 @@ def train_loop(
             metrics.restart_clock()
     if stopped:
         print(
-            f"{learner.name}: stopped by {signals.name} after step {done}, which is saved. Run the "
-            "same command again to continue.",
+            f"{learner.name}: stopped by {signals.name} after step {done}, which is saved. "
+            "Run the same command again to continue.",
             flush=True,
         )
         raise SystemExit(signals.exit_code)

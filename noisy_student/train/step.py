@@ -47,29 +47,23 @@ def train_step(
     Returns:
         Metrics as in `metric_names`, float32 [metrics]: shares that sum to the step's.
     """
-    settings, layout, model = learner.settings, learner.layout, learner.model
+    layout, model = learner.layout, learner.model
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     share = layout.share(replica, micro_batch)
 
-    # Pseudo labels: the teacher is not noised.
     images, targets = batch["images"], None
     if layout.unlabeled:
         images = tf.concat([images, batch["unlabeled_images"]], axis=0)
-        targets = losses.unlabeled_targets(
-            _teacher_probabilities(learner, batch),
-            hard=settings.hard_labels,
-            label_smoothing=settings.label_smoothing,
-            temperature=settings.temperature,
-        )
+        targets = _pseudo_labels(learner, batch)
 
-    # One forward pass over labeled and unlabeled images, with dropout and stochastic depth.
-    seed = tf.stack([settings.seed, tf.cast(learner.optimizer.iterations, tf.int32)])
+    # One forward pass over all images, with dropout and stochastic depth.
+    seed = tf.stack([learner.settings.seed, tf.cast(learner.optimizer.iterations, tf.int32)])
     with tf.GradientTape() as tape:
         with efficientnet.noise_scope(seed, share.numbers, layout.total, layout.runs):
             logits = model(images, training=True)
         labeled, unlabeled = logits[: layout.labeled_rows], logits[layout.labeled_rows :]
 
-        # One loss.
+        # One loss, of true and pseudo labels.
         loss, metrics = losses.student_loss(
             labeled,
             batch["labels"],
@@ -80,17 +74,25 @@ def train_step(
             share=share,
         )
 
-    # One update.
+    # One update, of the weights and their averages.
     update(learner, tape.gradient(loss, model.trainable_variables))
     return tf.stack(list(metrics.values()))
 
 
-def _teacher_probabilities(learner: Learner, batch: Batch) -> tf.Tensor:
-    """Returns the teacher's distributions, float32 [u, C]: stored, or computed within the step."""
+def _pseudo_labels(learner: Learner, batch: Batch) -> tf.Tensor:
+    """Returns the targets of the unlabeled images, float32 [u, C], from a teacher without noise."""
+    settings = learner.settings
     if learner.teacher is None:
-        return batch["probabilities"]
-    logits = learner.teacher(batch["unlabeled_clean_images"], training=False)
-    return tf.nn.softmax(tf.cast(logits, tf.float32))
+        probabilities = batch["probabilities"]
+    else:
+        logits = learner.teacher(batch["unlabeled_clean_images"], training=False)
+        probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
+    return losses.unlabeled_targets(
+        probabilities,
+        hard=settings.hard_labels,
+        label_smoothing=settings.label_smoothing,
+        temperature=settings.temperature,
+    )
 
 
 def compile_steps(learner: Learner) -> Callable[[Iterator[Batch], int], tf.Tensor]:

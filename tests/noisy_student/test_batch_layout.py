@@ -83,7 +83,7 @@ def test_masked_shares_sum_to_the_loss_of_the_global_batch():
         share = layout.share(replica)
         row, other = share.numbers.numpy()
         labeled, true = logits[row : row + 1], labels[row : row + 1]
-        total, _ = losses.student_loss(
+        total, metrics = losses.student_loss(
             labeled,
             true,
             logits[other : other + 1],
@@ -93,7 +93,7 @@ def test_masked_shares_sum_to_the_loss_of_the_global_batch():
             share=share,
         )
         totals.append(total)
-        accuracies.append(share.labeled_mean(losses.accuracy_and_confidence(labeled, true)))
+        accuracies.append([metrics["labeled_accuracy"], metrics["labeled_confidence"]])
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     labeled = -log_p[[0, 1, 2], labels].mean()
     unlabeled = -(targets * log_p[3:]).sum(1).mean()

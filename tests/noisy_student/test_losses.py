@@ -159,10 +159,13 @@ def test_shares_of_two_replicas_sum_to_the_whole(batch):
 
 
 def test_accuracy_and_confidence_by_hand():
+    """Half of the labeled images are right; both unlabeled ones are as the targets have it."""
     logits = np.log(np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]], np.float32))
-    correct, confidence = losses.accuracy_and_confidence(logits, [1, 2])
-    np.testing.assert_array_equal(correct, [1, 0])
-    np.testing.assert_allclose(confidence, [0.5, 0.6], rtol=1e-6)
+    batch = {"labeled_logits": logits, "labels": np.array([1, 2], np.int32)}
+    batch |= {"unlabeled_logits": logits[:, ::-1], "targets": np.eye(3, dtype=np.float32)[[1, 2]]}
+    _, metrics = loss(batch, Layout(labeled=2, unlabeled=2).share())
+    names = ("labeled_accuracy", "unlabeled_accuracy", "labeled_confidence", "unlabeled_confidence")
+    np.testing.assert_allclose([metrics[name] for name in names], [0.5, 1, 0.55, 0.55], rtol=1e-6)
 
 
 def test_no_decayed_variables():
