@@ -73,6 +73,7 @@ def run(
     with preemption.Listener() as signals, contextlib.closing(pool):
         while waiting or pool.running:
             if signals.requested:
+                print(f"stopped by {signals.name}; the same command resumes", file=sys.stderr)
                 raise SystemExit(signals.exit_code)
             for name in _blocked(waiting, pool.failed):
                 del waiting[name]
