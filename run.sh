@@ -35,13 +35,13 @@ recipes() {
   echo "$names"
 }
 
-# A line for each recipe: its name and the begin of its head comment.
+# Prints a line for each recipe: its name and the first line of its head comment.
 recipe_titles() {
   local file title
   for file in "$root"/recipes/*.flags; do
     IFS= read -r title <"$file" || true
-    title=${title#\# } file=${file##*/}
-    printf '  %-20s %s\n' "${file%.flags}" "${title%%[,:;(]*}"
+    file=${file##*/}
+    printf '  %-20s %s\n' "${file%.flags}" "${title#\# }"
   done
 }
 

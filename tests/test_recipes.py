@@ -24,7 +24,7 @@ RESULTS = RECIPES.parent / "docs" / "results"
 NAMES = sorted(path.stem for path in RECIPES.glob("*.flags"))
 BY_SIZE = tuple(f"imagenet_b{size}" for size in range(8))
 L2_ROUNDS = tuple(f"imagenet_l2_round{number}" for number in (1, 2, 3))
-RUN = ("mnist5k", "cifar10_small", "cifar10_randaugment", "folder")
+MEASURED = ("mnist5k", "cifar10_small", "cifar10_randaugment")
 PUBLISHED = ("svhn", *BY_SIZE, *L2_ROUNDS)
 LABELED = 1_281_167  # training images of ImageNet
 
@@ -37,35 +37,42 @@ def read(recipe: str, *overrides: str) -> tuple[config.Config, dict[str, Any]]:
 
 
 def head(recipe: str) -> str:
-    """The comment at the top, as running text."""
+    """Returns the comment at the top."""
     lines = (RECIPES / f"{recipe}.flags").read_text().splitlines()
     count = next(number for number, line in enumerate(lines) if not line.startswith("#"))
-    return " ".join(line.removeprefix("#").strip() for line in lines[:count])
+    return "\n".join(line[2:] for line in lines[:count])
+
+
+def fields(recipe: str) -> dict[str, str]:
+    """Returns the fields of the head by name, such as Data."""
+    return dict(re.findall(r"^([A-Z][a-z]+): +(.+)$", head(recipe).split("\n\n")[1], re.MULTILINE))
 
 
 @pytest.mark.parametrize("recipe", NAMES)
 def test_every_recipe_is_read_and_says_what_it_is(recipe):
     _, values = read(recipe)
     assert values["workdir"] == f"runs/{recipe}"
-    told = head(recipe)
-    assert re.search(r"[Pp]aper", told)
-    assert ("bash run.sh" if recipe == "mnist5k" else f"bash run.sh {recipe}") in told
-    assert "Not run to the end" in told or recipe in RUN
+    title, _, command, *prose = head(recipe).split("\n\n")
+    assert len(title) <= 75 and "\n" not in title
+    assert list(fields(recipe)) == ["Data", "Model", "Hardware", "Time", "Expected", "Measured"]
+    assert fields(recipe)["Measured"].startswith("yes, " if recipe in MEASURED else "no, ")
+    name = "" if recipe == "mnist5k" else f" {recipe}"
+    assert command.startswith(f"Run: bash run.sh{name}") and "aper" in "".join(prose)
     lines = (RECIPES / f"{recipe}.flags").read_text().splitlines()
     names = [line[2:].split("=")[0] for line in lines if line.startswith("--")]
     assert len(set(names)) == len(names), "a flag is given twice"
 
 
 def test_what_recipes_expect_is_what_was_measured():
-    found = {path.parent.name for path in RESULTS.glob("*/compute.csv")}
-    assert found == {"mnist5k", "cifar10_small"}
-    for recipe in found:
+    found = {path.parent.name for path in RESULTS.glob("*/*.csv")}
+    assert found == set(MEASURED)
+    for recipe in ("mnist5k", "cifar10_small"):
         measured = publish.read_table(RESULTS / recipe / "compute.csv", STUDIES)
-        told = []
+        expected = []
         for arm, sd_of in (("teacher", "sd "), ("student 1", ""), ("student 2", "")):
             mean, sd = statistics.mean_sd(measured.values(arm, "clean.top1"))
-            told.append(f"{arm} {mean:.1f} ({sd_of}{sd:.1f})")
-        assert ", ".join(told) in head(recipe)
+            expected.append(f"{arm} {mean:.1f} ({sd_of}{sd:.1f})")
+        assert ", ".join(expected) == fields(recipe)["Expected"]
 
 
 # The published settings. Labeled batch 2048; 218 949 steps are 350 passes over 1 281 167 images.
@@ -198,13 +205,13 @@ def test_a_tenth_of_imagenet():
 
 # What they would cost.
 
-HARDWARE = re.compile(r"Hardware: (\d+) (\S+), (\S+ \w+) by python -m noisy_student.plan")
-
 
 @pytest.mark.parametrize("recipe", [*PUBLISHED, "imagenet_10percent"])
 def test_the_plan_needs_no_data_and_is_what_the_recipe_says(recipe):
     settings, values = read(recipe)
-    count, name, told = HARDWARE.search(head(recipe)).groups()
+    count, name = fields(recipe)["Hardware"].split()
+    time, _, command = fields(recipe)["Time"].partition(" by ")
+    assert command.startswith("python -m noisy_student.plan")
     device = plan.DEVICES[name]
     precision = "float32" if values["precision"] == "float32" else "mixed_bfloat16"
     trainings = plan.trainings(settings)
@@ -214,7 +221,7 @@ def test_the_plan_needs_no_data_and_is_what_the_recipe_says(recipe):
         )
         for training in trainings
     ]
-    assert told == plan.duration(sum(made.seconds for made in plans))
+    assert time == plan.duration(sum(made.seconds for made in plans))
     fits = all(made.memory <= device.memory for made in plans)
     assert fits == ("does not fit" not in head(recipe))
     assert all(training.role != "teacher" for training in trainings) == (recipe in L2_ROUNDS)

@@ -272,7 +272,7 @@ ROBUSTNESS = Study(
     "robustness",
     "Though trained for accuracy alone, the last student is more robust than its teacher: it makes"
     " fewer errors on corrupted images, flips less under perturbations and resists attacks better.",
-    "paper, sections 3.3 and 3.4, tables 3 to 5, figure 3",
+    "paper, sections 3.3 and 3.4, tables 3 to 5, figure 4",
     (TEACHER, STUDENT_2, TOTAL_COMPUTE),
     more_robust(STUDENT_2, TEACHER, TOTAL_COMPUTE),
     benchmarks=ROBUSTNESS_BENCHMARKS,
