@@ -26,7 +26,7 @@ from data.examples import Examples
 from data.sources import folders
 from noisy_student.artifacts import model_file
 from noisy_student.evaluate import perturbations
-from noisy_student.evaluate.evaluated_model import Subject
+from noisy_student.evaluate.evaluated_model import EvaluatedModel
 
 _MODEL = flags.DEFINE_string("model", None, "A saved model (.keras).", required=True)
 _IMAGES = flags.DEFINE_string("images", None, "A folder of JPEGs in class sub-folders.")
@@ -39,34 +39,34 @@ _FRAMES = 31
 
 
 def _nothing(_: int) -> None:
-    """For those who ask for no progress."""
+    """Ignores the progress."""
 
 
-def _files(subject: Subject, examples: Examples, whole: bool) -> Callable[[], int]:
+def _files(model: EvaluatedModel, examples: Examples, cropped: bool) -> Callable[[], int]:
     """Classifies a folder of images."""
 
     def arm() -> int:
-        subject.predictions(examples, _nothing, whole)
+        model.predictions(examples, _nothing, cropped)
         return len(examples)
 
     return arm
 
 
-def _corrupted(subject: Subject, examples: Examples, folder: pathlib.Path) -> Examples:
+def _corrupted(model: EvaluatedModel, examples: Examples, folder: pathlib.Path) -> Examples:
     """The images stored at the model's resolution, as ImageNet-C is: JPEG of quality 85."""
-    batches = pipeline.evaluation_batches(examples, subject.spec, batch_size=1)
+    batches = pipeline.evaluation_batches(examples, model.spec, batch_size=1)
     for number, batch in enumerate(batches):
-        name = subject.class_names[int(batch["labels"][0])]
+        name = model.class_names[int(batch["labels"][0])]
         (folder / name).mkdir(parents=True, exist_ok=True)
         encoded = tf.io.encode_jpeg(batch["images"][0], quality=85).numpy()
         (folder / name / f"{number}.JPEG").write_bytes(encoded)
-    return folders.read_labeled(str(folder), subject.class_names)
+    return folders.read_labeled(str(folder), model.class_names)
 
 
-def _videos(subject: Subject, examples: Examples, folder: pathlib.Path) -> Callable[[], int]:
+def _videos(model: EvaluatedModel, examples: Examples, folder: pathlib.Path) -> Callable[[], int]:
     """Classifies every frame of some videos, stored as ImageNet-P is."""
     count = max(1, len(examples) // _FRAMES)
-    batch = next(iter(pipeline.evaluation_batches(examples, subject.spec, batch_size=count)))
+    batch = next(iter(pipeline.evaluation_batches(examples, model.spec, batch_size=count)))
     for number, image in enumerate(batch["images"].numpy()):
         path = folder / "tilt" / "n00000000" / f"{number:03d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,49 +81,49 @@ def _videos(subject: Subject, examples: Examples, folder: pathlib.Path) -> Calla
 
     def arm() -> int:
         with tempfile.TemporaryDirectory() as output:
-            perturbations.stored(subject, sets, ["tilt"], pathlib.Path(output), {})
+            perturbations.evaluate_stored(model, sets, ["tilt"], pathlib.Path(output), {})
         return count * _FRAMES
 
     return arm
 
 
-def _bare(subject: Subject, images: np.ndarray) -> Callable[[], int]:
+def _bare(model: EvaluatedModel, images: np.ndarray) -> Callable[[], int]:
     """The compiled pass on batches in memory."""
     batches = [
-        tf.constant(images[start : start + subject.batch_size])
-        for start in range(0, len(images) - subject.batch_size + 1, subject.batch_size)
+        tf.constant(images[start : start + model.batch_size])
+        for start in range(0, len(images) - model.batch_size + 1, model.batch_size)
     ]
 
     def arm() -> int:
         for batch in batches:
-            subject.predict(batch).numpy()
-        return len(batches) * subject.batch_size
+            model.predict(batch).numpy()
+        return len(batches) * model.batch_size
 
     return arm
 
 
-def _arms(subject: Subject, scratch: pathlib.Path) -> dict[str, Callable[[], int]]:
+def _arms(model: EvaluatedModel, scratch: pathlib.Path) -> dict[str, Callable[[], int]]:
     """Name -> what runs it once and says how many images that were; the bare pass first."""
     if _ARRAYS.value:
-        side = subject.spec.image_size
+        side = model.spec.image_size
         stored = np.random.default_rng(0).integers(0, 256, (_ARRAYS.value, side, side, 3), np.uint8)
         np.save(scratch / "images.npy", stored)
         mapped = np.load(scratch / "images.npy", mmap_mode="r")
         labels = np.zeros(len(mapped), np.int32)
         ids = np.arange(len(mapped)).astype(str).astype(object)
-        examples = Examples(ids, labels, subject.class_names, images=mapped)
-        return {"bare pass": _bare(subject, stored), "array": _files(subject, examples, True)}
-    examples = folders.read_labeled(_IMAGES.value, subject.class_names)
+        examples = Examples(ids, labels, model.class_names, images=mapped)
+        return {"bare pass": _bare(model, stored), "array": _files(model, examples, True)}
+    examples = folders.read_labeled(_IMAGES.value, model.class_names)
     spread = np.linspace(0, len(examples) - 1, min(_COUNT.value, len(examples))).astype(int)
     examples = examples.take(spread)
-    batches = pipeline.evaluation_batches(examples, subject.spec, batch_size=len(examples))
+    batches = pipeline.evaluation_batches(examples, model.spec, batch_size=len(examples))
     images = next(iter(batches))["images"].numpy()
-    corrupted = _corrupted(subject, examples, scratch / "c")
+    corrupted = _corrupted(model, examples, scratch / "c")
     return {
-        "bare pass": _bare(subject, images),
-        "photographs (clean)": _files(subject, examples, False),
-        "stored corruptions": _files(subject, corrupted, True),
-        "stored videos": _videos(subject, examples, scratch / "p"),
+        "bare pass": _bare(model, images),
+        "photographs (clean)": _files(model, examples, False),
+        "stored corruptions": _files(model, corrupted, True),
+        "stored videos": _videos(model, examples, scratch / "p"),
     }
 
 
@@ -137,9 +137,9 @@ def _rates(arm: Callable[[], int]) -> np.ndarray:
 def main(_: list[str]) -> None:
     """Prints images per second of every arm and their ratio to the bare pass."""
     model, card = model_file.load_model(_MODEL.value)
-    subject = Subject(model, card["class_names"], card["preprocess"], _BATCH.value)
+    evaluated = EvaluatedModel(model, card["class_names"], card["preprocess"], _BATCH.value)
     with tempfile.TemporaryDirectory() as scratch:
-        arms = _arms(subject, pathlib.Path(scratch))
+        arms = _arms(evaluated, pathlib.Path(scratch))
         for arm in arms.values():
             _rates(arm)  # compiles, and reads the files once
         turns = [{name: _rates(arm) for name, arm in arms.items()} for _ in range(_TURNS.value)]

@@ -18,7 +18,7 @@ from noisy_student.artifacts import model_file, stage
 from noisy_student.artifacts.files import write_json
 from noisy_student.artifacts.json_files import TrainSummary
 from noisy_student.config import derived, flags
-from noisy_student.evaluate import galleries, robust_gallery
+from noisy_student.evaluate import galleries
 from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.selection import write
 from noisy_student.train import given_teacher
@@ -226,17 +226,12 @@ def _pictures(
     galleries.write_noise(
         evaluation / "noise.json", splits.labeled, spec, last.noise, settings.seed
     )
-    files = [evaluation / name / "predictions.npz" for name in (names[0], names[-1])]
-    if len(names) > 1 and all(file.exists() for file in files):
-        galleries.write_changes(evaluation / "gallery.json", splits.test, spec, names, files)
-        robust_gallery.write(
-            evaluation / "robust_gallery.json",
-            splits.test,
-            spec,
-            (names[0], names[-1]),
-            settings.seed,
-            settings.evaluation.robustness,
-        )
+    if len(names) > 1:
+        models = names[0], names[-1]
+        comparison = galleries.Comparison(evaluation, models, splits.test, spec)
+        galleries.write_changes(comparison)
+        robustness = settings.evaluation.robustness
+        galleries.write_robustness(comparison, settings.seed, robustness)
 
 
 def _write_config(

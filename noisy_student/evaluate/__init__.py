@@ -1,5 +1,5 @@
-"""Evaluates saved models: accuracy, corruptions, perturbations, attacks, stored benchmarks."""
+"""Evaluates saved models: accuracy, corruptions, perturbations, attacks, published benchmarks."""
 
-from noisy_student.evaluate.benchmark import compared, in_words, run
+from noisy_student.evaluate.runner import compare, run
 
-__all__ = ["compared", "in_words", "run"]
+__all__ = ["compare", "run"]

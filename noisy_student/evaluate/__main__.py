@@ -1,6 +1,6 @@
 """The command ``python -m noisy_student.evaluate``."""
 
-from noisy_student.evaluate import benchmark
+from noisy_student.evaluate import runner
 
-__doc__ = benchmark.__doc__
-benchmark.command()
+__doc__ = runner.__doc__
+runner.command()

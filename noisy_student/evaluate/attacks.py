@@ -1,6 +1,7 @@
-"""Accuracy on adversarial images, over step sizes (paper, section 3.6)."""
+"""Accuracy on adversarial images over a range of step sizes (Xie et al., section 3.4)."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,170 +10,210 @@ import tensorflow as tf
 
 from data import seeds
 from data.examples import Examples
+from data.sources import splits
+from noisy_student import config
 from noisy_student.artifacts import pictures
-from noisy_student.evaluate import adversarial, resumable
-from noisy_student.evaluate.evaluated_model import Subject
+from noisy_student.evaluate import adversarial, benchmark, resumable
+from noisy_student.evaluate.benchmark import Result, Task
+from noisy_student.evaluate.evaluated_model import EvaluatedModel
 from noisy_student.evaluate.resumable import Progress
 from noisy_student.metrics import per_image
 
-_SAVED = 8  # adversarial images kept as PNG files, for each epsilon
+_SAVED = 8  # adversarial images written as PNG files for each epsilon
 
 
-def fgsm(
-    subject: Subject, examples: Examples, epsilons: Sequence[float], folder: Path
-) -> dict[str, Any]:
-    """Top-1 in percent after one signed gradient step of each size, in pixel units.
+class FGSM(benchmark.Benchmark):
+    """Accuracy after one signed gradient step on each image; one gradient serves all epsilons."""
+
+    name = "fgsm"
+
+    def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:
+        """Returns ``--fgsm_examples`` of the test images."""
+        return splits.sample(test_images, settings.attack.fgsm_examples)
+
+    def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
+        """Returns the step sizes and the number of images."""
+        attack = settings.attack
+        return {"epsilons": list(attack.fgsm_epsilons), "count": attack.fgsm_examples}
+
+    def measure(self, model: EvaluatedModel, task: Task) -> Result:
+        """Attacks the images; writes some of the adversarial ones."""
+        examples, epsilons = task.examples, _with_zero(task.settings.attack.fgsm_epsilons)
+
+        @model.spread
+        @tf.function(jit_compile=model.jit_compile)
+        def attack(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            sweep = adversarial.fgsm(model.model, images, labels, epsilons)
+            predicted = [tf.argmax(model.model(image, training=False), -1) for image in sweep]
+            shown = tf.stack([image[:_SAVED] for image in sweep], axis=1)
+            correct = tf.stack(predicted, axis=1) == tf.cast(labels, tf.int64)[:, tf.newaxis]
+            return shown, correct
+
+        columns = []
+        with resumable.progress_bar(self.name, len(examples)) as bar:
+            for number, batch in enumerate(model.clean_batches(examples)):
+                shown, correct = attack(batch["images"], batch["labels"])
+                real = batch["index"].numpy() >= 0
+                columns.append(correct.numpy()[real].T)
+                if number == 0:
+                    first = shown.numpy()[: min(_SAVED, real.sum())]
+                    for epsilon, images in zip(epsilons, first.swapaxes(0, 1), strict=True):
+                        _save(images, task.folder, epsilon)
+                bar.update(int(real.sum()))
+        rows = np.concatenate(columns, axis=1)
+        return _metrics(epsilons, [_measured(examples, row) for row in rows], len(examples))
+
+    def describe(self, result: Result) -> str:
+        """Returns the accuracy at each epsilon."""
+        return _describe(result)
+
+
+class PGD(benchmark.Benchmark):
+    """Accuracy under projected gradient descent; each epsilon is a part with a result file."""
+
+    name = "pgd"
+
+    def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:
+        """Returns ``--pgd_examples`` of the test images."""
+        return splits.sample(test_images, settings.attack.pgd_examples)
+
+    def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
+        """Returns the sizes and strength of the attack, the number of images and the seed."""
+        attack = settings.attack
+        return {
+            "epsilons": list(attack.pgd_epsilons),
+            "count": attack.pgd_examples,
+            "seed": settings.seed,
+            **_strength(attack),
+        }
+
+    def measure(self, model: EvaluatedModel, task: Task) -> Result:
+        """Attacks the images; writes some of the adversarial ones."""
+        examples, attack = task.examples, task.settings.attack
+        batches = model.clean_batches(examples)
+        run = _compile_pgd(model, examples, attack)
+
+        def measure(part: str, progress: Progress) -> dict[str, Any]:
+            epsilon, rows = parts[part], []
+            for number, batch in enumerate(batches):
+                real = batch["index"].numpy() >= 0
+                attempt = functools.partial(run, batch, epsilon)
+                attacked, correct = worst_attack(attempt, attack.restarts)
+                rows.append(correct[real])
+                if number == 0:
+                    _save(attacked[real][:_SAVED], task.folder, epsilon)
+                progress(int(real.sum()))
+            return _measured(examples, np.concatenate(rows))
+
+        epsilons = _with_zero(attack.pgd_epsilons)
+        parts = {f"epsilon_{epsilon:g}": epsilon for epsilon in epsilons}
+        counts = dict.fromkeys(parts, len(examples))
+        found = resumable.measure_parts(counts, measure, task.folder, task.request)
+        return _metrics(epsilons, list(found.values()), len(examples)) | _strength(attack)
+
+    def describe(self, result: Result) -> str:
+        """Returns the accuracy at each epsilon."""
+        return _describe(result)
+
+
+def worst_attack(
+    attack: Callable[[int], tuple[tf.Tensor, tf.Tensor]], restarts: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Attacks images several times and keeps, for each, the first attack that succeeds.
 
     Args:
-        subject: the model.
-        examples: labeled clean images.
-        epsilons: sizes of the step.
-        folder: receives a few of the attacked images.
+        attack: number of the attempt -> adversarial images [B, H, W, 3] and whether each is still
+            classified correctly, bool [B].
+        restarts: number of attempts, at least 1.
 
     Returns:
-        Figures as `_figures`.
+        Adversarial images, those of the last attempt where none succeeds, and whether each image
+        withstands all attempts.
     """
-    epsilons = _with_zero(epsilons)
-
-    @subject.spread
-    @tf.function(jit_compile=subject.jit_compile)
-    def attack(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        sweep = list(adversarial.fgsm_sweep(subject.model, images, labels, epsilons))
-        guesses = [tf.argmax(subject.model(image, training=False), -1) for image in sweep]
-        shown = tf.stack([image[:_SAVED] for image in sweep], axis=1)
-        return shown, tf.stack(guesses, axis=1) == tf.cast(labels, tf.int64)[:, tf.newaxis]
-
-    right = []
-    with resumable.bar("fgsm", len(examples)) as done:
-        for number, batch in enumerate(subject.clean_batches(examples)):
-            shown, stays = attack(batch["images"], batch["labels"])
-            real = batch["index"].numpy() >= 0
-            right.append(stays.numpy()[real].T)
-            if number == 0:
-                first = shown.numpy()[: min(_SAVED, real.sum())]
-                for epsilon, images in zip(epsilons, first.swapaxes(0, 1), strict=True):
-                    _save(images, folder, epsilon)
-            done.update(int(real.sum()))
-    table = np.concatenate(right, axis=1)
-    records = [per_image.record(examples.ids, ~row) for row in table]
-    return _figures(epsilons, [100 * float(row.mean()) for row in table], records, len(examples))
+    attacked, correct = (value.numpy() for value in attack(0))
+    for restart in range(1, restarts):
+        images, withstood = (value.numpy() for value in attack(restart))
+        attacked = np.where(correct[:, np.newaxis, np.newaxis, np.newaxis], images, attacked)
+        correct = correct & withstood
+    return attacked, correct
 
 
-def pgd(
-    subject: Subject,
-    examples: Examples,
-    epsilons: Sequence[float],
-    *,
-    num_steps: int,
-    step_size: float | None,
-    random_start: bool,
-    restarts: int,
-    folder: Path,
-    request: dict[str, Any],
-) -> dict[str, Any]:
-    """Top-1 in percent under projected gradient descent within each epsilon, in pixel units.
-
-    Every epsilon is a part of its own (`parts`).
-
-    Args:
-        subject: the model.
-        examples: labeled clean images.
-        epsilons: largest changes of a pixel.
-        num_steps: of one attack.
-        step_size: in pixel units; None: 2.5 * epsilon / num_steps (Madry et al.'s rule).
-        random_start: start anywhere within epsilon, not at the image.
-        restarts: attacks on each image, all of which it must withstand.
-        folder: receives files for each epsilon, and a few of the attacked images.
-        request: what the result depends on besides epsilon.
-
-    Returns:
-        Figures as `_figures`, and the strength of the attack.
-    """
-    batches = subject.clean_batches(examples)
+def _compile_pgd(
+    model: EvaluatedModel, examples: Examples, options: config.AttackConfig
+) -> Callable[[dict[str, tf.Tensor], float, int], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns (batch, epsilon, number of the attempt) -> adversarial images, correct."""
     hashes = seeds.hash_ids(examples.ids).view(np.int64)
 
-    @subject.spread
-    @tf.function(jit_compile=subject.jit_compile)
+    @model.spread
+    @tf.function(jit_compile=model.jit_compile)
     def attack(
-        images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, drawn: tf.Tensor
+        images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, start_seeds: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        size = 2.5 * epsilon / num_steps if step_size is None else step_size
+        # By default the step size of Madry et al. (2018).
+        size = 2.5 * epsilon / options.steps if options.step_size is None else options.step_size
         attacked = adversarial.pgd(
-            subject.model,
+            model.model,
             images,
             labels,
             epsilon,
             step_size=size,
-            num_steps=num_steps,
-            seeds=drawn if random_start else None,
+            num_steps=options.steps,
+            seeds=start_seeds if options.random_start else None,
         )
-        guesses = tf.argmax(subject.model(attacked, training=False), -1)
-        return attacked, guesses == tf.cast(labels, tf.int64)
+        predicted = tf.argmax(model.model(attacked, training=False), -1)
+        return attacked, predicted == tf.cast(labels, tf.int64)
 
-    def measure(epsilon: float, progress: Progress) -> dict[str, Any]:
-        right = []
-        for number, batch in enumerate(batches):
-            index = batch["index"].numpy()
+    def run(
+        batch: dict[str, tf.Tensor], epsilon: float, restart: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        index = batch["index"].numpy()
+        copies = np.full(len(index), restart, np.int32)
+        passes = np.zeros(len(index), np.int64)
+        start_seeds = seeds.example_seeds(model.seed, passes, hashes[index], copies)
+        return attack(batch["images"], batch["labels"], tf.constant(epsilon), start_seeds)
 
-            def once(restart: int, batch=batch, index=index) -> tuple[tf.Tensor, tf.Tensor]:
-                copies = np.full(len(index), restart, np.int32)
-                passes = np.zeros(len(index), np.int64)
-                drawn = seeds.example_seeds(subject.seed, passes, hashes[index], copies)
-                return attack(batch["images"], batch["labels"], tf.constant(epsilon), drawn)
+    return run
 
-            attacked, withstood = _worst(once, restarts)
-            real = index >= 0
-            right.append(withstood[real])
-            if number == 0:
-                _save(attacked[real][:_SAVED], folder, epsilon)
-            progress(int(real.sum()))
-        table = np.concatenate(right)
-        return {
-            "top1": 100 * float(table.mean()),
-            "by_image": per_image.record(examples.ids, ~table),
-        }
 
-    epsilons = _with_zero(epsilons)
-    files = {f"epsilon_{epsilon:g}": epsilon for epsilon in epsilons}
-    found = resumable.measure_all(
-        files, measure, folder, request, what="pgd", num_images=dict.fromkeys(files, len(examples))
-    ).values()
-    top1, records = ([content[key] for content in found] for key in ("top1", "by_image"))
-    return _figures(epsilons, top1, records, len(examples)) | {
-        "steps": num_steps,
-        "step_size": step_size,
-        "random_start": random_start,
-        "restarts": restarts,
+def _strength(attack: config.AttackConfig) -> dict[str, Any]:
+    return {
+        "steps": attack.steps,
+        "step_size": attack.step_size,
+        "random_start": attack.random_start,
+        "restarts": attack.restarts,
     }
 
 
 def _with_zero(epsilons: Sequence[float]) -> tuple[float, ...]:
-    """Each once, after 0, at which the images are clean."""
+    """Returns each epsilon once, after 0, which leaves the images clean."""
     return tuple(dict.fromkeys(map(float, (0, *epsilons))))
 
 
-def _worst(
-    once: Callable[[int], tuple[tf.Tensor, tf.Tensor]], restarts: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The first attack that each image does not withstand, or the last, and whether it did."""
-    attacked, right = (value.numpy() for value in once(0))
-    for restart in range(1, restarts):
-        another, stays = (value.numpy() for value in once(restart))
-        attacked = np.where(right[:, np.newaxis, np.newaxis, np.newaxis], another, attacked)
-        right = right & stays
-    return attacked, right
-
-
-def _figures(
-    epsilons: Sequence[float], top1: list[float], records: list[dict[str, Any]], count: int
-) -> dict[str, Any]:
-    """Percent by epsilon, the first of which is 0, and what became of every image."""
+def _measured(examples: Examples, correct: np.ndarray) -> dict[str, Any]:
+    """Returns the metrics of one epsilon, given which images are classified correctly."""
     return {
-        "num_examples": count,
-        "epsilons": list(epsilons),
-        "top1": top1,
-        "by_image": {f"{size:g}": one for size, one in zip(epsilons, records, strict=True)},
+        "top1": 100 * float(correct.mean()),
+        "by_image": per_image.record(examples.ids, ~correct),
     }
+
+
+def _metrics(
+    epsilons: Sequence[float], found: Sequence[Mapping[str, Any]], num_examples: int
+) -> Result:
+    """Returns accuracies in percent by epsilon, the first of which is 0, and errors per image."""
+    by_epsilon = zip(epsilons, found, strict=True)
+    return {
+        "num_examples": num_examples,
+        "epsilons": list(epsilons),
+        "top1": [content["top1"] for content in found],
+        "by_image": {f"{epsilon:g}": content["by_image"] for epsilon, content in by_epsilon},
+    }
+
+
+def _describe(result: Result) -> str:
+    pairs = zip(result["epsilons"], result["top1"], strict=True)
+    accuracies = ", ".join(f"{top1:.2f}% at {epsilon:g}" for epsilon, top1 in pairs)
+    return f"{accuracies} ({result['num_examples']} images)"
 
 
 def _save(images: np.ndarray, folder: Path, epsilon: float) -> None:
@@ -180,3 +221,7 @@ def _save(images: np.ndarray, folder: Path, epsilon: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(np.round(images).astype(np.uint8)):
         (folder / f"{number}.png").write_bytes(pictures.png_bytes(image))
+
+
+benchmark.register(FGSM())
+benchmark.register(PGD())

@@ -1,7 +1,8 @@
-"""A model under evaluation, and its predictions for images that are made on the way."""
+"""A model under evaluation, and its predictions for images on disk and for generated ones."""
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -17,24 +18,25 @@ from data.preprocess import PreprocessSpec
 from noisy_student.evaluate.resumable import Progress
 from noisy_student.runtime import inference
 
-_CACHE_BYTES = 2 << 30  # clean images up to this size altogether are decoded once
-_AHEAD = 2  # batches made while the model is at work on another
-_In, _Out = TypeVar("_In"), TypeVar("_Out")
+_CACHE_BYTES = 2 << 30  # clean images that need at most this much memory are decoded only once
+_AHEAD = 2  # batches prepared while the model works on another one
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
-    """What is evaluated.
+class EvaluatedModel:
+    """A model with everything that its predictions depend on.
 
     Attributes:
-        model: images [B, S, S, 3], 0..255 -> logits [B, C] of `class_names`, in eval mode unless
-            called with training=True.
-        class_names: C names.
-        spec: how images become its input.
-        batch_size: images at a time.
-        jit_compile: whether XLA compiles the passes.
-        seed: of everything random.
-        spread: lets several replicas take part in a pass or an attack (`Devices.spread`).
+        model: images [B, S, S, 3], 0..255 -> logits [B, C]; runs in eval mode unless called with
+            training=True.
+        class_names: the C classes, in the order of the logits.
+        spec: preprocessing of the images.
+        batch_size: images per batch.
+        jit_compile: compile forward passes and attacks with XLA.
+        seed: seed of corruptions, perturbations and random starts.
+        spread: shares the rows of a batch among replicas (`Devices.spread`).
     """
 
     model: Callable[..., tf.Tensor]
@@ -45,31 +47,34 @@ class Subject:
     seed: int = 0
     spread: Callable[[Callable[..., tf.Tensor]], Callable[..., tf.Tensor]] = lambda step: step
 
-    def __post_init__(self) -> None:
-        """Compiles the pass."""
-        step = self.spread(inference.predict_step(self.model, self.jit_compile))
-        object.__setattr__(self, "predict", step)
+    @functools.cached_property
+    def predict(self) -> Callable[..., tf.Tensor]:
+        """The compiled forward pass: images uint8 [B, S, S, 3] -> probabilities [B, C]."""
+        return self.spread(inference.predict_step(self.model, self.jit_compile))
 
     def clean_batches(self, examples: Examples) -> tf.data.Dataset:
-        """Batches as of `pipeline.evaluation_batches`, kept in memory where they fit."""
+        """Returns `pipeline.evaluation_batches`, kept in memory if they fit."""
         size = min(self.batch_size, len(examples))
         batches = pipeline.evaluation_batches(examples, self.spec, batch_size=size)
         fits = len(examples) * self.spec.image_size**2 * 3 <= _CACHE_BYTES
         return batches.cache() if fits else batches
 
     def predictions(
-        self, examples: Examples, progress: Progress, whole: bool = False
+        self, examples: Examples, progress: Progress, cropped: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Labels int32 [N] and probabilities float32 [N, C].
+        """Predicts all examples.
 
         Args:
-            examples: the images.
-            progress: takes the numbers of images done.
-            whole: whether the images are cropped already, as benchmarks store them.
+            examples: N images.
+            progress: called with the number of images in each finished batch.
+            cropped: the images are cropped already, as in the published robustness benchmarks.
+
+        Returns:
+            Labels int32 [N] and probabilities float32 [N, C].
         """
-        spec = whole_image(self.spec) if whole else self.spec
+        spec = without_crop(self.spec) if cropped else self.spec
         size = min(self.batch_size, len(examples))
-        if _are_inputs(examples, spec):
+        if examples.images is not None and _match_input(examples.images, spec):
             tables = []
             for start in range(0, len(examples), size):
                 images = np.asarray(examples.images[start : start + size])
@@ -77,53 +82,77 @@ class Subject:
                 progress(len(images))
             return examples.labels, np.concatenate(tables)
         batches = pipeline.evaluation_batches(examples, spec, batch_size=size)
-        return inference.predict_all(self.predict, _counted(batches, progress), len(examples))
+        return inference.predict_all(self.predict, _report(batches, progress), len(examples))
 
     def probabilities(self, images: np.ndarray, size: int) -> np.ndarray:
-        """Probabilities float32 [N, C] of images uint8 [N, S, S, 3], filled up to `size` images.
+        """Predicts one batch, padded so that all batches run the same program.
 
-        All batches of one size run the same program.
+        Args:
+            images: uint8 [N, S, S, 3].
+            size: number of images to pad to, at least N.
+
+        Returns:
+            float32 [N, C].
         """
         missing = size - len(images)
         batch = np.pad(images, [(0, missing), *3 * [(0, 0)]]) if missing else images
         return self.predict(batch).numpy()[: len(images)]
 
-    def classes_among(self, labels: np.ndarray) -> str:
-        """A hash (16 hex digits) of the names of the classes that occur, in whatever order.
+    def hash_classes(self, labels: np.ndarray) -> str:
+        """Returns a hash of the names of the classes that occur, independent of their order.
 
         Args:
             labels: int [N].
+
+        Returns:
+            16 hexadecimal digits.
         """
         names = sorted(self.class_names[label] for label in np.unique(labels))
         return hashlib.blake2b("\0".join(names).encode(), digest_size=8).hexdigest()
 
-    def at_model_size(self, frames: np.ndarray) -> np.ndarray:
-        """`at_size` of the model's own."""
-        return at_size(frames, self.spec)
 
-
-def whole_image(spec: PreprocessSpec) -> PreprocessSpec:
-    """The same preprocessing for images that are cropped already, as benchmarks store them."""
+def without_crop(spec: PreprocessSpec) -> PreprocessSpec:
+    """Returns the preprocessing for images that are cropped already."""
     return spec if spec.small_image else dataclasses.replace(spec, crop_padding=0)
 
 
-def at_size(frames: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
-    """Whole images uint8 [F, h, w, 3], without cropping, as a model of that spec takes them."""
+def resize_whole(frames: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
+    """Resizes images to the model's resolution without cropping them.
+
+    Args:
+        frames: uint8 [F, h, w, 3].
+        spec: preprocessing of the model, at S pixels.
+
+    Returns:
+        uint8 [F, S, S, 3].
+    """
     if frames.shape[1:] == (spec.image_size, spec.image_size, 3):
         return frames
-    return _resized(tf.constant(frames), whole_image(spec)).numpy()
+    return _resize_each(tf.constant(frames), without_crop(spec)).numpy()
 
 
-def _are_inputs(examples: Examples, spec: PreprocessSpec) -> bool:
-    """Whether images in memory or in an array file are what the model takes, as they are."""
-    uncut = spec.small_image or spec.crop_padding == 0
-    side = spec.image_size
-    return uncut and examples.images is not None and examples.images.shape[1:] == (side, side, 3)
+def map_ahead(
+    function: Callable[[_In], _Out], batches: Iterable[list[_In]]
+) -> Iterator[list[_Out]]:
+    """Applies `function` to each item of each batch in threads, a few batches ahead of use."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting: collections.deque = collections.deque()
+        for batch in batches:
+            waiting.append([pool.submit(function, item) for item in batch])
+            if len(waiting) > _AHEAD:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
+
+
+def _match_input(images: np.ndarray, spec: PreprocessSpec) -> bool:
+    """Returns True if the images need no preprocessing."""
+    uncropped = spec.small_image or spec.crop_padding == 0
+    return uncropped and images.shape[1:] == (spec.image_size, spec.image_size, 3)
 
 
 @tf.function(reduce_retracing=True)
-def _resized(frames: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
-    """Each of the images uint8 [F, h, w, 3] by itself."""
+def _resize_each(frames: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
     side = spec.image_size
     return tf.map_fn(
         lambda frame: preprocess.eval_image(frame, spec),
@@ -132,21 +161,9 @@ def _resized(frames: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
     )
 
 
-def _counted(
+def _report(
     batches: Iterable[dict[str, tf.Tensor]], progress: Progress
 ) -> Iterator[dict[str, tf.Tensor]]:
     for batch in batches:
         yield batch
         progress(int(np.sum(batch["index"].numpy() >= 0)))
-
-
-def made_ahead(make: Callable[[_In], _Out], batches: Iterable[list[_In]]) -> Iterator[list[_Out]]:
-    """Applies `make` to every item in threads, some batches ahead of the one that is used."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting: collections.deque = collections.deque()
-        for batch in batches:
-            waiting.append([pool.submit(make, item) for item in batch])
-            if len(waiting) > _AHEAD:
-                yield [future.result() for future in waiting.popleft()]
-        while waiting:
-            yield [future.result() for future in waiting.popleft()]

@@ -1,7 +1,8 @@
-"""Images made of clean ones, kept on disk for all models that are to see them.
+"""Generated images on disk, shared by all models that are evaluated on them.
 
-The name of a file has a hash of everything its images depend on: what the caller names, and the
-code and packages that make them. Pixels are uncompressed, and checked when they are read.
+A file's name holds a hash of everything that its images depend on: what the caller passes, the
+version of the generating code, and the versions of the packages that it uses. Pixels are
+uncompressed. Each image has a checksum that is verified on reading.
 """
 
 import hashlib
@@ -15,10 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-import data
 from noisy_student.artifacts.files import atomic_write
 
-_FORMAT = b"2"  # of the files: uint8 [N, ...], then a CRC-32 of each of the N as uint32 [N]
+# Versions of the generated pixels. Increment one whenever the code of its family gives other pixels
+# for the same image; a test compares them with the golden digests.
+VERSIONS = {"corruptions": 1, "perturbations": 1}
+
+_FORMAT = b"3"  # of the files: uint8 [N, ...], then a CRC-32 of each of the N as uint32 [N]
 _PACKAGES = (
     "numpy",
     "opencv-python-headless",
@@ -29,126 +33,126 @@ _PACKAGES = (
 )
 
 
-class MadeCache:
-    """What is made of each of N images, in one file for each way to make it.
+class GeneratedCache:
+    """Images generated from N clean images, one file for each way to generate them.
 
-    Several processes may share a directory: a file is there as a whole or not at all.
+    Several processes may share a directory: a file is either complete or absent.
     """
 
     def __init__(
         self,
-        directory: str | os.PathLike[str],
+        directory: str | os.PathLike[str] | None,
+        family: str,
         key: Iterable[bytes],
         count: int,
         shapes: Mapping[str, tuple[int, ...]],
     ):
-        """Says what is going to be written at most, before anything is.
+        """Computes the file names and prints how much will be written at most.
 
         Args:
-            directory: of the files.
-            key: all that the pixels depend on besides the names and the code; the same parts in
-                the same order every time.
+            directory: folder of the files; None: nothing is kept.
+            family: key of `VERSIONS`.
+            key: pieces that identify everything the pixels depend on, besides `shapes` and code.
             count: N.
-            shapes: every name under which something is made -> shape of what is made of one image.
+            shapes: name of a file -> shape of what is generated from one image.
 
         Raises:
-            ValueError: the files that are missing are larger than the space left on the disk.
+            ValueError: the missing files do not fit on the disk.
         """
-        self._directory = Path(directory).expanduser()
-        digest = hashlib.blake2b(_FORMAT + _code(), digest_size=16)
-        for part in key:
-            digest.update(part)
-        self._paths = {}
+        self._count, self._shapes = count, dict(shapes)
+        self._paths: dict[str, Path] = {}
+        if directory is None:
+            return
+        digest = hashlib.blake2b(_FORMAT, digest_size=16)
+        digest.update(f"{family} {VERSIONS[family]}\n".encode())
+        for package in _PACKAGES:
+            digest.update(f"{package} {metadata.version(package)}\n".encode())
+        for piece in key:
+            digest.update(piece)
         for name, shape in shapes.items():
             own = digest.copy()
             own.update(f"{name} {shape}".encode())
-            self._paths[name] = self._directory / f"{name}-{own.hexdigest()}.npy"
-        self._count, self._shapes = count, dict(shapes)
-        self._announce()
+            self._paths[name] = Path(directory).expanduser() / f"{name}-{own.hexdigest()}.npy"
+        self._announce(directory)
 
     def batches(
-        self, name: str, make: Callable[[], Iterable[np.ndarray]], batch_size: int
+        self, name: str, generate: Callable[[], Iterable[np.ndarray]], batch_size: int
     ) -> Iterator[np.ndarray]:
-        """Batches uint8 [b, ...] of what has a name: read if they are there, else made and kept.
+        """Yields batches uint8 [b, ...] from the file, or generates them and writes the file.
 
-        They are kept when the last one has been taken.
+        The file appears once the last batch has been consumed.
 
         Args:
-            name: one of those given at the beginning.
-            make: gives the batches.
-            batch_size: images at a time.
+            name: key of `shapes`.
+            generate: returns the batches.
+            batch_size: images per batch when reading.
 
         Raises:
-            ValueError: naming a file that is damaged.
+            ValueError: the file is damaged; the message names it.
         """
+        if name not in self._paths:
+            return iter(generate())
         path = self._paths[name]
         shape = (self._count, *self._shapes[name])
-        return _read(path, shape, batch_size) if path.exists() else _kept(path, shape, make())
+        if path.exists():
+            return _read(path, shape, batch_size)
+        return _write_through(path, shape, generate())
 
-    def _announce(self) -> None:
+    def _announce(self, directory: str | os.PathLike[str]) -> None:
         missing = {name for name, path in self._paths.items() if not path.exists()}
         if not missing:
             return
         needed = sum(self._count * math.prod(self._shapes[name]) for name in missing)
-        place = self._directory.absolute()
+        place = Path(directory).expanduser().absolute()
         existing = next(path for path in (place, *place.parents) if path.exists())
         free = shutil.disk_usage(existing).free
-        told = (
-            f"{len(missing)} of {len(self._paths)} files of {self._count} images are not there "
-            f"yet: up to {needed / 1e9:.2f} GB to write, {free / 1e9:.2f} GB free"
+        message = (
+            f"{len(missing)} of {len(self._paths)} files of {self._count} images are missing: "
+            f"up to {needed / 1e9:.2f} GB to write, {free / 1e9:.2f} GB free"
         )
         if needed > free:
             raise ValueError(
-                f"--corruption_cache={self._directory}: {told}. Name fewer corruptions or "
-                "perturbations, or fewer images (--robustness_examples), or leave the cache out."
+                f"--corruption_cache={directory}: {message}. Select fewer --corruptions, "
+                "--perturbations or --robustness_examples, or run without the cache."
             )
-        print(f"cache {self._directory}: {told}", flush=True)
+        print(f"cache {directory}: {message}", flush=True)
 
 
-def _kept(
+def _write_through(
     path: Path, shape: tuple[int, ...], batches: Iterable[np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """Passes the batches on, and writes them."""
-    sums: list[int] = []
+    """Yields the batches and writes them with their checksums."""
+    checksums: list[int] = []
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for images in batches:
             if images.shape[1:] != shape[1:] or images.dtype != np.uint8:
-                raise RuntimeError(f"{path}: made {images.dtype} {images.shape}, not {shape}.")
+                raise RuntimeError(f"{path}: got {images.dtype} {images.shape}, expected {shape}.")
             images = np.ascontiguousarray(images)
-            file.write(images)
-            sums += map(zlib.crc32, images)
+            file.write(images.data)
+            checksums += map(zlib.crc32, images)
             yield images
-        if len(sums) != shape[0]:
-            raise RuntimeError(f"{path}: {len(sums)} images were made, not {shape[0]}.")
-        np.save(file, np.array(sums, "<u4"))
+        if len(checksums) != shape[0]:
+            raise RuntimeError(f"{path}: got {len(checksums)} images, expected {shape[0]}.")
+        np.save(file, np.array(checksums, "<u4"))
 
 
 def _read(path: Path, shape: tuple[int, ...], batch_size: int) -> Iterator[np.ndarray]:
-    """Batches of a file, whose images are compared with their sums."""
-    wrong = f"{path} is damaged (%s): delete it, and it is made anew."
+    """Yields the batches of a file after verifying their checksums."""
+    damaged = f"{path} is damaged (%s). Delete it to generate it again."
     try:
-        stored = np.load(path, mmap_mode="r")
+        array = np.load(path, mmap_mode="r")
         with open(path, "rb") as file:
-            file.seek(stored.offset + stored.nbytes)
-            sums = np.load(file)
+            file.seek(array.offset + array.nbytes)
+            checksums = np.load(file)
     except (ValueError, EOFError) as error:
-        raise ValueError(wrong % error) from error
-    if stored.shape != shape or sums.shape != shape[:1]:
-        raise ValueError(wrong % f"it has {len(sums)} sums of {stored.shape}, not {shape}")
+        raise ValueError(damaged % error) from error
+    if array.shape != shape or checksums.shape != shape[:1]:
+        raise ValueError(damaged % f"{array.shape} with {len(checksums)} checksums, not {shape}")
     for start in range(0, shape[0], batch_size):
-        images = np.array(stored[start : start + batch_size])
+        images = np.array(array[start : start + batch_size])
         for number, image in enumerate(images, start):
-            if zlib.crc32(image) != sums[number]:
-                raise ValueError(wrong % f"image {number}")
+            if zlib.crc32(image) != checksums[number]:
+                raise ValueError(damaged % f"checksum of image {number}")
         yield images
-
-
-def _code() -> bytes:
-    """Of what decides how an image is made: our source and the versions of the packages."""
-    here = Path(__file__).parent
-    sources = sorted(Path(data.__file__).parent.glob("*.py"))
-    sources += [here / f"{name}.py" for name in ("corrupted", "perturbed", "subject")]
-    versions = [f"{name} {metadata.version(name)}\n".encode() for name in _PACKAGES]
-    return b"".join([*versions, *(path.read_bytes() for path in sources)])

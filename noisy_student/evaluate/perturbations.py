@@ -1,11 +1,11 @@
-"""How often predictions flip while an image changes a little (ImageNet-P; paper, section 3.5).
+"""Flips of predictions in perturbation sequences (ImageNet-P; Xie et al., section 3.3).
 
-Either on sequences made here of any clean images, or on the stored videos of a published benchmark.
-Every perturbation is a part of its own (`parts`).
+The benchmark ``perturbations`` generates the sequences from the test images. `stored` evaluates the
+published videos. Each perturbation is a part with a result file of its own.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,85 +13,161 @@ import numpy as np
 
 from data import perturbations, preprocess, seeds
 from data.examples import Examples
+from data.preprocess import PreprocessSpec
 from data.robustness_sets import PerturbedVideos
-from noisy_student import robustness
+from data.sources import splits
+from noisy_student import config, robustness
 from noisy_student.artifacts.files import write_arrays
-from noisy_student.evaluate import resumable
-from noisy_student.evaluate.evaluated_model import Subject, at_size, made_ahead
-from noisy_student.evaluate.generated_cache import MadeCache
+from noisy_student.evaluate import benchmark, resumable
+from noisy_student.evaluate.benchmark import Result, Task
+from noisy_student.evaluate.evaluated_model import EvaluatedModel, map_ahead, resize_whole
+from noisy_student.evaluate.generated_cache import GeneratedCache
 from noisy_student.evaluate.resumable import Progress
 from noisy_student.metrics import per_image
 
-_RANKED = 5  # classes that the top-5 distance looks at
+_TOP = 5  # classes that the top-5 distance compares
 
 
-def names_at(size: int) -> tuple[str, ...]:
-    """The ten sequences that are measured at a model's resolution."""
-    return perturbations.SEQUENCES[perturbations.nearest_native_size(size, size)]
+class GeneratedPerturbations(benchmark.Benchmark):
+    """Flip probabilities on perturbation sequences of the test images; labels do not matter."""
+
+    name = "perturbations"
+
+    def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:
+        """Returns ``--robustness_examples`` of the test images."""
+        return splits.sample(test_images, settings.robustness.examples)
+
+    def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
+        """Returns perturbations, number of images and seed."""
+        robust, known = settings.robustness, names_at(image_size)
+        return {
+            "names": benchmark.select_names("perturbations", robust.perturbations, known, known),
+            "count": robust.examples,
+            "seed": settings.seed,
+        }
+
+    def measure(self, model: EvaluatedModel, task: Task) -> Result:
+        """Generates the sequences and counts flips; writes predictions for the gallery."""
+        examples, size = task.examples, model.spec.image_size
+        native_size = perturbations.nearest_native_size(size, size)
+        names = task.request["names"]
+        cache = GeneratedCache(
+            task.settings.robustness.corruption_cache,
+            "perturbations",
+            _key(examples, model.spec, model.seed),
+            len(examples),
+            {name: (perturbations.num_frames(name, native_size), size, size, 3) for name in names},
+        )
+
+        def videos(name: str) -> Iterator[np.ndarray]:
+            def generate(index: int) -> np.ndarray:
+                return generated_sequence(examples, index, name, model.spec, model.seed)
+
+            batches = cache.batches(name, lambda: _ahead(len(examples), generate), batch_size=1)
+            return (batch[0] for batch in batches)
+
+        def measure(name: str, progress: Progress) -> dict[str, Any]:
+            return _measured(
+                task.folder, name, examples.ids, _ranked(model, videos(name), progress)
+            )
+
+        counts = dict.fromkeys(names, len(examples))
+        found = resumable.measure_parts(counts, measure, task.folder, task.request)
+        return {
+            "num_examples": len(examples),
+            "image_size": size,
+            "native_size": native_size,
+            "provenance": f"made from clean images, constants of {native_size} pixels",
+            **_metrics(found),
+        }
+
+    def describe(self, result: Result) -> str:
+        """Returns the mean flip probability."""
+        return describe(result)
 
 
-def made(
-    subject: Subject,
-    examples: Examples,
-    names: Sequence[str],
-    folder: Path,
-    request: dict[str, Any],
-    cache_dir: str | None = None,
-) -> dict[str, Any]:
-    """Makes sequences of clean images, and counts the flips.
+def names_at(image_size: int) -> tuple[str, ...]:
+    """Returns the ten perturbations to measure at a model's resolution."""
+    return perturbations.SEQUENCES[perturbations.nearest_native_size(image_size, image_size)]
+
+
+def generated_sequence(
+    examples: Examples, index: int, name: str, spec: PreprocessSpec, seed: int
+) -> np.ndarray:
+    """Generates the sequence that the benchmark shows a model for one image.
 
     Args:
-        subject: the model.
-        examples: clean images; their labels do not matter.
-        names: of perturbations.
-        folder: receives files for each perturbation.
-        request: what the result depends on besides; perturbations of another are done anew.
-        cache_dir: where sequences are kept for the next model; None: nowhere.
+        examples: clean images.
+        index: position of the image.
+        name: name of the perturbation.
+        spec: preprocessing of the model, at S pixels.
+        seed: seed of the evaluation.
 
     Returns:
-        Figures as `_figures`, and where the sequences come from.
+        uint8 [F, S, S, 3].
     """
-    size = subject.spec.image_size
+    size = spec.image_size
+    if examples.images is not None:
+        image = examples.images[index]
+    else:
+        image = preprocess.decode_image(examples.encoded(index)).numpy()
+    if spec.small_image:
+        image = preprocess.fit_small(image, size)
+    drawn = (seed, int(seeds.hash_ids(examples.ids[index : index + 1])[0]))
     native_size = perturbations.nearest_native_size(size, size)
-    cache = None
-    if cache_dir:
-        files = {
-            name: (perturbations.num_frames(name, native_size), size, size, 3) for name in names
-        }
-        key = _key(examples, subject.spec, subject.seed)
-        cache = MadeCache(cache_dir, key, len(examples), files)
+    frames = perturbations.sequence(np.asarray(image), name, drawn, native_size)
+    return resize_whole(frames, spec)
 
-    def videos(name: str) -> Iterator[np.ndarray]:
-        made = _ahead(
-            len(examples), lambda i: made_sequence(examples, i, name, subject.spec, subject.seed)
-        )
-        if cache is None:
-            return made
-        one_by_one = (frames[np.newaxis] for frames in made)
-        return (batch[0] for batch in cache.batches(name, lambda: one_by_one, batch_size=1))
+
+def evaluate_stored(
+    model: EvaluatedModel,
+    sets: PerturbedVideos,
+    names: Sequence[str],
+    folder: Path,
+    request: Mapping[str, Any],
+) -> Result:
+    """Measures flips on all available videos of a published benchmark.
+
+    Args:
+        model: the model; frames are resized to its resolution, not cropped.
+        sets: the videos.
+        names: perturbations that are present and belong to the benchmark.
+        folder: receives the files of the parts.
+        request: what the result depends on, JSON-like.
+
+    Returns:
+        Flip probabilities, the ``missing`` perturbations (absent or incomplete) and ``unknown``
+        files.
+    """
+    opened = {name: sets.videos(name) for name in names}
+    counts = {name: len(videos) for name, videos in opened.items()}
 
     def measure(name: str, progress: Progress) -> dict[str, Any]:
-        return _written(subject, name, examples.ids, videos(name), folder, progress)
+        videos = opened[name]
+        batches = _ahead(len(videos), lambda i: resize_whole(videos[i], model.spec))
+        rankings = _ranked(model, (batch[0] for batch in batches), progress)
+        return _measured(folder, name, videos.ids, rankings)
 
-    found = resumable.measure_all(
-        dict(zip(names, names, strict=True)),
-        measure,
-        folder,
-        request,
-        what="perturbations",
-        num_images=dict.fromkeys(names, len(examples)),
-    )
-    return {
-        "num_examples": len(examples),
-        "image_size": size,
-        "native_size": native_size,
-        "provenance": f"made from clean images, constants of {native_size} pixels",
-        **_figures(found),
+    found = resumable.measure_parts(counts, measure, folder, request)
+    return _metrics(found) | {
+        "num_examples": max(counts.values()),
+        "missing": [*sets.missing, *resumable.incomplete_parts(counts)],
+        "unknown": list(sets.unknown),
     }
 
 
-def _key(examples: Examples, spec: preprocess.PreprocessSpec, seed: int) -> Iterator[bytes]:
-    """What made sequences depend on, besides their names: images of any lengths, ids, and so on."""
+def describe(result: Result) -> str:
+    """Returns mean flip probability, mFR and mean top-5 distance as far as they are known."""
+    text = f"mean flip probability {result['mean_flip_probability']:.2f}%"
+    if "mfr" in result:
+        text += f", mFR {result['mfr']:.1f}"
+    if "mean_top5_distance" in result:
+        text += f", mean top-5 distance {result['mean_top5_distance']:.2f} of 15"
+    return f"{text} ({resumable.describe_coverage(result)})"
+
+
+def _key(examples: Examples, spec: PreprocessSpec, seed: int) -> Iterator[bytes]:
+    """Yields what generated sequences depend on besides their names."""
     yield "\0".join([f"{spec} {seed}", *examples.ids]).encode()
     if examples.images is not None:
         yield str(examples.images.shape).encode()
@@ -103,84 +179,14 @@ def _key(examples: Examples, spec: preprocess.PreprocessSpec, seed: int) -> Iter
             yield len(encoded).to_bytes(8, "little") + encoded
 
 
-def made_sequence(
-    examples: Examples, index: int, name: str, spec: preprocess.PreprocessSpec, seed: int
-) -> np.ndarray:
-    """What `made` shows a model of that spec of one image: uint8 [F, S, S, 3]."""
-    size = spec.image_size
-    image = (
-        examples.images[index]
-        if examples.images is not None
-        else preprocess.decode_image(examples.encoded(index)).numpy()
-    )
-    if spec.small_image:
-        image = preprocess.fit_small(image, size)
-    drawn = (seed, int(seeds.hash_ids(examples.ids[index : index + 1])[0]))
-    frames = perturbations.sequence(
-        np.asarray(image), name, drawn, perturbations.nearest_native_size(size, size)
-    )
-    return at_size(frames, spec)
-
-
-def stored(
-    subject: Subject,
-    sets: PerturbedVideos,
-    names: Sequence[str],
-    folder: Path,
-    request: dict[str, Any],
-) -> dict[str, Any]:
-    """Measures a published benchmark on what is there of it.
-
-    Args:
-        subject: the model.
-        sets: the videos.
-        names: of the perturbations that are there and belong to the benchmark.
-        folder: as `made`.
-        request: as `made`.
-
-    Returns:
-        Figures as `_figures`, the perturbations that are missing, wholly or in part, and the files
-        that are none.
-    """
-    opened = {name: sets.videos(name) for name in names}
-    counts = {name: len(videos) for name, videos in opened.items()}
-
-    def measure(name: str, progress: Progress) -> dict[str, Any]:
-        videos = opened[name]
-        frames = _ahead(len(videos), lambda i: subject.at_model_size(videos[i]))
-        return _written(subject, name, videos.ids, frames, folder, progress)
-
-    found = resumable.measure_all(
-        dict(zip(names, names, strict=True)),
-        measure,
-        folder,
-        request,
-        what="stored perturbations",
-        num_images=counts,
-    )
-    return _figures(found) | {
-        "num_examples": max(counts.values()),
-        "missing": [*sets.missing, *resumable.short_ones(counts)],
-        "unknown": list(sets.unknown),
-    }
-
-
-def _ahead(count: int, make: Callable[[int], np.ndarray]) -> Iterator[np.ndarray]:
-    """Videos one after the other, made in threads."""
+def _ahead(count: int, generate: Callable[[int], np.ndarray]) -> Iterator[np.ndarray]:
+    """Yields videos uint8 [1, F, S, S, 3] one after another, generated in threads."""
     batches = ([index] for index in range(count))
-    return (frames for made in made_ahead(make, batches) for frames in made)
+    return (frames[np.newaxis] for (frames,) in map_ahead(generate, batches))
 
 
-def _written(
-    subject: Subject,
-    name: str,
-    ids: np.ndarray,
-    videos: Iterable[np.ndarray],
-    folder: Path,
-    progress: Progress,
-) -> dict[str, Any]:
-    """What the file of a perturbation says; the predictions are written beside it."""
-    rankings = _rankings(subject, videos, progress)
+def _measured(folder: Path, name: str, ids: np.ndarray, rankings: np.ndarray) -> dict[str, Any]:
+    """Returns the content of a perturbation's file and writes its predictions for the gallery."""
     labels, noise = rankings[..., 0], name in perturbations.NOISE
     write_arrays(folder / f"{name}.npz", labels=labels)
     flips = robustness.flips_by_video(labels, noise)
@@ -188,45 +194,49 @@ def _written(
         "flip_probability": robustness.flip_probability(labels, noise),
         "by_image": per_image.record(ids, flips, of=labels.shape[1] - 1),
     }
-    if rankings.shape[-1] >= _RANKED:
+    if rankings.shape[-1] >= _TOP:
         content["top5_distance"] = robustness.top5_distance(rankings, noise)
     return content
 
 
-def _rankings(subject: Subject, videos: Iterable[np.ndarray], progress: Progress) -> np.ndarray:
-    """The best classes of every frame, best first: int32 [videos, F, min(5, C)]."""
+def _ranked(model: EvaluatedModel, videos: Iterable[np.ndarray], progress: Progress) -> np.ndarray:
+    """Returns the top classes of each frame, best first: int32 [videos, F, min(5, C)]."""
     videos = iter(videos)
     first = next(videos)
-    at_once = max(1, subject.batch_size // len(first))
+    per_batch = max(1, model.batch_size // len(first))
     videos = itertools.chain([first], videos)
     rows: list[np.ndarray] = []
-    while batch := list(itertools.islice(videos, at_once)):
-        rows.append(_ranked(subject, batch, len(rows[0]) if rows else len(batch)))
+    while batch := list(itertools.islice(videos, per_batch)):
+        num_frames = len(batch[0])
+        # The first batch is the largest: later ones are padded to its size.
+        padded = (len(rows[0]) if rows else len(batch)) * num_frames
+        probabilities = model.probabilities(np.concatenate(batch), padded)
+        top = np.argsort(-probabilities, axis=1, kind="stable")[:, :_TOP].astype(np.int32)
+        rows.append(top.reshape(len(batch), num_frames, -1))
         progress(len(batch))
     return np.concatenate(rows)
 
 
-def _ranked(subject: Subject, videos: list[np.ndarray], at_once: int) -> np.ndarray:
-    num_frames = len(videos[0])
-    table = subject.probabilities(np.concatenate(videos), at_once * num_frames)
-    best = np.argsort(-table, axis=1, kind="stable")[:, :_RANKED].astype(np.int32)
-    return best.reshape(len(videos), num_frames, -1)
+def _metrics(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Returns flip probabilities 0..1, top-5 distances 0..15, their means, and flips per video.
 
-
-def _figures(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Flip probabilities, 0..1, and their mean in percent; of 5 classes, top-5 distances, 0..15."""
+    The mean flip probability is in percent. There are no distances with fewer than five classes.
+    """
     flips = {name: content["flip_probability"] for name, content in found.items()}
     distances = {
         name: content["top5_distance"]
         for name, content in found.items()
         if "top5_distance" in content
     }
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "flip_probability": flips,
         "mean_flip_probability": 100 * float(np.mean(list(flips.values()))),
         "by_image": {name: content["by_image"] for name, content in found.items()},
     }
     if distances:
-        figures["top5_distance"] = distances
-        figures["mean_top5_distance"] = float(np.mean(list(distances.values())))
-    return figures
+        metrics["top5_distance"] = distances
+        metrics["mean_top5_distance"] = float(np.mean(list(distances.values())))
+    return metrics
+
+
+benchmark.register(GeneratedPerturbations())

@@ -1,64 +1,63 @@
-"""The parts of a benchmark, such as a corruption at one severity: each has a file of its own.
+"""Benchmarks in parts, such as a corruption at one severity, with a result file for each part.
 
-A part whose file is there is not measured again, so that an interrupted evaluation goes on where it
-was, and ends with the same bytes as one that was not interrupted.
+A part whose file exists is not measured again. An interrupted evaluation therefore continues where
+it stopped, and ends with the same bytes as an uninterrupted one.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
 from noisy_student.artifacts.files import read_json, write_json
 
-Progress = Callable[[int], object]  # takes the number of images done since the last call
-_Part = TypeVar("_Part")
+Progress = Callable[[int], object]  # called with the number of images done since the last call
+
+# Keys of a request that select which parts to measure. The result of a part is the same for all.
+_PART_SELECTION = ("names", "severities", "epsilons", "parts")
 
 
-def measure_all(
-    parts: Mapping[str, _Part],
-    measure: Callable[[_Part, Progress], dict[str, Any]],
+def measure_parts(
+    num_images: Mapping[str, int],
+    measure: Callable[[str, Progress], dict[str, Any]],
     folder: Path,
     request: Mapping[str, Any],
-    *,
-    what: str,
-    num_images: Mapping[str, int],
 ) -> dict[str, dict[str, Any]]:
-    """Measures the parts whose files are not there, or answer another request.
+    """Measures the parts whose files are missing or belong to another request.
 
-    The number of a part's images belongs to the request: one that was measured while its folder was
-    still being filled is measured again.
-
-    A bar shows images done and the time left over all parts.
+    The number of images belongs to the request of a part: a part that was measured while its images
+    were still being downloaded is measured again.
 
     Args:
-        parts: name of the file -> what `measure` needs to know.
-        measure: what a file says, JSON-like.
-        folder: receives ``<name>.json``.
-        request: what the result depends on besides the part, JSON-like.
-        what: title of the bar.
-        num_images: of every part, counted before any is measured.
+        num_images: part -> number of its images, counted before any part is measured.
+        measure: returns the content of a part's file, JSON-like.
+        folder: receives ``<part>.json``.
+        request: what the benchmark's result depends on, JSON-like.
 
     Returns:
-        Name -> content of its file, in the order of the parts.
+        Part -> content of its file, in the order of `num_images`.
     """
-    paths = {name: folder / f"{name}.json" for name in parts}
-    requests = {name: {**request, "num_images": num_images[name]} for name in parts}
-    todo = [name for name, path in paths.items() if not _answers(path, requests[name])]
-    with bar(what, sum(num_images[name] for name in todo)) as shown:
-        for name in todo:
-            shown.set_postfix_str(name)
-            content = {"request": requests[name], **measure(parts[name], shown.update)}
-            write_json(paths[name], content)
-    return {name: read_json(path) for name, path in paths.items()}
+    shared = {key: value for key, value in request.items() if key not in _PART_SELECTION}
+    paths = {part: folder / f"{part}.json" for part in num_images}
+    requests = {part: {**shared, "num_images": count} for part, count in num_images.items()}
+    missing = [part for part, path in paths.items() if not is_finished(path, requests[part])]
+    with progress_bar(folder.name, sum(num_images[part] for part in missing)) as bar:
+        for part in missing:
+            bar.set_postfix_str(part)
+            content = {"request": requests[part], **measure(part, bar.update)}
+            write_json(paths[part], content)
+    return {part: read_json(path) for part, path in paths.items()}
 
 
-def short_ones(counts: Mapping[str, int]) -> list[str]:
-    """Those parts of a benchmark that have fewer images than the largest one, in words.
+def incomplete_parts(counts: Mapping[str, int]) -> list[str]:
+    """Lists the parts with fewer images than the largest part.
 
     Args:
         counts: part -> number of images.
+
+    Returns:
+        Entries such as "fog 2 (40 of 50 images)".
     """
     most = max(counts.values(), default=0)
     return [
@@ -68,10 +67,17 @@ def short_ones(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
-def bar(what: str, num_images: int) -> tqdm:
-    """A progress bar with the time left, where there is a terminal."""
-    return tqdm(total=num_images, desc=what, unit="image", disable=None, dynamic_ncols=True)
-
-
-def _answers(path: Path, request: Mapping[str, Any]) -> bool:
+def is_finished(path: Path, request: Mapping[str, Any]) -> bool:
+    """Returns True if `path` is a result file of the same request."""
     return path.exists() and read_json(path)["request"] == request
+
+
+def progress_bar(title: str, num_images: int) -> tqdm:
+    """Returns a progress bar with the time left, shown only on a terminal."""
+    return tqdm(total=num_images, desc=title, unit="image", disable=None, dynamic_ncols=True)
+
+
+def describe_coverage(result: Mapping[str, Any]) -> str:
+    """Returns the number of images of a result, and of missing parts if there are any."""
+    missing = f"{len(result['missing'])} parts missing, " if result.get("missing") else ""
+    return f"{missing}{result['num_examples']} images"

@@ -1,6 +1,10 @@
-"""Published robustness benchmarks as downloaded, from folders or from tensorflow-datasets."""
+"""Published robustness benchmarks as downloaded, from folders or from tensorflow-datasets.
 
-from collections.abc import Sequence
+The location of each is the value of its option, such as ``--imagenet_a_dir``: a folder, or
+``tfds:NAME`` for a data set that tensorflow-datasets keeps in ``--data_dir``.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,140 +15,203 @@ from data import robustness_sets, sources
 from data.examples import Examples
 from data.robustness_sets import CorruptedImages, PerturbedVideos, tfds_corrupted
 from data.sources import folders
-from noisy_student import robustness
-from noisy_student.artifacts.files import write_arrays
-from noisy_student.evaluate import corruptions, perturbations, resumable
-from noisy_student.evaluate.evaluated_model import Subject
+from noisy_student import config, robustness
+from noisy_student.artifacts.files import read_json, write_arrays
+from noisy_student.evaluate import benchmark, corruptions, perturbations, resumable
+from noisy_student.evaluate.benchmark import Result, Task
+from noisy_student.evaluate.evaluated_model import EvaluatedModel
 from noisy_student.metrics import per_image
 from noisy_student.runtime import inference
 
 _TFDS = "tfds:"
-_PERTURBATIONS = {
-    "imagenet_p": robustness.PERTURBATIONS,
-    "cifar10_p": robustness.SMALL_PERTURBATIONS,
-}
+Counts = dict[str, int]
 
 
-def parts_of(benchmark: str, place: str, data_dir: str | None) -> dict[str, int]:
-    """What is measured of a benchmark as of now: the number of images or videos of every part.
+class StoredBenchmark(benchmark.Benchmark):
+    """A benchmark that reads its own images.
 
-    A result that was measured of fewer answers another question. Plain labeled images are one part;
-    those of tensorflow-datasets are not counted, since they are prepared as a whole or not at all.
-
-    Args:
-        benchmark: of `noisy_student.config.flags.STORED_BENCHMARKS`.
-        place: a folder, or "tfds:NAME".
-        data_dir: where tensorflow-datasets keeps its data; None: its default.
-
-    Raises:
-        ValueError: naming a folder that does not exist or has nothing of the benchmark.
+    Its request names the location and the number of images or videos in each part at this moment:
+    a result that was measured during a download does not count as finished afterwards.
     """
-    sets = _opened(benchmark, place, data_dir)
-    if isinstance(sets, CorruptedImages):
+
+    needs_test_images = False
+
+    def __init__(self, name: str):
+        """Names the benchmark, and with it the option of its location."""
+        self.name = name
+
+    def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
+        """Returns the location and the number of images or videos in each part.
+
+        Raises:
+            ValueError: the location is not given, is missing, or has nothing of the benchmark.
+        """
+        location = self.location(settings.robustness)
+        return {"folder": location, "parts": self.count(location, settings.robustness.data_dir)}
+
+    def location(self, options: config.RobustnessConfig) -> str:
+        """Returns the value of the benchmark's option.
+
+        Raises:
+            ValueError: it is not given.
+        """
+        location = options.folders[self.name]
+        if location is None:
+            raise ValueError(f"--benchmarks={self.name} needs --{self.name}_dir.")
+        return location
+
+    def count(self, location: str, data_dir: str | None) -> Counts:
+        """Returns part -> number of images or videos."""
+        raise NotImplementedError
+
+
+class LabeledImages(StoredBenchmark):
+    """Accuracy on plain labeled images, such as ImageNet-A."""
+
+    def count(self, location: str, data_dir: str | None) -> Counts:
+        """Counts the images of a folder; data sets of tensorflow-datasets are always complete."""
+        return {} if location.startswith(_TFDS) else {self.name: folders.count_files(location)}
+
+    def examples(self, options: config.RobustnessConfig, class_names: Sequence[str]) -> Examples:
+        """Returns the images, with labels that refer to the model's `class_names`."""
+        location = self.location(options)
+        if location.startswith(_TFDS):
+            return sources.load_examples(
+                location, data_dir=options.data_dir, split="test", class_names=class_names
+            )
+        return sources.load_examples("folder", folder=location, class_names=class_names)
+
+    def measure(self, model: EvaluatedModel, task: Task) -> Result:
+        """Measures accuracy among the classes present, as published, and among all classes."""
+        examples = self.examples(task.settings.robustness, model.class_names)
+        with resumable.progress_bar(self.name, len(examples)) as bar:
+            labels, probabilities = model.predictions(examples, bar.update)
+        present = np.unique(labels)
+        predicted = present[probabilities[:, present].argmax(axis=1)]
+        confidences = probabilities[:, present].max(axis=1)
+        path = task.folder / "predictions.npz"
+        write_arrays(path, labels=predicted, confidences=confidences)
         return {
-            f"{name} {level}": sets.count(name, level)
-            for name, level in sets.settings
+            "num_examples": len(examples),
+            "num_classes": len(present),
+            "top1": 100 * float(np.mean(predicted == labels)),
+            "top1_all_classes": inference.top_k_accuracy(probabilities, labels),
+            "by_image": {"top1": per_image.record(examples.ids, predicted != labels)},
+        }
+
+    def describe(self, result: Result) -> str:
+        """Returns both accuracies."""
+        return (
+            f"top-1 {result['top1']:.2f}% among the {result['num_classes']} classes present, "
+            f"{result['top1_all_classes']:.2f}% among all ({result['num_examples']} images)"
+        )
+
+
+class StoredCorruptions(StoredBenchmark):
+    """Error rates on a published set of corrupted images; mCE for a complete ImageNet-C."""
+
+    def count(self, location: str, data_dir: str | None) -> Counts:
+        """Counts the images of each of the 15 test corruptions at each severity."""
+        images = self._open(location, data_dir)
+        return {
+            f"{name} {severity}": images.count(name, severity)
+            for name, severity in images.settings
             if name in robustness.CORRUPTIONS
         }
-    if sets:
-        return {name: sets.count(name) for name in _tested(benchmark, sets)}
-    return {} if place.startswith(_TFDS) else {benchmark: folders.count_files(place)}
+
+    def measure(self, model: EvaluatedModel, task: Task) -> Result:
+        """Measures error rates on the images that are present."""
+        location = self.location(task.settings.robustness)
+        images = self._open(location, task.settings.robustness.data_dir)
+        _warn(location, "unknown", images.unknown)
+        result = corruptions.evaluate_stored(model, images, task.folder, task.request)
+        _warn(location, "missing", result["missing"])
+        if self.name == "imagenet_c" and not result["missing"]:
+            errors = corruptions.errors_by_severity(result["errors"])
+            result["mce"] = robustness.mean_corruption_error(errors)
+        return result
+
+    def complete(self, result: Result, output_dir: Path) -> Result:
+        """Adds the relative mCE if the same model was measured on clean images of the same classes.
+
+        Removes an earlier one if the clean images are others now.
+        """
+        result = {key: value for key, value in result.items() if key != "relative_mce"}
+        path = output_dir / "clean.json"
+        if "mce" not in result or not path.exists():
+            return result
+        clean = read_json(path)
+        pair = clean["request"], result["request"]
+        same_model = all(pair[0][key] == pair[1][key] for key in ("weights", "image_size"))
+        if same_model and clean.get("classes") == result["classes"]:
+            result["relative_mce"] = robustness.relative_mean_corruption_error(
+                corruptions.errors_by_severity(result["errors"]), 1 - clean["top1"] / 100
+            )
+        return result
+
+    def describe(self, result: Result) -> str:
+        """Returns the mean error, and the mCE where it is known."""
+        return corruptions.describe(result)
+
+    def _open(self, location: str, data_dir: str | None) -> CorruptedImages:
+        if not location.startswith(_TFDS):
+            return getattr(robustness_sets, self.name)(location)
+        if self.name != "imagenet_c":
+            raise ValueError(f"--{self.name}_dir={location} must be a folder.")
+        return tfds_corrupted.imagenet_c(location.removeprefix(_TFDS), data_dir)
 
 
-def measure(
-    benchmark: str,
-    subject: Subject,
-    place: str,
-    data_dir: str | None,
-    folder: Path,
-    request: dict[str, Any],
-) -> dict[str, Any]:
-    """The figures of a benchmark; mCE and mFR where all of ImageNet-C or -P is there.
+class StoredPerturbations(StoredBenchmark):
+    """Flip probabilities on a published set of videos; mFR for a complete ImageNet-P."""
 
-    Args:
-        benchmark: as for `parts_of`.
-        subject: the model.
-        place: as for `parts_of`.
-        data_dir: as for `parts_of`.
-        folder: receives a file for each part.
-        request: what the parts depend on.
+    def __init__(self, name: str, perturbations: Sequence[str]):
+        """Names the benchmark and the perturbations that belong to it."""
+        super().__init__(name)
+        self._perturbations = perturbations
 
-    Raises:
-        ValueError: naming a class, file or folder that is not as it has to be.
-    """
-    sets = _opened(benchmark, place, data_dir)
-    if sets is None:
-        return _labeled(benchmark, subject, place, data_dir, folder)
-    _warn(place, "unknown", sets.unknown)
-    if isinstance(sets, CorruptedImages):
-        figures = corruptions.stored(subject, sets, folder, request)
-        _warn(place, "missing", figures["missing"])
-        if benchmark == "imagenet_c" and not figures["missing"]:
-            figures["mce"] = corruptions.mean_corruption_error(figures["errors"])
-        return figures
-    names = _tested(benchmark, sets)
-    if not names:
-        raise ValueError(f"{place} has none of {', '.join(_PERTURBATIONS[benchmark])}.")
-    figures = perturbations.stored(subject, sets, names, folder, request)
-    _warn(place, "missing", figures["missing"])
-    if benchmark == "imagenet_p" and not figures["missing"]:
-        figures["mfr"] = robustness.mean_flip_rate(figures["flip_probability"])
-    return figures
+    def count(self, location: str, data_dir: str | None) -> Counts:
+        """Counts the videos of each perturbation."""
+        sets = self._open(location)
+        return {name: sets.count(name) for name in self._present(location, sets)}
 
+    def measure(self, model: EvaluatedModel, task: Task) -> Result:
+        """Measures flip probabilities on the videos that are present."""
+        location = self.location(task.settings.robustness)
+        sets = self._open(location)
+        _warn(location, "unknown", sets.unknown)
+        names = self._present(location, sets)
+        result = perturbations.evaluate_stored(model, sets, names, task.folder, task.request)
+        _warn(location, "missing", result["missing"])
+        if self.name == "imagenet_p" and not result["missing"]:
+            result["mfr"] = robustness.mean_flip_rate(result["flip_probability"])
+        return result
 
-def _opened(
-    benchmark: str, place: str, data_dir: str | None
-) -> CorruptedImages | PerturbedVideos | None:
-    if benchmark not in ("imagenet_c", "imagenet_p", "cifar10_c", "cifar10_p"):
-        return None
-    if not place.startswith(_TFDS):
-        return getattr(robustness_sets, benchmark)(place)
-    if benchmark != "imagenet_c":
-        raise ValueError(f"--{benchmark}_dir={place} must be a folder.")
-    return tfds_corrupted.imagenet_c(place.removeprefix(_TFDS), data_dir)
+    def describe(self, result: Result) -> str:
+        """Returns the mean flip probability, and the mFR where it is known."""
+        return perturbations.describe(result)
+
+    def _open(self, location: str) -> PerturbedVideos:
+        if location.startswith(_TFDS):
+            raise ValueError(f"--{self.name}_dir={location} must be a folder.")
+        return getattr(robustness_sets, self.name)(location)
+
+    def _present(self, location: str, sets: PerturbedVideos) -> list[str]:
+        present = [name for name in self._perturbations if name in sets.perturbations]
+        if not present:
+            raise ValueError(f"{location} has none of {', '.join(self._perturbations)}.")
+        return present
 
 
-def _tested(benchmark: str, sets: PerturbedVideos) -> list[str]:
-    """The perturbations that are there and count."""
-    return [name for name in _PERTURBATIONS[benchmark] if name in sets.perturbations]
-
-
-def labeled_images(place: str, data_dir: str | None, class_names: Sequence[str]) -> Examples:
-    """The images of a benchmark that is plain labeled images.
-
-    Args:
-        place: as for `parts_of`.
-        data_dir: likewise.
-        class_names: the model's, to which those of the images are matched.
-    """
-    if place.startswith(_TFDS):
-        where = {"dataset": place, "data_dir": data_dir, "split": "test"}
-    else:
-        where = {"dataset": "folder", "folder": place}
-    return sources.load_examples(**where, class_names=class_names)
-
-
-def _labeled(
-    benchmark: str, subject: Subject, place: str, data_dir: str | None, folder: Path
-) -> dict[str, Any]:
-    """Top-1 among the classes that are present, as published, and among all of the model's."""
-    examples = labeled_images(place, data_dir, subject.class_names)
-    with resumable.bar(benchmark, len(examples)) as bar:
-        labels, table = subject.predictions(examples, bar.update)
-    present = np.unique(labels)
-    among = present[table[:, present].argmax(axis=1)]
-    confidences = table[:, present].max(axis=1)
-    write_arrays(folder / "predictions.npz", labels=among, confidences=confidences)
-    return {
-        "num_examples": len(examples),
-        "num_classes": len(present),
-        "top1": 100 * float(np.mean(among == labels)),
-        "top1_all_classes": inference.top_k_accuracy(table, labels),
-        "by_image": {"top1": per_image.record(examples.ids, among != labels)},
-    }
-
-
-def _warn(place: str, what: str, items: Sequence[str]) -> None:
+def _warn(location: str, problem: str, items: Sequence[str]) -> None:
     if items:
         listed = ", ".join(items[:5]) + (", ..." if len(items) > 5 else "")
-        logging.warning("%s: %d %s (%s)", place, len(items), what, listed)
+        logging.warning("%s: %d %s (%s)", location, len(items), problem, listed)
+
+
+benchmark.register(LabeledImages("imagenet_a"))
+benchmark.register(LabeledImages("imagenet_r"))
+benchmark.register(LabeledImages("imagenet_v2"))
+benchmark.register(StoredCorruptions("imagenet_c"))
+benchmark.register(StoredCorruptions("cifar10_c"))
+benchmark.register(StoredPerturbations("imagenet_p", robustness.PERTURBATIONS))
+benchmark.register(StoredPerturbations("cifar10_p", robustness.SMALL_PERTURBATIONS))

@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 
-from noisy_student.artifacts import stage
+from noisy_student.artifacts import files
 from tests.helpers import tiny_evaluation as tiny
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation_results.json"
@@ -81,14 +81,14 @@ def write_golden_results(folder: Path, output_dir: Path) -> dict[str, Any]:
     tiny.save_models(folder / "models")
     golden = json.loads(_replace(GOLDEN.read_text(), {"FOLDER": str(folder), **_hashes(folder)}))
     for path, content in golden.items():
-        stage.write_json(output_dir / path, content)
+        files.write_json(output_dir / path, content)
     return golden
 
 
 def _hashes(folder: Path) -> dict[str, str]:
     """Returns placeholder -> hash of each model's file."""
     return {
-        f"WEIGHTS_{model}": stage.file_hash(folder / "models" / f"{model}.keras")
+        f"WEIGHTS_{model}": files.file_hash(folder / "models" / f"{model}.keras")
         for model in BENCHMARKS
     }
 
@@ -113,4 +113,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         write_data(Path(scratch))
         evaluate(Path(scratch), Path(scratch) / "out")
-        stage.write_json(GOLDEN, read_results(Path(scratch), Path(scratch) / "out"))
+        files.write_json(GOLDEN, read_results(Path(scratch), Path(scratch) / "out"))

@@ -19,8 +19,7 @@ from data.preprocess import PreprocessSpec
 from noisy_student import evaluate
 from noisy_student.artifacts import model_file
 from noisy_student.config import settings
-from noisy_student.evaluate import attacks
-from noisy_student.evaluate.evaluated_model import Subject
+from noisy_student.evaluate.evaluated_model import EvaluatedModel
 from noisy_student.pseudo_label import shards
 from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.train import build
@@ -74,20 +73,11 @@ def rows_attacked(devices: Devices, folder: Path) -> list[int]:
         rows.add(images.shape[0])  # while it is traced
         return model(images, training=training)
 
-    attacked = Subject(seen, tiny.WNIDS, card["preprocess"], BATCH, spread=devices.spread)
+    attacked = EvaluatedModel(seen, tiny.WNIDS, card["preprocess"], BATCH, spread=devices.spread)
     examples = tiny.examples(IMAGES)
-    attacks.fgsm(attacked, examples, (2.0,), folder / "fgsm")
-    attacks.pgd(
-        attacked,
-        examples,
-        (2.0,),
-        num_steps=2,
-        step_size=None,
-        random_start=True,
-        restarts=1,
-        folder=folder / "pgd",
-        request={},
-    )
+    tiny.attack("fgsm", attacked, examples, folder / "fgsm", fgsm_epsilons=(2.0,))
+    options = {"pgd_epsilons": (2.0,), "steps": 2, "restarts": 1}
+    tiny.attack("pgd", attacked, examples, folder / "pgd", **options)
     return sorted(rows)
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -18,6 +19,8 @@ from data.robustness_sets import CIFAR10_CLASSES
 from noisy_student import config, evaluate
 from noisy_student.artifacts import model_file
 from noisy_student.config.flags import STORED_BENCHMARKS
+from noisy_student.evaluate import benchmark
+from noisy_student.evaluate.evaluated_model import EvaluatedModel
 from noisy_student.runtime.devices import Devices
 
 SIDE = 32
@@ -99,8 +102,14 @@ def write_image(path: Path, image: np.ndarray) -> None:
     path.write_bytes(tf.io.encode_png(image).numpy())
 
 
-def settings(*benchmarks: str, batch_size: int = 4, seed: int = 0, **other):
-    """Of an evaluation; `other` may name folders of stored benchmarks and robustness settings."""
+def settings(
+    *benchmarks: str, batch_size: int = 4, seed: int = 0, **other: Any
+) -> config.EvaluationConfig:
+    """Options of an evaluation.
+
+    `other` may give folders of published benchmarks, ``attack`` (fields of `AttackConfig`) and
+    fields of `RobustnessConfig`.
+    """
     folders = {name: other.pop(f"{name}_dir", None) for name in STORED_BENCHMARKS}
     folders = {name: place and str(place) for name, place in folders.items()}
     attack = config.AttackConfig(
@@ -113,6 +122,7 @@ def settings(*benchmarks: str, batch_size: int = 4, seed: int = 0, **other):
         random_start=True,
         restarts=2,
     )
+    attack = dataclasses.replace(attack, **other.pop("attack", {}))
     robust = {"corruptions": ("all",), "severities": (1, 3), "perturbations": ("all",)}
     robust |= {"examples": 0, "folders": folders} | other
     return config.EvaluationConfig(
@@ -120,10 +130,25 @@ def settings(*benchmarks: str, batch_size: int = 4, seed: int = 0, **other):
     )
 
 
-def run(model_path: Path, tested: Examples | None, output_dir: Path, chosen) -> dict:
-    """One evaluation in this process."""
+def run(
+    model_path: Path, tested: Examples | None, output_dir: Path, options: config.EvaluationConfig
+) -> dict[str, dict[str, Any]]:
+    """Runs an evaluation in this process."""
     devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
-    return evaluate.run(model_path, "tiny", tested, output_dir, chosen, devices)
+    return evaluate.run(model_path, "tiny", tested, output_dir, options, devices)
+
+
+def attack(
+    name: str, model: EvaluatedModel, tested: Examples, folder: Path, **options: Any
+) -> dict[str, Any]:
+    """Runs FGSM or PGD alone, with fields of `AttackConfig`."""
+    task = benchmark.Task(name, settings(name, attack=options), {}, folder, tested)
+    return benchmark.get(name).measure(model, task)
+
+
+def describe(result: dict[str, Any]) -> str:
+    """Returns the line that the command prints."""
+    return benchmark.get(result["benchmark"]).describe(result)
 
 
 def content(folder: Path) -> dict[Path, Any]:

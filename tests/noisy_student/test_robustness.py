@@ -60,7 +60,6 @@ def test_alexnet_has_100():
     assert robustness.relative_mean_corruption_error(
         errors, robustness.ALEXNET_CLEAN_ERROR
     ) == pytest.approx(100)
-    assert robustness.mean_error(errors) == pytest.approx(11.834896 / 15 * 100)  # their sum
     flips = robustness.ALEXNET_FLIP_PROBABILITY
     assert robustness.mean_flip_rate(flips) == pytest.approx(100)
 
@@ -77,10 +76,6 @@ def test_another_model_as_baseline():
     errors["snow"] = [0.4] * 5
     baseline = {name: 0.2 for name in robustness.CORRUPTIONS}
     assert robustness.mean_corruption_error(errors, baseline) == pytest.approx((14 * 50 + 200) / 15)
-    # (0.1 - 0.05) / (0.2 - 0.1), and (0.4 - 0.05) / (0.2 - 0.1) for snow
-    relative = robustness.relative_mean_corruption_error(errors, 0.05, baseline, 0.1)
-    assert relative == pytest.approx((14 * 50 + 350) / 15)
-    assert robustness.mean_error(errors) == pytest.approx(12)
 
 
 def test_validation_corruptions_do_not_count():
@@ -98,7 +93,6 @@ def test_part_of_the_corruptions_is_no_mce():
     assert len(partial.missing) == 13 and "frost" in partial.missing
     for mean in (
         robustness.mean_corruption_error,
-        robustness.mean_error,
         lambda errors: robustness.relative_mean_corruption_error(errors, 0.1),
     ):
         with pytest.raises(ValueError, match="needs all of 15 corruptions, but gaussian_noise, "):
@@ -122,11 +116,6 @@ def test_part_of_the_corruptions_is_no_mce():
 def test_what_is_no_error_rate(errors, baseline, message):
     with pytest.raises(ValueError, match=message):
         robustness.corruption_error(errors, baseline)
-
-
-def test_a_baseline_brings_its_clean_error():
-    with pytest.raises(ValueError, match="together, or neither"):
-        robustness.relative_mean_corruption_error(resnet50_errors(), 0.2, None, 0.3)
 
 
 # Flips.
@@ -242,15 +231,5 @@ def test_top5_distance_by_hand():
 
 
 def test_top5_distance_needs_five_classes():
-    with pytest.raises(ValueError, match=r"five classes or more.*\(1, 2, 4\)"):
+    with pytest.raises(ValueError, match=r"five classes.*\(1, 2, 4\)"):
         robustness.top5_distance(np.zeros((1, 2, 4), int), noise=False)
-
-
-def test_mean_top5_distance():
-    distances = dict.fromkeys(robustness.PERTURBATIONS, 1.5) | {"tilt": 3.0}
-    baseline = dict.fromkeys(robustness.PERTURBATIONS, 6.0)
-    assert robustness.mean_top5_distance(distances, baseline) == pytest.approx((9 * 25 + 50) / 10)
-    with pytest.raises(ValueError, match="mT5D needs all of 10 .* tilt is missing"):
-        robustness.mean_top5_distance({n: d for n, d in distances.items() if n != "tilt"}, baseline)
-    with pytest.raises(ValueError, match="must be above 0"):
-        robustness.mean_top5_distance(distances, baseline | {"snow": 0.0})

@@ -42,7 +42,7 @@ def test_fgsm_by_hand(model, batch, epsilon):
     images, labels = batch
     step = epsilon * np.sign(gradient_by_hand(model, images, labels))
     expected = np.clip(images.astype(np.float32) + step, 0, 255)
-    found = adversarial.fgsm(model, images, labels, epsilon)
+    (found,) = adversarial.fgsm(model, images, labels, [epsilon])
     assert found.dtype == tf.float32
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.abs(expected - images).max() == epsilon
@@ -55,18 +55,18 @@ def test_fgsm_raises_the_loss(model, batch):
         logits = model(tf.cast(values, tf.float32), training=False)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits).numpy()
 
-    assert (loss(adversarial.fgsm(model, images, labels, 1.0)) > loss(images)).all()
+    assert (loss(*adversarial.fgsm(model, images, labels, [1.0])) > loss(images)).all()
 
 
 def test_epsilon_zero_changes_nothing(model, batch):
     images, labels = batch
-    np.testing.assert_array_equal(adversarial.fgsm(model, images, labels, 0.0), images)
+    np.testing.assert_array_equal(*adversarial.fgsm(model, images, labels, [0.0]), images)
 
 
 def test_eval_mode_whatever_the_default(model, batch):
     images, labels = batch
     before = [weight.numpy() for weight in model.weights]
-    attacks = [adversarial.fgsm(model, images, labels, 4.0).numpy() for _ in range(3)]
+    attacks = [adversarial.fgsm(model, images, labels, [4.0])[0].numpy() for _ in range(3)]
     for attack in attacks[1:]:
         np.testing.assert_array_equal(attack, attacks[0])
     for weight, value in zip(model.weights, before, strict=True):
@@ -75,21 +75,20 @@ def test_eval_mode_whatever_the_default(model, batch):
 
 def test_each_image_is_attacked_alone(model, batch):
     images, labels = batch
-    together = adversarial.fgsm(model, images, labels, 4.0)
-    alone = adversarial.fgsm(model, images[2:3], labels[2:3], 4.0)
+    (together,) = adversarial.fgsm(model, images, labels, [4.0])
+    (alone,) = adversarial.fgsm(model, images[2:3], labels[2:3], [4.0])
     np.testing.assert_allclose(together[2:3], alone, atol=1e-4)
 
 
 def test_sweep_equals_single_attacks_in_a_function(model, batch):
     images, labels = batch
     epsilons = (0.0, 1.0, 8.0)
-    sweep = tf.function(lambda x, y: tf.stack(list(adversarial.fgsm_sweep(model, x, y, epsilons))))(
+    sweep = tf.function(lambda x, y: tf.stack(adversarial.fgsm(model, x, y, epsilons)))(
         images, labels
     )
     for epsilon, found in zip(epsilons, sweep, strict=True):
-        np.testing.assert_allclose(
-            found, adversarial.fgsm(model, images, labels, epsilon), atol=1e-4
-        )
+        (alone,) = adversarial.fgsm(model, images, labels, [epsilon])
+        np.testing.assert_allclose(found, alone, atol=1e-4)
 
 
 def test_pgd_by_hand(model, batch):
@@ -107,4 +106,4 @@ def test_pgd_by_hand(model, batch):
 def test_one_step_of_pgd_is_fgsm(model, batch):
     images, labels = batch
     found = adversarial.pgd(model, images, labels, 8.0, step_size=8.0, num_steps=1)
-    np.testing.assert_array_equal(found, adversarial.fgsm(model, images, labels, 8.0))
+    np.testing.assert_array_equal(found, *adversarial.fgsm(model, images, labels, [8.0]))

@@ -10,7 +10,7 @@ import tensorflow as tf
 from data import seeds
 from data.preprocess import PreprocessSpec
 from noisy_student.evaluate import adversarial, attacks
-from noisy_student.evaluate.evaluated_model import Subject
+from noisy_student.evaluate.evaluated_model import EvaluatedModel
 from noisy_student.metrics import per_image
 from tests.helpers import tiny_evaluation as tiny
 
@@ -22,9 +22,9 @@ def examples():
     return tiny.examples(COUNT)
 
 
-def subject(batch_size=4, seed=SEED):
+def model(batch_size=4, seed=SEED):
     spec = PreprocessSpec(tiny.SIDE, small_image=True)
-    return Subject(tiny.model(), tiny.WNIDS, spec, batch_size, seed=seed)
+    return EvaluatedModel(tiny.model(), tiny.WNIDS, spec, batch_size, seed=seed)
 
 
 def uphill(network, image, label):
@@ -67,11 +67,14 @@ def pgd_by_hand(examples, epsilon, steps, size, restarts):
     return np.array(right), np.stack(shown)
 
 
-def run_pgd(folder, examples, tested=None, **other):
-    arguments = {"num_steps": 3, "step_size": None, "random_start": True, "restarts": 2} | other
-    return attacks.pgd(
-        tested or subject(), examples, (6.0, 20.0), folder=folder, request={}, **arguments
+def run_pgd(folder, examples, tested=None, **options):
+    return tiny.attack(
+        "pgd", tested or model(), examples, folder, pgd_epsilons=(6.0, 20.0), **options
     )
+
+
+def run_fgsm(folder, examples, epsilons, tested=None):
+    return tiny.attack("fgsm", tested or model(), examples, folder, fgsm_epsilons=epsilons)
 
 
 def right_by_image(result, epsilon):
@@ -118,14 +121,14 @@ def test_pgd_from_the_image_itself(examples, tmp_path):
 
 
 def test_compiled_by_xla_as_on_accelerators(examples, tmp_path):
-    compiled = dataclasses.replace(subject(), jit_compile=True)
+    compiled = dataclasses.replace(model(), jit_compile=True)
     result = run_pgd(tmp_path, examples, compiled, restarts=1)
     right, _ = pgd_by_hand(examples, 6.0, 3, 5.0, restarts=1)
     np.testing.assert_array_equal(right_by_image(result, "6"), right)
 
 
 def test_fgsm(examples, tmp_path):
-    result = attacks.fgsm(subject(), examples, (2.0, 10.0), tmp_path)
+    result = run_fgsm(tmp_path, examples, (2.0, 10.0))
     for epsilon in (2, 10):
         right, shown = pgd_by_hand(examples, epsilon, 1, epsilon, restarts=0)
         np.testing.assert_array_equal(right_by_image(result, str(epsilon)), right)
@@ -137,7 +140,7 @@ def test_fgsm(examples, tmp_path):
 def test_epsilon_zero_changes_nothing(examples, tmp_path):
     clean = tiny.guesses_one_by_one(examples.images) == examples.labels
     for result in (
-        attacks.fgsm(subject(), examples, (0.0, 4.0), tmp_path / "fgsm"),
+        run_fgsm(tmp_path / "fgsm", examples, (0.0, 4.0)),
         run_pgd(tmp_path / "pgd", examples),
     ):
         assert result["epsilons"].count(0) == 1
@@ -151,9 +154,9 @@ def test_accuracy_falls_with_epsilon(tmp_path):
     many = tiny.examples(60, seed=1)
     right = tiny.guesses_one_by_one(many.images)  # labels that the model agrees with
     many = dataclasses.replace(many, labels=right.astype(np.int32))
-    tested = subject(batch_size=30)
-    sweep = attacks.fgsm(tested, many, (0.5, 2.0, 8.0, 16.0), tmp_path / "fgsm")["top1"]
-    strong = run_pgd(tmp_path / "pgd", many, tested, num_steps=10, restarts=1)["top1"]
+    tested = model(batch_size=30)
+    sweep = run_fgsm(tmp_path / "fgsm", many, (0.5, 2.0, 8.0, 16.0), tested)["top1"]
+    strong = run_pgd(tmp_path / "pgd", many, tested, steps=10, restarts=1)["top1"]
     for top1 in (sweep, strong):
         assert top1[0] == 100 and top1[-1] < 60
         assert np.all(np.diff(top1) < 100 / 60 * 3)  # no rise beyond three images
@@ -165,10 +168,10 @@ def test_one_lost_attempt_of_several_counts_and_is_shown():
     def once(restart):
         return tf.fill([4, 1, 1, 1], float(restart)), tf.constant(stays[restart])
 
-    attacked, right = attacks._worst(once, 3)
+    attacked, right = attacks.worst_attack(once, 3)
     assert right.tolist() == [False] * 4
     assert attacked.ravel().tolist() == [2, 1, 0, 1]
-    attacked, right = attacks._worst(once, 2)
+    attacked, right = attacks.worst_attack(once, 2)
     assert right.tolist() == [True, False, False, False]
     assert attacked.ravel().tolist() == [1, 1, 0, 1]
 
@@ -212,8 +215,8 @@ def test_the_attacked_model_is_in_eval_mode_and_stays_as_it_is(examples, tmp_pat
         modes.append(training)
         return network(images, training=training)
 
-    tested = dataclasses.replace(subject(), model=recording)
-    attacks.fgsm(tested, examples, (4.0,), tmp_path / "fgsm")
+    tested = dataclasses.replace(model(), model=recording)
+    run_fgsm(tmp_path / "fgsm", examples, (4.0,), tested)
     run_pgd(tmp_path / "pgd", examples, tested)
     assert modes and set(modes) == {False}
     for weight, value in zip(network.weights, before, strict=True):

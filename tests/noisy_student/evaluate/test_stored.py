@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data import robustness_sets
-from noisy_student import evaluate, robustness
+from noisy_student import robustness
 from noisy_student.artifacts.files import read_json
 from tests.helpers import tfds_layout
 from tests.helpers import tiny_evaluation as tiny
@@ -44,7 +44,7 @@ def test_imagenet_a_decides_among_the_classes_present(models, tmp_path):
     assert result["top1_all_classes"] == pytest.approx(100 * right_of_all / 15)
     assert right != right_of_all, "the two figures must differ to be told apart"
     assert (result["num_examples"], result["num_classes"]) == (15, 3)
-    assert "among the 3 classes present" in evaluate.in_words(result)
+    assert "among the 3 classes present" in tiny.describe(result)
 
 
 def write_imagenet_c(root, settings, count=6, side=40, skew=0):
@@ -86,8 +86,8 @@ def test_a_part_of_imagenet_c_is_named_so_and_has_no_mce(models, tmp_path, caplo
     assert result["mean_error"] == pytest.approx(100 * (fog + expected["contrast", 5]) / 2)
     assert len(result["missing"]) == 72
     assert "fog 2" in result["missing"] and "fog 1" not in result["missing"]
-    assert "mce" not in result and "mCE" not in evaluate.in_words(result)
-    assert "72 parts missing" in evaluate.in_words(result)
+    assert "mce" not in result and "mCE" not in tiny.describe(result)
+    assert "72 parts missing" in tiny.describe(result)
     assert "72 missing (gaussian_noise 1, " in caplog.text
 
 
@@ -109,7 +109,7 @@ def test_all_of_imagenet_c_has_the_published_mean(models, tmp_path, monkeypatch)
             total += error / (5 * alexnet)
     assert result["missing"] == []
     assert result["mce"] == pytest.approx(100 * total / 15)
-    assert f"mCE {result['mce']:.1f}" in evaluate.in_words(result)
+    assert f"mCE {result['mce']:.1f}" in tiny.describe(result)
     assert "relative_mce" not in result
 
 
@@ -145,7 +145,7 @@ def test_relative_mce_needs_clean_images_of_the_same_classes(models, tmp_path, m
     ]
     assert result["relative_mce"] == pytest.approx(100 * np.mean(expected))
     assert result["mce"] == of_others["mce"]
-    assert f"relative mCE {result['relative_mce']:.1f}" in evaluate.in_words(result)
+    assert f"relative mCE {result['relative_mce']:.1f}" in tiny.describe(result)
     # It goes again with the clean error that it was made with.
     of_all = measured(range(10), "clean", "imagenet_c")["imagenet_c"]
     assert of_all == of_others

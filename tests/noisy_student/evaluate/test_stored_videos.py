@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from noisy_student import evaluate, robustness
+from noisy_student import robustness
 from tests.helpers import tiny_evaluation as tiny
 
 WNIDS = tiny.WNIDS
@@ -97,7 +97,7 @@ def test_imagenet_p_complete_and_in_part(models, tmp_path, caplog):
     assert set(result["top5_distance"]) == set(expected)
     mean = np.mean(list(result["top5_distance"].values()))
     assert result["mean_top5_distance"] == pytest.approx(mean)
-    assert f"mean top-5 distance {mean:.2f} of 15" in evaluate.in_words(result)
+    assert f"mean top-5 distance {mean:.2f} of 15" in tiny.describe(result)
 
     (tmp_path / "p/scale" / WNIDS[1] / "val_0.mp4").rename(tmp_path / "later.mp4")
     shorter = tiny.run(models["wnids"], None, tmp_path / "short", chosen)["imagenet_p"]
@@ -113,5 +113,5 @@ def test_imagenet_p_complete_and_in_part(models, tmp_path, caplog):
     del expected["tilt"]
     mean = 100 * sum(expected.values()) / 9
     assert partial["mean_flip_probability"] == pytest.approx(mean)
-    assert "1 parts missing" in evaluate.in_words(partial)
-    assert "mFR" not in evaluate.in_words(partial)
+    assert "1 parts missing" in tiny.describe(partial)
+    assert "mFR" not in tiny.describe(partial)

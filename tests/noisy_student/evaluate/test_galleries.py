@@ -10,7 +10,8 @@ import pytest
 
 from data.preprocess import PreprocessSpec
 from data.sources import splits
-from noisy_student.evaluate import corruptions, perturbations, robust_gallery
+from noisy_student import config
+from noisy_student.evaluate import corruptions, galleries, perturbations
 from tests.helpers import tiny_evaluation as tiny
 
 SPEC = PreprocessSpec(tiny.SIDE, small_image=True)
@@ -32,14 +33,55 @@ def answer(folder, file, **arrays):
 
 def gallery(folder, tested, **other):
     robust = tiny.settings("clean", **other).robustness
-    path = folder / "gallery.json"
-    robust_gallery.write(path, tested, SPEC, ("teacher", "student"), SEED, robust)
+    path = folder / "robust_gallery.json"
+    comparison = galleries.Comparison(folder, ("teacher", "student"), tested, SPEC)
+    galleries.write_robustness(comparison, SEED, robust)
     return json.loads(path.read_text())["images"] if path.exists() else None
 
 
 def picture(image):
     with PIL.Image.open(io.BytesIO(base64.b64decode(image["png_base64"]))) as stored:
         return np.asarray(stored)
+
+
+def test_changes_of_clean_images_the_most_confident_first(tmp_path, examples):
+    truth = examples.labels
+    wrong = (truth + 1) % 10
+    before = np.array([wrong[0], wrong[1], truth[2], truth[3]])
+    after = np.array([truth[0], truth[1], wrong[2], truth[3]])
+    confident = np.array([0.5, 0.9, 0.7, 0.8])
+    answer(
+        tmp_path, "predictions.npz", labels=(before, after), confidences=(1 - confident, confident)
+    )
+    comparison = galleries.Comparison(tmp_path, ("teacher", "student"), examples, SPEC)
+    galleries.write_changes(comparison)
+    content = json.loads((tmp_path / "gallery.json").read_text())
+    assert (content["before"], content["after"]) == ("teacher", "student")
+    assert (content["count_fixed"], content["count_broken"]) == (2, 1)
+    found = [(image["kind"], image["id"]) for image in content["images"]]
+    assert found == [("fixed", "tiny/001"), ("fixed", "tiny/000"), ("broken", "tiny/002")]
+    first, names = content["images"][0], examples.class_names
+    assert (first["true"], first["after"]) == (names[truth[1]], names[truth[1]])
+    assert first["before"] == names[wrong[1]]
+    assert (first["before_confidence"], first["after_confidence"]) == (0.1, 0.9)
+    np.testing.assert_array_equal(picture(first), examples.images[1])
+
+
+def test_without_predictions_there_are_no_changes(tmp_path, examples):
+    galleries.write_changes(galleries.Comparison(tmp_path, ("a", "b"), examples, SPEC))
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_images_beside_noisy_views(tmp_path):
+    examples = tiny.examples(20)
+    noise = config.NoiseConfig("randaugment", 2, 10.0, True, False)
+    galleries.write_noise(tmp_path / "noise.json", examples, SPEC, noise, SEED)
+    content = json.loads((tmp_path / "noise.json").read_text())
+    assert len(content["clean"]) == 8 and [len(row) for row in content["noisy"]] == [5] * 8
+    first = picture({"png_base64": content["clean"][0]})
+    np.testing.assert_array_equal(first, examples.images[0])
+    view = picture({"png_base64": content["noisy"][0][0]})
+    assert view.shape == first.shape and not np.array_equal(view, first)
 
 
 def test_without_answers_there_is_no_gallery(tmp_path, examples):
@@ -81,7 +123,7 @@ def test_of_a_part_of_the_images_those_are_shown_that_were_measured(tmp_path, ex
 
 
 def test_frames_at_which_only_the_first_model_strays(tmp_path, examples):
-    film = perturbations.made_sequence(examples, 0, "tilt", SPEC, SEED)
+    film = perturbations.generated_sequence(examples, 0, "tilt", SPEC, SEED)
     steady = np.repeat(examples.labels[:, np.newaxis], len(film), axis=1)
     before, after = steady.copy(), steady.copy()
     before[1, 4:] = (before[1, 4:] + 1) % 10  # strays from the fifth frame on
@@ -92,7 +134,7 @@ def test_frames_at_which_only_the_first_model_strays(tmp_path, examples):
     (image,) = gallery(tmp_path, examples)
     assert (image["id"], image["setting"]) == ("tiny/001", "tilt frame 5")
     assert image["true"] == image["after"] != image["before"]
-    frames = perturbations.made_sequence(examples, 1, "tilt", SPEC, SEED)
+    frames = perturbations.generated_sequence(examples, 1, "tilt", SPEC, SEED)
     np.testing.assert_array_equal(picture(image), frames[4])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from noisy_student.artifacts import model_file, stage
+from noisy_student.artifacts import files, model_file
 from tests.helpers import every_benchmark
 
 
@@ -67,7 +67,7 @@ def shape(content):
 def test_measured_again_the_files_and_requests_are_the_same(folder):
     every_benchmark.evaluate(folder, folder / "out")
     found = every_benchmark.read_results(folder, folder / "out")
-    golden = stage.read_json(every_benchmark.GOLDEN)
+    golden = files.read_json(every_benchmark.GOLDEN)
     assert sorted(found) == sorted(golden)
     for path, content in golden.items():
         assert found[path].get("request") == content.get("request")

@@ -1,0 +1,240 @@
+r"""Measures a saved model: accuracy, corruptions, perturbations, attacks, published benchmarks.
+
+    python -m noisy_student.evaluate --model=lite0.keras --dataset=folder --test_dir=photos/test \
+        --benchmarks=clean,corruptions,perturbations,fgsm,pgd --output_dir=/tmp/eval
+    python -m noisy_student.evaluate --model=lite0.keras --benchmarks=imagenet_a,imagenet_c \
+        --imagenet_a_dir=imagenet-a --imagenet_c_dir=imagenet-c --output_dir=/tmp/eval
+    python -m noisy_student.evaluate --model=lite0.keras --benchmarks=imagenet_r,imagenet_c \
+        --imagenet_c_dir=tfds:imagenet2012_corrupted --data_dir=~/tensorflow_datasets \
+        --output_dir=/tmp/eval
+
+Each benchmark writes one JSON file. A benchmark with a finished file for the same weights, images
+and options is not run again; an interrupted one continues where it stopped. --baseline_model adds a
+second model: its results, metrics relative to it, and paired differences with 95% intervals.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from data import sources
+from data.examples import Examples
+from data.preprocess import PreprocessSpec
+from noisy_student import config
+from noisy_student.artifacts import model_file
+from noisy_student.artifacts.files import file_hash, read_json, write_json
+from noisy_student.config import derived
+from noisy_student.config.flags import STORED_BENCHMARKS
+from noisy_student.evaluate import benchmark, resumable
+from noisy_student.evaluate.benchmark import Result, Task
+from noisy_student.evaluate.evaluated_model import EvaluatedModel
+from noisy_student.metrics import benchmarks
+from noisy_student.metrics import compare as comparison
+from noisy_student.runtime import inference
+from noisy_student.runtime.devices import Devices, make_devices
+
+_NO_EXAMPLES = Examples(
+    np.array([], object), np.array([], np.int32), (), images=np.zeros([0, 1, 1, 3], np.uint8)
+)
+
+
+def run(
+    model_path: str | Path,
+    name: str,
+    examples: Examples | None,
+    output_dir: str | Path,
+    settings: config.EvaluationConfig,
+    devices: Devices,
+) -> dict[str, Result]:
+    """Runs the benchmarks that are not finished yet.
+
+    Args:
+        model_path: a saved model.
+        name: name of the model in reports.
+        examples: labeled test images. Their classes are matched to the model's by name, and a model
+            with more classes decides among these alone. None: no benchmark needs test images.
+        output_dir: receives ``<benchmark>.json``, and files of each benchmark.
+        settings: benchmarks and their options.
+        devices: from `make_devices`.
+
+    Returns:
+        Benchmark -> content of its file; accuracies in percent.
+
+    Raises:
+        ValueError: a model, folder or option is invalid; the message names it.
+    """
+    output_dir = Path(output_dir)
+    spec = _preprocess_spec(model_file.read_card(model_path)["preprocess"], settings.image_size)
+    tasks = _tasks(file_hash(model_path), spec.image_size, examples, output_dir, settings)
+
+    @functools.cache
+    def load() -> EvaluatedModel:
+        return _load(model_path, spec, examples, settings, devices)
+
+    results: dict[str, Result] = {}
+    for task in tasks:
+        path = output_dir / f"{task.name}.json"
+        if resumable.is_finished(path, task.request):
+            results[task.name] = read_json(path)
+            continue
+        model, start = load(), time.perf_counter()
+        metrics = benchmark.get(task.name).measure(model, task)
+        results[task.name] = {
+            "benchmark": task.name,
+            "model": name,
+            "request": task.request,
+            "seconds": round(time.perf_counter() - start, 2),
+            **metrics,
+        }
+        write_json(path, results[task.name])
+    for task in tasks:
+        completed = benchmark.get(task.name).complete(results[task.name], output_dir)
+        if completed != results[task.name]:
+            results[task.name] = completed
+            write_json(output_dir / f"{task.name}.json", completed)
+    return results
+
+
+def _tasks(
+    weights: str,
+    image_size: int,
+    test_images: Examples | None,
+    output_dir: Path,
+    settings: config.EvaluationConfig,
+) -> list[Task]:
+    """Resolves all requests before anything is measured, so that errors come early."""
+    tasks = []
+    for name in settings.benchmarks:
+        selected = benchmark.get(name)
+        request: dict[str, Any] = {"weights": weights, "image_size": image_size}
+        request |= selected.request(settings, image_size)
+        examples = _NO_EXAMPLES
+        if selected.needs_test_images:
+            if test_images is None:
+                raise ValueError(f"--benchmarks={name} needs labeled test images.")
+            examples = selected.select(test_images, settings)
+            request["examples"] = examples.fingerprint()
+        tasks.append(Task(name, settings, request, output_dir / name, examples))
+    return tasks
+
+
+def _preprocess_spec(spec: PreprocessSpec, image_size: int | None) -> PreprocessSpec:
+    """Returns the model's preprocessing, at `image_size` if it is given."""
+    if image_size in (None, spec.image_size):
+        return spec
+    logging.warning("evaluating at %d pixels; the model is for %d", image_size, spec.image_size)
+    return dataclasses.replace(spec, image_size=image_size)
+
+
+def _load(
+    model_path: str | Path,
+    spec: PreprocessSpec,
+    examples: Examples | None,
+    settings: config.EvaluationConfig,
+    devices: Devices,
+) -> EvaluatedModel:
+    with devices.prediction_scope():
+        model, card = model_file.load_model(model_path)
+    class_names = card["class_names"] if examples is None else examples.class_names
+    return EvaluatedModel(
+        inference.for_classes(model, card["class_names"], class_names),
+        class_names,
+        spec,
+        settings.batch_size,
+        devices.jit_compile,
+        settings.seed,
+        devices.spread,
+    )
+
+
+def compare(results: dict[str, Result], baseline: dict[str, Result]) -> Iterator[str]:
+    """Yields lines of a model's metrics relative to a baseline, and of its gains over it.
+
+    Args:
+        results: benchmark -> result of the model.
+        baseline: benchmark -> result of the baseline.
+    """
+    for name in benchmarks.CORRUPTED + benchmarks.PERTURBED:
+        if name in results:
+            mean = comparison.relative(name, results[name], baseline[name], "the baseline")
+            if mean is not None:
+                yield f"{name}: {mean['name']}: {mean['percent']:.1f}"
+    pairs = {name: {"model": results[name], "baseline": baseline[name]} for name in results}
+    for verdict in comparison.verdicts(pairs, "baseline", "model"):
+        low, high = verdict["interval"]
+        over = f" over {verdict['over']}" if verdict["over"] else ""
+        yield (
+            f"{verdict['benchmark']}: {verdict['after']:.2f}% vs. {verdict['before']:.2f}%{over}, "
+            f"gain {verdict['points']:+.2f} points, 95% interval {low:+.2f} to {high:+.2f}"
+        )
+
+
+def _main(settings: config.Config) -> None:
+    path, options = config.required("model"), settings.evaluation
+    devices = make_devices(**dataclasses.asdict(settings.device))
+    class_names = model_file.read_card(path)["class_names"]
+    needs_test_images = any(benchmark.get(name).needs_test_images for name in options.benchmarks)
+    examples = _test_images(settings.data, class_names) if needs_test_images else None
+    if config.FLAGS.dry_run:
+        count = f"{len(examples)} images, " if examples else ""
+        print(f"{path}: {count}benchmarks {', '.join(options.benchmarks)}")
+        return
+    output_dir = Path(config.required("output_dir"))
+    if baseline := config.FLAGS.baseline_model:
+        model_file.read_card(baseline)  # refuses an invalid file before the long work
+    results = run(path, Path(path).parent.name, examples, output_dir, options, devices)
+    for name, result in results.items():
+        print(f"{name}: {benchmark.get(name).describe(result)}")
+    if baseline:
+        others = run(baseline, "baseline", examples, output_dir / "baseline", options, devices)
+        for line in compare(results, others):
+            print(line)
+
+
+def _test_images(data: config.DataConfig, class_names: tuple[str, ...]) -> Examples:
+    """Returns the test images; of folders and records only ``--test_dir`` is read."""
+    if data.dataset in ("folder", "records"):
+        folder = config.required("test_dir")
+        return sources.load_examples(data.dataset, folder=folder, class_names=class_names)
+    return derived.load_splits(data, config.FLAGS.splits_file).test
+
+
+def command() -> None:
+    """Runs the command."""
+    config.run(
+        _main,
+        [
+            "model",
+            "output_dir",
+            "benchmarks",
+            "epsilons",
+            "pgd_epsilons",
+            "fgsm_examples",
+            "pgd_examples",
+            "attack_steps",
+            "attack_step_size",
+            "attack_random_start",
+            "attack_restarts",
+            "corruptions",
+            "severities",
+            "perturbations",
+            "robustness_examples",
+            "corruption_cache",
+            "baseline_model",
+            *(f"{name}_dir" for name in STORED_BENCHMARKS),
+            "dataset",
+            "data_dir",
+            "test_dir",
+            "seed",
+            "splits_file",
+            "test_image_size",
+            "eval_batch_size",
+            "dry_run",
+        ],
+    )
