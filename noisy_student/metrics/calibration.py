@@ -1,47 +1,58 @@
-"""Whether confidence is honest, and the temperature that makes it so.
+"""Calibration of confidences, and the temperature that improves it.
 
 Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks" (ICML 2017):
-temperature scaling, fitted to validation images by their likelihood, and reliability diagrams.
+reliability diagrams, the expected calibration error, and temperature scaling, which maximizes the
+likelihood of validation images.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from scipy import optimize, special
 
-_EDGES = np.linspace(0.0, 1.0, 11)
 _LARGEST = 20.0  # temperatures are sought from 1 / 20 to 20
-_DIGITS = 4  # kept of one, so that machines which round differently agree
+_DIGITS = 4  # significant digits of a temperature, so that machines that round differently agree
 
 
 class Reliability:
-    """Confidence beside accuracy in tenths of confidence, gathered piece by piece."""
+    """Confidence and accuracy by bins of confidence, accumulated over batches.
 
-    def __init__(self):
-        """Starts without predictions."""
-        bins = len(_EDGES) - 1
-        self._count, self._right = np.zeros(bins, np.int64), np.zeros(bins, np.int64)
-        self._confidence = np.zeros(bins)
+    Args:
+        num_bins: number of bins [a, b) of equal width, at least 1; the last one holds 1, too.
+    """
 
-    def add(self, confidences: np.ndarray, right: np.ndarray) -> None:
-        """Counts predictions: confidences float [N], 0..1, and whether they are right, bool [N]."""
-        bins = np.digitize(confidences, _EDGES[1:-1])
+    def __init__(self, num_bins: int = 10) -> None:
+        if num_bins < 1:
+            raise ValueError(f"num_bins must be at least 1, not {num_bins}.")
+        self._edges = np.linspace(0.0, 1.0, num_bins + 1)
+        self._count, self._right = np.zeros(num_bins, np.int64), np.zeros(num_bins, np.int64)
+        self._confidence = np.zeros(num_bins)
+
+    def add(self, confidences: np.ndarray, correct: np.ndarray) -> None:
+        """Adds predictions.
+
+        Args:
+            confidences: float [N], the probability of the predicted class, 0..1.
+            correct: bool [N].
+        """
+        bins = np.digitize(confidences, self._edges[1:-1])
         size = len(self._count)
         self._count += np.bincount(bins, minlength=size)
-        self._right += np.bincount(bins[right], minlength=size)
+        self._right += np.bincount(bins[correct], minlength=size)
         self._confidence += np.bincount(bins, confidences, minlength=size)
 
     @property
     def accuracy(self) -> float | None:
-        """Of all predictions, 0..1; None: there are none."""
+        """Accuracy of all predictions, 0..1; None if there are none."""
         return float(self._right.sum() / self._count.sum()) if self._count.any() else None
 
-    def rows(self) -> list[dict[str, float]]:
-        """Mean confidence beside accuracy, both 0..1, for each tenth that has predictions."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns mean confidence and accuracy, both 0..1, of each bin that has predictions."""
         return [
             {
-                "low": round(float(_EDGES[i]), 6),
-                "high": round(float(_EDGES[i + 1]), 6),
+                "low": round(float(self._edges[i]), 6),
+                "high": round(float(self._edges[i + 1]), 6),
                 "count": int(self._count[i]),
                 "accuracy": float(self._right[i] / self._count[i]),
                 "confidence": float(self._confidence[i] / self._count[i]),
@@ -50,57 +61,56 @@ class Reliability:
         ]
 
 
-def error(rows: list[dict[str, Any]]) -> float | None:
-    """Mean distance of accuracy and confidence over the images; None where it is not known.
+def error(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """Returns the expected calibration error (ECE), 0..1; None if accuracies are not known.
 
     Args:
-        rows: of `Reliability.rows`.
+        rows: bins with "count", "accuracy" and "confidence" (`Reliability.rows`).
+
+    Returns:
+        The mean of |accuracy - mean confidence| over bins, weighted by their predictions.
     """
     bins = [row for row in rows if row["count"]]
     if not bins or any(row["accuracy"] is None for row in bins):
         return None
     total = sum(row["count"] for row in bins)
-    distance = sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in bins)
-    return round(distance / total, 4)
+    return sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / total
 
 
 def expected_calibration_error(
     confidences: np.ndarray, correct: np.ndarray, num_bins: int = 15
 ) -> float:
-    """ECE: how far confidence and accuracy lie apart, over bins of equal width.
+    """Returns the ECE of predictions.
 
     Args:
         confidences: float [N], the probability of the predicted class, 0..1.
-        correct: bool [N], whether it is the true one.
-        num_bins: bins (a, b] of confidence; 15 as in Guo et al.
-
-    Returns:
-        0..1: the mean of |accuracy - mean confidence| over bins, weighted by their images.
+        correct: bool [N], whether the predicted class is the true one.
+        num_bins: bins of confidence; 15 as in Guo et al.
 
     Raises:
-        ValueError: columns that do not fit together, none at all, a confidence out of range, or
-            num_bins below 1.
+        ValueError: arrays of different or no length, a confidence out of range, ``correct`` not
+            bool, or ``num_bins`` below 1.
     """
     confidences, correct = np.asarray(confidences, np.float64), np.asarray(correct)
     if confidences.ndim != 1 or confidences.shape != correct.shape or not len(confidences):
         raise ValueError(
-            f"confidences and correct must be of one length, not {confidences.shape} and "
-            f"{correct.shape}."
+            f"confidences {confidences.shape} and correct {correct.shape} must have one common "
+            "length, at least 1."
         )
     outside = confidences[~((confidences >= 0) & (confidences <= 1))]
     if len(outside):
         raise ValueError(f"confidences must be in 0..1, not {outside[0]:g}.")
     if correct.dtype != bool:
         raise ValueError(f"correct must be bool, not {correct.dtype}.")
-    if num_bins < 1:
-        raise ValueError(f"num_bins must be at least 1, not {num_bins}.")
-    bins = np.searchsorted(np.arange(1, num_bins) / num_bins, confidences)
-    gaps = np.bincount(bins, weights=correct - confidences, minlength=num_bins)
-    return float(np.abs(gaps).sum() / len(confidences))
+    curve = Reliability(num_bins)
+    curve.add(confidences, correct)
+    found = error(curve.rows())
+    assert found is not None  # there is a prediction
+    return found
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    """Mean cross entropy of softmax(logits / temperature).
+    """Returns the mean cross entropy of softmax(logits / temperature).
 
     Args:
         logits: float [N, C].
@@ -108,14 +118,14 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature:
         temperature: above 0.
     """
     scaled = logits.astype(np.float64) / temperature
-    chosen = np.take_along_axis(scaled, labels[:, None].astype(np.int64), axis=1)[:, 0]
-    return float(np.mean(special.logsumexp(scaled, axis=1) - chosen))
+    true = np.take_along_axis(scaled, labels[:, None].astype(np.int64), axis=1)[:, 0]
+    return float(np.mean(special.logsumexp(scaled, axis=1) - true))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of the largest likelihood, to four digits, in 0.05..20.
+    """Returns the temperature of the largest likelihood, to four digits, in 0.05..20.
 
-    The likelihood has one maximum in 1 / temperature, being log-concave in it.
+    The likelihood is log-concave in 1 / temperature, so it has one maximum.
 
     Args:
         logits: float [N, C].
@@ -136,7 +146,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def describe(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """The fitted temperature, and what it changes: JSON-like.
+    """Fits a temperature and measures the calibration before and after.
 
     Returns:
         "temperature", "num_examples", and "before" and "after" with "loss" (mean cross entropy),
@@ -150,7 +160,11 @@ def describe(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         curve.add(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
         content[name] = {
             "loss": negative_log_likelihood(logits, labels, value),
-            "calibration_error": error(curve.rows()),
+            "calibration_error": _rounded(error(curve.rows())),
             "reliability": curve.rows(),
         }
     return content
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

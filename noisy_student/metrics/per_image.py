@@ -1,7 +1,7 @@
-"""What a benchmark says of every single image: text in its JSON file, and paired differences.
+"""Per-image results of a benchmark: a compact JSON record, and paired differences.
 
-Models that saw the same images are compared image by image, which tells their difference more
-exactly than two averages do.
+Models that saw the same images are compared image by image, which estimates their difference more
+precisely than two averages do.
 """
 
 import base64
@@ -16,15 +16,15 @@ Record = Mapping[str, Any]
 
 
 def record(ids: Iterable[str], counts: np.ndarray, of: int = 1) -> dict[str, Any]:
-    """JSON-like and compact: at most two bits for an image that is right or wrong.
+    """Packs a count per image into JSON: at most two bits for an image that is right or wrong.
 
     Args:
-        ids: of the N images, in their order.
-        counts: int or bool [N]: how often the model erred, or changed its answer.
-        of: how often it could have, at most 255.
+        ids: of the N images, in order.
+        counts: int or bool [N]: how often the model erred, or changed its prediction.
+        of: the largest possible count, 1..255.
 
     Raises:
-        ValueError: a count is not in 0..of, or `of` does not fit.
+        ValueError: a count or ``of`` is out of range.
     """
     counts = np.asarray(counts)
     if not 1 <= of <= 255 or counts.min(initial=0) < 0 or counts.max(initial=0) > of:
@@ -35,41 +35,41 @@ def record(ids: Iterable[str], counts: np.ndarray, of: int = 1) -> dict[str, Any
 
 
 def shares(record: Record) -> np.ndarray:
-    """Counts divided by how often they could have been: float64 [N], 0..1."""
+    """Returns counts divided by the largest possible count: float64 [N], 0..1."""
     counts = np.frombuffer(zlib.decompress(base64.b64decode(record["counts"])), np.uint8)
     return counts / record["of"]
 
 
 def count(record: Record) -> int:
-    """The number of images, N."""
+    """Returns the number of images."""
     return len(shares(record))
 
 
 def differences(
     before: Mapping[str, Record], after: Mapping[str, Record], weights: Mapping[str, float]
 ) -> np.ndarray | None:
-    """By how much the second model errs less on every image, averaged over settings.
+    """Returns by how much the second model errs less on every image, averaged over settings.
 
     Args:
         before: setting -> record of the first model.
-        after: the same of the second one.
+        after: setting -> record of the second model.
         weights: setting -> its weight in the average.
 
     Returns:
-        float64 [N], -1..1, or None where the images are not the same, or not recorded.
+        float64 [N], -1..1, or None if the images differ or were not recorded.
     """
     total: np.ndarray | None = None
     for setting, weight in weights.items():
-        pair = [records.get(setting) for records in (before, after)]
-        if None in pair or pair[0]["images"] != pair[1]["images"]:
+        first, second = before.get(setting), after.get(setting)
+        if first is None or second is None or first["images"] != second["images"]:
             return None
-        first, second = map(shares, pair)
-        if total is not None and len(first) != len(total):
+        gain = weight * (shares(first) - shares(second))
+        if total is not None and len(gain) != len(total):
             return None
-        total = weight * (first - second) + (0 if total is None else total)
+        total = gain if total is None else total + gain
     return total
 
 
 def smallest_step(records: Mapping[str, Record], weights: Mapping[str, float]) -> float:
-    """By how much one answer more or less moves an image's average, in the heaviest setting."""
+    """Returns how far one more answer moves an image's average, in the setting of most weight."""
     return max(weight / records[setting]["of"] for setting, weight in weights.items())

@@ -1,7 +1,7 @@
-"""The report's charts, each as an SVG element to stand inside an HTML page.
+"""The charts of the report, each an SVG element for an HTML page.
 
-Text stays text in the page's own font, so that a chart is sharp at any size, can be searched, and
-is small. A chart is made for one column of the page, about 300 CSS pixels wide.
+Text stays text in the font of the page, so that a chart is sharp at any size, searchable and small.
+A chart fills one column of the page, about 300 CSS pixels wide.
 """
 
 import io
@@ -20,8 +20,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 INK, MUTED, RULE = "#1d2126", "#646b74", "#dfe2e6"
 GREY, BLUE, RED, BROWN = "#b9bec6", "#1b5faa", "#b3261e", "#c77324"
 _TEACHER = "#7d848e"
-_STUDENTS = ((0x8A, 0xBB, 0xE8), (0x0D, 0x48, 0x8C))  # first and last, red green blue
-_CONTROLS = (BROWN, "#8a4f16", "#e0a458")
+# Readable on white and on black: first and last student in red, green, blue; then baselines.
+_STUDENTS = ((0x7F, 0xB3, 0xE6), (0x2A, 0x6C, 0xB8))
+_BASELINES = (BROWN, "#8a8d2f", "#a8527f")
 
 STYLE = {
     "font.size": 10,
@@ -52,22 +53,26 @@ _styled = matplotlib.rc_context(STYLE)
 
 
 def colors(models: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Model name -> color: grey teacher, students from light to dark blue, brown controls."""
+    """Returns model -> color: gray teacher, light to dark blue students, baselines in other hues.
+
+    Args:
+        models: of results.json.
+    """
     students = [model["name"] for model in models if model["role"] not in ("teacher", "control")]
-    controls = [model["name"] for model in models if model["role"] == "control"]
-    chosen = {model["name"]: _TEACHER for model in models}
+    baselines = [model["name"] for model in models if model["role"] == "control"]
+    palette = {model["name"]: _TEACHER for model in models}
     for position, name in enumerate(students):
         share = position / (len(students) - 1) if len(students) > 1 else 1.0
         mixed = (round(a + share * (b - a)) for a, b in zip(*_STUDENTS, strict=True))
-        chosen[name] = "#" + "".join(f"{value:02x}" for value in mixed)
-    for position, name in enumerate(controls):
-        chosen[name] = _CONTROLS[position % len(_CONTROLS)]
-    return chosen
+        palette[name] = "#" + "".join(f"{value:02x}" for value in mixed)
+    for position, name in enumerate(baselines):
+        palette[name] = _BASELINES[position % len(_BASELINES)]
+    return palette
 
 
 @_styled
 def accuracy(models: Sequence[Mapping[str, Any]]) -> str:
-    """Top-1 of every evaluated model with its 95% interval, and the validation accuracy."""
+    """Draws top-1 of every evaluated model with its 95% interval, and the validation accuracy."""
     models = [model for model in models if model["top1"] is not None]
     palette = colors(models)
     axes = _axes(height=3.0, width=max(4.8, 0.8 * len(models)))
@@ -111,7 +116,14 @@ def training_curve(
     images_per_step: Mapping[str, int],
     key: str,
 ) -> str:
-    """A logged quantity against the images seen, for every model that logged it."""
+    """Draws a logged quantity by images seen, for every model that logged it.
+
+    Args:
+        histories: model -> rows of its training log.
+        palette: model -> color.
+        images_per_step: model -> images in one step.
+        key: of the quantity in the rows.
+    """
     axes = _axes(height=2.6)
     for name, history in histories.items():
         rows = [row for row in history if row.get(key) is not None]
@@ -129,7 +141,7 @@ def training_curve(
 
 @_styled
 def confidence_histogram(selection: Mapping[str, Any]) -> str:
-    """How sure the teacher is: all its labels, and those kept."""
+    """Draws the confidence of all labels and of those kept."""
     histogram = selection["confidence_histogram"]
     edges = histogram["edges"]
     total = max(1, sum(histogram["all"]))
@@ -142,7 +154,7 @@ def confidence_histogram(selection: Mapping[str, Any]) -> str:
             align="edge",
             color=color,
         )
-    axes.set_xlabel("the teacher's confidence")
+    axes.set_xlabel("confidence of the teacher")
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     return _svg(axes)
@@ -150,7 +162,7 @@ def confidence_histogram(selection: Mapping[str, Any]) -> str:
 
 @_styled
 def reliability(selection: Mapping[str, Any]) -> str:
-    """Accuracy of the pseudo labels against their confidence; the diagonal is honest confidence."""
+    """Draws accuracy by confidence; calibrated confidence is on the diagonal."""
     bins = [b for b in selection["reliability"] if b["count"] and b["accuracy"] is not None]
     largest = max((b["count"] for b in bins), default=1)
     axes = _axes(height=2.5, width=3.5)
@@ -166,14 +178,14 @@ def reliability(selection: Mapping[str, Any]) -> str:
         zorder=3,
         linewidths=0,
     )
-    axes.set(xlabel="confidence (dots grow with images)", xlim=(0, 1.04), ylim=(0, 106))
+    axes.set(xlabel="confidence (dot size: number of images)", xlim=(0, 1.04), ylim=(0, 106))
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
     return _svg(axes)
 
 
 @_styled
 def class_balance(selection: Mapping[str, Any]) -> str:
-    """Images per class before and after the selection; many classes are sorted by size."""
+    """Draws images per class before and after the selection; sorts many classes by size."""
     classes = selection["per_class"]
     names, before, after = classes["names"], classes["before"], classes["after"]
     few = len(names) <= 12
@@ -191,7 +203,7 @@ def class_balance(selection: Mapping[str, Any]) -> str:
     else:
         axes.fill_between(positions, before, step="mid", color=GREY, linewidth=0)
         axes.step(positions, after, where="mid", color=BLUE)
-        axes.set_xlabel(f"the {len(names)} classes, most frequent first")
+        axes.set_xlabel(f"the {len(names)} classes, largest first")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     return _svg(axes)
@@ -203,7 +215,13 @@ def attack(
     accuracies: Mapping[str, Sequence[float | None]],
     palette: Mapping[str, str],
 ) -> str:
-    """Top-1 of every model against the size of an adversarial attack."""
+    """Draws top-1 of every model by epsilon of an adversarial attack.
+
+    Args:
+        sizes: the epsilons.
+        accuracies: model -> percent at each epsilon; None: not measured.
+        palette: model -> color.
+    """
     axes = _axes(height=3.4)
     for name, top1 in accuracies.items():
         known = [
@@ -211,7 +229,7 @@ def attack(
         ]
         axes.plot(*zip(*known, strict=True), "o-", color=palette[name], markersize=4.5)
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
-    axes.set_xlabel("epsilon: largest change of a pixel, of 255")
+    axes.set_xlabel("epsilon: largest change of a pixel (0 to 255)")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(6))
@@ -225,13 +243,13 @@ def bars(
     palette: Mapping[str, str],
     xlabel: str,
 ) -> str:
-    """Percents by name, lying down so that long names fit a phone; one bar a model, in order.
+    """Draws percents by name as horizontal bars, one for each model.
 
     Args:
         names: of corruptions or perturbations, from the top.
-        values: model -> percent for each of ``names``, None where there is none.
+        values: model -> percent for each of ``names``; None: not measured.
         palette: model -> color.
-        xlabel: what the bars are.
+        xlabel: meaning of the bars.
     """
     thickness = 0.8 / max(1, len(values))
     axes = _axes(height=0.7 + len(names) * (0.14 + 0.1 * len(values)))
@@ -239,7 +257,7 @@ def bars(
         known = [(row, value) for row, value in enumerate(percents) if value is not None]
         rows = [row - 0.4 + thickness * (position + 0.5) for row, _ in known]
         axes.barh(rows, [value for _, value in known], 0.86 * thickness, color=palette[model])
-    axes.set_yticks(range(len(names)), [in_words(name) for name in names])
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params("y", labelcolor=INK)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
@@ -258,7 +276,7 @@ def severities(
     highest: float,
     is_small: bool = False,
 ) -> str:
-    """Error against the severity of a corruption.
+    """Draws error by severity of a corruption.
 
     Args:
         curves: model -> severity -> percent.
@@ -268,7 +286,7 @@ def severities(
     """
     axes = _axes(height=1.8, width=2.4) if is_small else _axes(height=3.0)
     for name, curve in curves.items():
-        axes.plot(curve.keys(), curve.values(), "o-", color=palette[name], markersize=4)
+        axes.plot(list(curve), list(curve.values()), "o-", color=palette[name], markersize=4)
     ticks = sorted({severity for curve in curves.values() for severity in curve})
     axes.set_xticks(ticks)
     axes.set_xlabel("severity")
@@ -278,28 +296,23 @@ def severities(
     return _svg(axes)
 
 
-def in_words(name: str) -> str:
-    """A corruption's or perturbation's name as one writes it: gaussian_noise -> Gaussian noise."""
-    words = name.replace("_", " ")
-    return words.replace("jpeg", "JPEG") if "jpeg" in words else words[:1].upper() + words[1:]
-
-
 def _axes(height: float, width: float = 4.8) -> Axes:
-    """An empty chart of a size in inches, each 72 units of the SVG."""
+    """Returns an empty chart; sizes are in inches, each 72 units of the SVG."""
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
 def _svg(axes: Axes) -> str:
-    """The chart as one <svg> element that takes width and font from the page around it."""
+    """Returns the chart as one <svg> element that takes width and font from the page around it."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     buffer = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the page's font may have it
-        axes.figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'font-family: [^;"]*;?', "", svg)
     svg = re.sub(r' id="[A-Za-z.]+[0-9]*_[0-9]+"', "", svg)  # of groups, which nothing refers to
-    view = re.search(r'viewBox="[^"]*"', svg).group()
-    svg = re.sub(r"<svg[^>]*>", f'<svg {view} role="img">', svg, count=1)
+    svg = re.sub(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg, count=1)
     return re.sub(r"\s*\n\s*", "\n", svg).strip()

@@ -1,10 +1,12 @@
-"""Sentences of the report about robustness: verdicts of `metrics.compare` in plain English."""
+"""Sentences of the report, no stronger than the intervals of the numbers allow."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noisy_student.metrics.benchmarks import ACCURACIES, BENCHMARKS, PERTURBED, TITLES
 from noisy_student.metrics.compare import Verdict
+from noisy_student.metrics.formatting import interval
+from noisy_student.report.results import Difference
 
 _ON = {
     **{name: f"On {TITLES[name]}" for name in BENCHMARKS},
@@ -13,6 +15,101 @@ _ON = {
     "fgsm": "Under FGSM",
     "pgd": "Under PGD",
 }
+
+
+def headline(figures: Mapping[str, Any]) -> str:
+    """Says in one line whether the student beats its teacher.
+
+    Args:
+        figures: "figures" of results.json.
+    """
+    gain = figures["gain"]
+    if not gain:
+        return f"Noisy Student Training on {dataset(figures)}"
+    points, (low, high) = abs(gain["points"]), gain["interval"]
+    if low > 0:
+        return f"The student beats its teacher by {points:.1f} points"
+    if high < 0:
+        return f"The student falls {points:.1f} points behind its teacher"
+    if gain["points"] > 0:
+        return f"The student is {points:.1f} points ahead, which is not significant"
+    return "The student does not beat its teacher"
+
+
+def dataset(figures: Mapping[str, Any]) -> str:
+    """Returns the name of the data set."""
+    return figures["dataset"] or "an unnamed data set"
+
+
+def describe_difference(figures: Mapping[str, Any], difference: Difference) -> str:
+    """Describes a difference, as in "Teacher 89.8% -> Student 2 93.6%: +3.8 points ..."."""
+    models = {model["name"]: model for model in figures["models"]}
+    before, after = models[difference["before"]], models[difference["after"]]
+    return (
+        f"{before['label']} {before['top1']:.1f}% -> {after['label']} {after['top1']:.1f}%:"
+        f" {difference['points']:+.1f} points"
+        f" (95% interval {interval(difference['interval'], '+.1f')})."
+    )
+
+
+def describe_baselines(figures: Mapping[str, Any]) -> str:
+    """Says how the student compares with the supervised baselines."""
+    labels = {model["name"]: model["label"] for model in figures["models"]}
+    verdicts = []
+    for difference in filter(None, figures["over_controls"]):
+        low, high = difference["interval"]
+        verdict = "better than" if low > 0 else "worse than" if high < 0 else "level with"
+        verdicts.append(f"{verdict} the {_lower(labels[difference['before']])}")
+    if not verdicts:
+        return (
+            "This run has no supervised baseline (--controls=student,chain), so the gain may come"
+            " from longer training instead of the pseudo labels."
+        )
+    return (
+        "A baseline is the last student's network, trained with the same noise on the labeled"
+        f" images alone. The student is {', '.join(verdicts)}."
+    )
+
+
+def describe_robustness(figures: Mapping[str, Any]) -> list[str]:
+    """Returns a summary of all benchmarks and a sentence on each; empty if there are none."""
+    compared = figures["robustness"]
+    if not compared or not compared["verdicts"]:
+        return []
+    labels = {model["name"]: model["label"] for model in figures["models"]}
+    student, verdicts = labels[compared["after"]], compared["verdicts"]
+    return [
+        summarize(verdicts, student, "the teacher"),
+        *(describe(verdict, student) for verdict in verdicts),
+        *(
+            summarize(over, student, f"the {_lower(labels[baseline])}")
+            for baseline, over in compared["over_controls"].items()
+            if over
+        ),
+    ]
+
+
+def describe_intervals(verdicts: Sequence[Verdict]) -> str:
+    """Says where the intervals of verdicts come from."""
+    unpaired = [TITLES[verdict["benchmark"]] for verdict in verdicts if not verdict["paired"]]
+    text = "The intervals reflect the number of test images."
+    if len(unpaired) < len(verdicts):
+        text += " They are paired: both models are compared image by image."
+    if unpaired:
+        text += f" Not paired, and therefore wider: {', '.join(unpaired)}."
+    return text
+
+
+def deviations(selections: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns deviations of the pseudo labels from the paper."""
+    noised = [str(s["round"]) for s in selections if s.get("noised_labels")]
+    if not noised:
+        return []
+    rounds = f"round{'s' if len(noised) > 1 else ''} {', '.join(noised)}"
+    return [
+        f"Noised teacher ({rounds}): it labeled augmented images, with dropout and stochastic depth"
+        " on. In the paper, the teacher is not noised."
+    ]
 
 
 def describe(verdict: Verdict, student: str, baseline: str = "the teacher") -> str:
@@ -25,17 +122,16 @@ def describe(verdict: Verdict, student: str, baseline: str = "the teacher") -> s
     """
     before, after = f"{verdict['before']:.1f}%", f"{verdict['after']:.1f}%"
     if verdict["benchmark"] in PERTURBED:
-        measure = f"its prediction changes in {after} of the frames (baseline {before})"
+        measure = f"flip probability {after} vs. {before}"
     elif verdict["benchmark"] in ACCURACIES:
         measure = f"accuracy {after} vs. {before}"
     else:
         measure = f"error {after} vs. {before}"
     average = f", averaged over {verdict['over']}" if verdict["over"] else ""
-    low, high = verdict["interval"]
     text = (
         f"{_ON[verdict['benchmark']]}, {student} is {_claim(verdict, baseline)}:"
         f" {measure}{average} ({_better(verdict['points'])};"
-        f" 95% interval {low:+.1f} to {high:+.1f})."
+        f" 95% interval {interval(verdict['interval'], '+.1f')})."
     )
     if "cost" in verdict:
         first, second = verdict["cost"]
@@ -105,3 +201,8 @@ def _claim(verdict: Verdict, baseline: str) -> str:
 
 def _better(points: float) -> str:
     return f"{abs(points):.1f} points {'better' if points >= 0 else 'worse'}"
+
+
+def _lower(label: str) -> str:
+    """Returns a label as it stands within a sentence."""
+    return label[:1].lower() + label[1:]

@@ -1,63 +1,154 @@
-"""The report as one HTML file: sections, tables and words around the charts of ``figures``.
+"""The report as one HTML file that loads nothing: style, charts and images are inside.
 
-Nothing is loaded from elsewhere: style, charts and pictures stand in the file. The sections answer:
-did it work, how did training go, how good were the pseudo labels, how robust is the result, what
-do the models see, what did the paper get, how is it made again.
+Text stands in the templates beside this file; `page.captioned` and `page.robustness` compute the
+charts and tables that they show.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from pathlib import Path
-from typing import Any
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from noisy_student.report import results as report_results
-from noisy_student.report.page import labels, pictures, robust, training
-from noisy_student.report.page import provenance as origin
-from noisy_student.report.page import summary as opening
+import jinja2
+
+from noisy_student.metrics.benchmarks import BENCHMARKS, TITLES
+from noisy_student.metrics.formatting import duration, interval
+from noisy_student.report import charts, phrases, scores, tables
+from noisy_student.report.comparison import NOTE, Comparison
+from noisy_student.report.inputs import Inputs
+from noisy_student.report.page import captioned, robustness
+
+_GALLERIES = TITLES | {
+    "corruptions": "Corrupted images",
+    "perturbations": "Frames of perturbation sequences",
+}
 
 
-def render(
-    results: Mapping[str, Any],
-    histories: Mapping[str, Sequence[Mapping[str, Any]]],
-    gallery: Mapping[str, Any] | None,
-    robust_gallery: Mapping[str, Any] | None,
-    noise: Mapping[str, Any] | None,
-    samples: Mapping[str, Any] | None,
-) -> str:
-    """The whole page.
+class Section(NamedTuple):
+    """A section of the page.
+
+    Attributes:
+        anchor: its address within the page, and the name of its template.
+        title: its heading.
+        is_shown: False leaves it out.
+    """
+
+    anchor: str
+    title: str
+    is_shown: bool = True
+
+
+def render(results: Mapping[str, Any], inputs: Inputs) -> str:
+    """Returns the page of a run.
 
     Args:
-        results: what ``noisy_student.report`` writes as results.json.
-        histories: model name -> rows of its training log.
-        gallery: images whose prediction changed, or None.
-        robust_gallery: images of robustness benchmarks whose prediction changed, or None.
-        noise: images as they are and as the student sees them, or None.
-        samples: images that were kept and dropped, or None.
+        results: content of results.json.
+        inputs: the files it was made from; the page also shows their logs and images.
     """
-    measured, provenance = results["figures"], results["provenance"]
-    sections = (
-        opening.section(measured),
-        training.accuracy(measured, provenance["seconds"]),
-        training.progress(measured["models"], histories),
-        labels.section(measured["pseudo_labels"]),
-        pictures.samples(samples),
-        robust.section(measured),
-        pictures.robust(robust_gallery, measured),
-        pictures.changes(gallery),
-        pictures.noise(noise),
-        origin.paper(measured),
-        origin.again(measured, provenance),
+    figures, provenance = results["figures"], results["provenance"]
+    models, gallery = figures["models"], inputs.robust_gallery
+    palette = charts.colors(models)
+    histories = {name: log.get("history", []) for name, log in inputs.trainings.items()}
+    has_robustness = any(figures[benchmark] for benchmark in BENCHMARKS)
+    sections = [
+        Section("accuracy", "Accuracy by round"),
+        Section("training", "Training curves"),
+        Section("pseudo_labels", "Pseudo labels"),
+        Section("samples", "Images kept and dropped", bool((inputs.samples or {}).get("sheets"))),
+        Section("robustness", "Robustness", has_robustness),
+        Section("robust_gallery", "Examples of robustness", bool(gallery and gallery["images"])),
+        Section("changes", "Where student and teacher differ"),
+        Section("noise", "Input of the student"),
+        Section("paper", "Results of the paper"),
+        Section("provenance", "How to reproduce this run"),
+    ]
+    return _ENVIRONMENT.get_template("report.html").render(
+        title=phrases.headline(figures),
+        sections=[section for section in sections if section.is_shown],
+        results=results,
+        figures=figures,
+        provenance=provenance,
+        inputs=inputs,
+        models={model["name"]: model for model in models},
+        colors={model["label"]: palette[model["name"]] for model in models},
+        accuracy_chart=captioned.accuracy(models),
+        curves=captioned.training_curves(models, histories, palette),
+        networks=captioned.networks(models),
+        labels_charts=captioned.pseudo_labels(figures["pseudo_labels"]),
+        benchmarks=robustness.benchmarks(figures, palette) if has_robustness else [],
+        facts=_facts(figures, provenance),
+        flags=_flags(provenance["flags"] or {}),
     )
-    return document(report_results.headline(measured), sections)
 
 
-def document(title: str, sections: Iterable[str]) -> str:
-    """A complete HTML file with the report's style; empty sections are left out."""
-    body = "\n".join(filter(None, sections))
-    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+def render_comparison(compared: Comparison) -> str:
+    """Returns the page of a comparison of runs."""
+    template = _ENVIRONMENT.get_template("comparison.html")
+    return template.render(title=compared.title, compared=compared, note=NOTE)
+
+
+def _facts(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns seed, device, numbers of images and versions, as far as they are known."""
+    facts = {"seed": provenance["seed"], "device": provenance["device"]}
+    sizes = figures["split_sizes"] or {}
+    facts |= {f"{part} images": f"{size:,}" for part, size in sizes.items()}
+    if sizes:
+        excluded = provenance["excluded"]
+        facts["near duplicates of test images"] = (
+            "not searched for (python -m data.leakage)"
+            if excluded is None
+            else f"{excluded:,} excluded (--exclude)"
+        )
+    facts |= provenance["versions"] or {}
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _flags(flags: Mapping[str, Any]) -> list[str]:
+    """Returns the flags of the run as one would type them."""
+    return [
+        f"--{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in sorted(flags.items())
+        if value is not None
+    ]
+
+
+def _is_small(png_base64: str) -> bool:
+    """Returns True for a PNG of at most 64 pixels' width, from bytes 16 to 19 of its header."""
+    return int.from_bytes(base64.b64decode(png_base64[:32])[16:20]) <= 64
+
+
+def _capitalized(text: str) -> str:
+    """Returns text that begins with a capital, but mCE and mFR as they are."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}"
+
+
+def _signed_interval(bounds: Sequence[float]) -> str:
+    return interval(bounds, "+.1f")
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("noisy_student.report", "page"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters |= {
+    "capitalized": _capitalized,
+    "duration": duration,
+    "interval": interval,
+    "signed": _signed,
+    "signed_interval": _signed_interval,
+    "title_of": tables.title,
+}
+_ENVIRONMENT.tests["small"] = _is_small
+_ENVIRONMENT.globals |= {
+    "phrases": phrases,
+    "scores": scores,
+    "tables": tables,
+    "galleries": _GALLERIES,
+}

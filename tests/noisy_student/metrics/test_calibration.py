@@ -47,16 +47,16 @@ def test_the_temperature_of_known_data_is_found(temperature):
 
 
 def test_calibration_error_by_hand():
-    confidences = np.array([0.95, 0.85, 0.15, 0.05, 0.2])
+    confidences = np.array([0.95, 0.85, 0.15, 0.05, 0.1])
     correct = np.array([True, False, False, True, False])
-    # Five bins: (0, 0.2] holds 0.15, 0.05 and 0.2 (mean 0.4 / 3, accuracy 1 / 3), (0.8, 1] the
-    # other two (mean 0.9, accuracy 1 / 2).
-    expected = 3 / 5 * (1 / 3 - 0.4 / 3) + 2 / 5 * (0.9 - 0.5)
+    # Five bins: [0, 0.2) holds 0.15, 0.05 and 0.1 (mean 0.1, accuracy 1 / 3), [0.8, 1] the other
+    # two (mean 0.9, accuracy 1 / 2).
+    expected = 3 / 5 * (1 / 3 - 0.1) + 2 / 5 * (0.9 - 0.5)
     actual = calibration.expected_calibration_error(confidences, correct, num_bins=5)
     assert actual == pytest.approx(expected)
-    # One bin: mean confidence 0.44 and accuracy 0.4.
+    # One bin: mean confidence 0.42 and accuracy 0.4.
     actual = calibration.expected_calibration_error(confidences, correct, num_bins=1)
-    assert actual == pytest.approx(0.04)
+    assert actual == pytest.approx(0.02)
 
 
 def test_calibration_error_of_the_calibrated_and_the_sure():
@@ -71,8 +71,8 @@ def test_calibration_error_of_the_calibrated_and_the_sure():
 @pytest.mark.parametrize(
     "confidences, correct, bins, message",
     [
-        ([0.5], [True, False], 15, "of one length"),
-        ([], np.zeros(0, bool), 15, "of one length"),
+        ([0.5], [True, False], 15, "one common length"),
+        ([], np.zeros(0, bool), 15, "one common length"),
         ([1.5], [True], 15, "confidences must be in 0..1, not 1.5"),
         ([0.5], [1], 15, "correct must be bool, not int64"),
         ([0.5], [True], 0, "num_bins must be at least 1, not 0"),

@@ -32,18 +32,19 @@ def cells(markdown: str, heading: str, row: str) -> list[str]:
     return [cell.strip() for cell in line.split("|")[2:-1]]
 
 
-def test_figures_stand_side_by_side(runs, tmp_path):
+def test_figures_stand_side_by_side(runs, tmp_path, golden):
     report.compare(runs, tmp_path / "out")
     text = (tmp_path / "out/comparison.md").read_text()
+    golden(text, "report/comparison.md")
     assert "|  | full | plain | short |" in text
     accuracy = "Top-1 on clean test images"
     assert cells(text, accuracy, "Teacher") == ["90.0 (88.0 to 91.7)"] * 3
     assert cells(text, accuracy, "Student 2") == ["93.6 (91.9 to 95.0)"] * 2 + ["-"]
     gains = cells(text, accuracy, "last student minus teacher")
     assert gains == ["+3.6 (+2.0 to +5.2)"] * 2 + ["-"]
-    made = "Corruptions, made here: teacher = 100"
+    made = "Corrupted test images: teacher = 100"
     assert cells(text, made, "Student 2") == ["80.0", "-", "-"]
-    verdicts = cells(text, "The last student against the teacher", "FGSM")
+    verdicts = cells(text, "Last student compared with its teacher", "FGSM")
     assert verdicts[0].startswith("more robust: +6.8") and verdicts[2] == "-"
     assert "These runs differ" not in text and "Clean images" not in text
 
@@ -56,9 +57,8 @@ def test_last_students_are_compared_image_by_image(runs, tmp_path):
     write(path, content)
     report.compare(runs, tmp_path / "out")
     text = (tmp_path / "out/comparison.md").read_text()
-    found = cells(
-        text, "The last student against that of full, image by image", "Clean test images"
-    )
+    heading = "Last student compared with that of full, image by image"
+    found = cells(text, heading, "Clean test images")
     half = 195.9964 * math.sqrt(9 + 31 - 22**2 / 1002) / 1002
     low, high = -2200 / 1002 - half, -2200 / 1002 + half
     assert found == ["-", f"-2.2 ({low:+.1f} to {high:+.1f})", "-"]
@@ -72,7 +72,7 @@ def test_page_is_well_formed_and_says_the_same(runs, tmp_path):
     parser.feed(html)
     assert parser.open == []
     assert "R&amp;D &lt;b&gt;" in html and "R&D" not in html
-    row = re.search(r"<td>Student 1</td>(.*?)</tr>", html).group(1)
+    row = re.search(r"<th[^>]*>Student 1</th>(.*?)</tr>", html).group(1)
     assert re.findall(r"<td>([^<]*)</td>", row) == ["92.5 (90.7 to 94.0)"] * 3
 
 
@@ -82,7 +82,8 @@ def test_runs_that_do_not_compare_are_called_so(runs, tmp_path):
     evaluate(runs[1], "fgsm", "round0_teacher", num_examples=50, epsilons=[0, 1], top1=[90, 40])
     report.compare(runs[:2], tmp_path / "out")
     text = (tmp_path / "out/comparison.md").read_text()
-    assert "These runs differ in: data set, settings of FGSM." in text
+    warning = text.splitlines()[2]
+    assert "data set" in warning and "FGSM" in warning and "PGD" not in warning
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path):

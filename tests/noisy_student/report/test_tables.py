@@ -1,90 +1,9 @@
-"""Models x benchmarks as columns and as CSV."""
-
-import csv
-import io
+"""Tables by setting and by epsilon."""
 
 import pytest
 
-from noisy_student.report import results, tables
-from tests.helpers.run_folder import (
-    add_own_robustness,
-    add_published_robustness,
-    evaluate,
-    make_workdir,
-)
-
-
-@pytest.fixture(scope="module")
-def figures(tmp_path_factory) -> dict:
-    folder = make_workdir(tmp_path_factory.mktemp("run"))
-    add_own_robustness(folder)
-    add_published_robustness(folder)
-    return results.measured(results.read(folder))
-
-
-def test_csv_holds_every_setting_of_every_model(figures):
-    rows = {row["model"]: row for row in csv.DictReader(io.StringIO(tables.to_csv(figures)))}
-    assert list(rows)[:3] == ["round0_teacher", "round1_student", "round2_student"]
-    student = rows["round2_student"]
-    # row 9 of the corruptions, severity 3: 0.8 * (0.05 + 0.09 + 0.16 + 0.03)
-    assert float(student["corruptions.error.fog.3"]) == pytest.approx(26.4)
-    assert float(student["corruptions.relative_to_teacher"]) == 80
-    assert float(student["perturbations.relative_to_teacher"]) == 64
-    assert float(student["perturbations.flip_probability.spatter"]) == pytest.approx(2.56)
-    assert float(student["perturbations.top5_distance.spatter"]) == pytest.approx(0.512)
-    # 20 * 0.64 * the mean of 0.02 + 0.005 * row over rows 0 to 9
-    assert float(student["perturbations.mean_top5_distance"]) == pytest.approx(0.544)
-    assert float(student["imagenet_c.mce"]) == 48
-    assert float(student["imagenet_c.relative_mce"]) == 60
-    assert float(student["imagenet_a.top1"]) == 44
-    assert float(student["pgd.top1.8"]) == pytest.approx(38.8)
-    assert student["clean.top1"] == "93.6"
-    assert len([key for key in student if key.startswith("corruptions.error.")]) == 75
-
-
-def test_csv_leaves_empty_what_a_model_has_not(tmp_path):
-    folder = make_workdir(tmp_path)
-    evaluate(
-        folder,
-        "imagenet_a",
-        "round2_student",
-        num_examples=10,
-        num_classes=200,
-        top1=40.0,
-        top1_all_classes=30.0,
-    )
-    text = tables.to_csv(results.measured(results.read(folder)))
-    rows = {row["model"]: row for row in csv.DictReader(io.StringIO(text))}
-    assert rows["round2_student"]["imagenet_a.top1"] == "40"
-    assert rows["round0_teacher"]["imagenet_a.top1"] == ""
-
-
-def test_made_and_stored_data_share_no_column(figures):
-    rows = tables.of_models(figures)
-    keys = {key for row in [*rows.values(), *tables.PAPER.values()] for key in row}
-    own = {column.key for column in tables.own_columns(keys)}
-    published = {column.key for column in tables.published_columns(keys)}
-    assert not own & published
-    stored = ("imagenet", "cifar10")
-    assert not [key for key in own if key.startswith(stored)]
-    assert all(key.startswith(stored) for key in published)
-    assert {"corruptions.mean_error", "perturbations.relative_to_teacher"} <= own
-    assert "perturbations.mean_top5_distance" in own
-    assert {
-        "imagenet_c.mce",
-        "imagenet_c.relative_mce",
-        "cifar10_c.relative_to_teacher",
-    } <= published
-
-
-def test_columns_only_of_what_is_there():
-    keys = ["clean.top1", "fgsm.top1.0", "fgsm.top1.16", "fgsm.top1.2", "fgsm.top1.0.5"]
-    columns = tables.own_columns(keys)
-    assert [(column.group, column.header) for column in columns] == [
-        ("Clean images", "top-1"),
-        ("FGSM", "top-1 at 16"),
-    ]
-    assert tables.published_columns(keys) == []
+from noisy_student.report import inputs, results, tables
+from tests.helpers.run_folder import evaluate, make_workdir
 
 
 def test_settings_that_a_model_has_not_are_left_open(tmp_path):
@@ -94,10 +13,13 @@ def test_settings_that_a_model_has_not_are_left_open(tmp_path):
         ("round2_student", {"snow": {"1": 0.2}, "fog": {"1": 0.1, "2": 0.2}}),
     ):
         evaluate(folder, "corruptions", model, num_examples=10, errors=errors, mean_error=20.0)
-    names, rows = tables.by_setting(results.measured(results.read(folder)), "corruptions")
+    figures = results.build(inputs.read(folder))["figures"]
+    names, values = tables.setting_values(figures, "corruptions")
     assert names == ["snow", "fog"]
-    assert rows[0] == [None, pytest.approx(20)]
-    assert rows[1] == [pytest.approx(20), pytest.approx(15)]
+    assert values["round0_teacher"] == [None, pytest.approx(20)]
+    assert values["round2_student"] == [pytest.approx(20), pytest.approx(15)]
+    table = tables.settings(figures, "corruptions")
+    assert table.rows == [["Snow", "-", "20.0"], ["Fog", "20.0", "15.0"]]
 
 
 def test_epsilons_that_a_model_has_not_are_left_open():
@@ -105,6 +27,6 @@ def test_epsilons_that_a_model_has_not_are_left_open():
         "a": {"epsilons": [0, 4], "top1": [90.0, 40.0]},
         "b": {"epsilons": [0, 2], "top1": [91.0, 60.0]},
     }
-    sizes, accuracies = tables.by_epsilon({"fgsm": sweeps}, "fgsm")
+    sizes, accuracies = tables.epsilon_values({"fgsm": sweeps}, "fgsm")
     assert sizes == [0, 2, 4]
     assert accuracies == {"a": [90.0, None, 40.0], "b": [91.0, 60.0, None]}

@@ -1,0 +1,139 @@
+"""Charts of accuracy, training and pseudo labels, each with a title and a text alternative."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from noisy_student.report import charts
+
+_CURVES = {
+    "validation_top1": ("Validation top-1", "{:.1f}%"),
+    "labeled_loss": ("Loss on labeled images", "{:.2f}"),
+    "unlabeled_loss": ("Loss on pseudo-labeled images", "{:.2f}"),
+    "learning_rate": ("Learning rate", "{:.2g}"),
+}
+# Colors of charts that follow the page's light or dark style.
+_VARIABLES = {
+    charts.INK: "var(--ink)",
+    charts.MUTED: "var(--muted)",
+    charts.RULE: "var(--rule)",
+    charts.GREY: "var(--grey)",
+    charts.BLUE: "var(--blue)",
+    "#ffffff": "var(--paper)",
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart.
+
+    Attributes:
+        title: stands above it.
+        svg: the <svg> element.
+        alt: text alternative: what the chart shows, in a sentence.
+    """
+
+    title: str
+    svg: Markup
+    alt: str
+
+
+def chart(title: str, svg: str, alt: str) -> Chart:
+    """Returns a chart whose neutral colors follow the style of the page.
+
+    Args:
+        title: stands above the chart.
+        svg: from `report.charts`.
+        alt: text alternative.
+    """
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, variable)
+    return Chart(title, Markup(svg), alt)
+
+
+def accuracy(models: Sequence[Mapping[str, Any]]) -> Chart | None:
+    """Returns top-1 of all evaluated models; None if there are none."""
+    evaluated = [model for model in models if model["top1"] is not None]
+    if not evaluated:
+        return None
+    values = ", ".join(f"{model['label']} {model['top1']:.1f}%" for model in evaluated)
+    title = "Top-1 on test images with its 95% interval; small ring: on validation images"
+    return chart(title, charts.accuracy(models), f"Top-1 on test images: {values}.")
+
+
+def training_curves(
+    models: Sequence[Mapping[str, Any]],
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    palette: Mapping[str, str],
+) -> list[Chart]:
+    """Returns a chart for each logged quantity that is not zero throughout.
+
+    Args:
+        models: of results.json.
+        histories: model -> rows of its training log.
+        palette: model -> color.
+    """
+    shown = [model for model in models if histories.get(model["name"])]
+    step = {m["name"]: m["labeled_batch_size"] + m["unlabeled_batch_size"] for m in shown}
+    labels = {model["name"]: model["label"] for model in shown}
+    found = []
+    for key, (title, form) in _CURVES.items():
+        logged = {
+            name: histories[name] for name in labels if any(row.get(key) for row in histories[name])
+        }
+        if logged:
+            last = ", ".join(
+                f"{labels[name]} {form.format(_last(rows, key))}" for name, rows in logged.items()
+            )
+            svg = charts.training_curve(logged, palette, step, key)
+            found.append(chart(title, svg, f"{title} by images seen. At the end: {last}."))
+    return found
+
+
+def pseudo_labels(selections: Sequence[Mapping[str, Any]]) -> list[list[Chart]]:
+    """Returns the charts of each round's pseudo labels."""
+    return [_selection(selection) for selection in selections]
+
+
+def networks(models: Iterable[Mapping[str, Any]]) -> str:
+    """Describes networks, as in "efficientnet-b0, width 0.5, 32 px: Teacher, Student 1"."""
+    users: dict[str, list[str]] = {}
+    for model in models:
+        parts = [model["model_name"] or "not known"]
+        parts += [f"{key} {model[key]:g}" for key in ("width", "depth") if model[key] is not None]
+        parts += [f"{model['image_size']} px"] if model["image_size"] else []
+        users.setdefault(", ".join(parts), []).append(model["label"])
+    return "; ".join(f"{network}: {', '.join(labels)}" for network, labels in users.items())
+
+
+def _selection(selection: Mapping[str, Any]) -> list[Chart]:
+    histogram, classes = selection["confidence_histogram"], selection["per_class"]
+    total = max(1, sum(histogram["all"]))
+    surest = f"{histogram['all'][-1] / total:.0%} have at least {histogram['edges'][-2]:g}"
+    found = [
+        chart(
+            "Confidence of the labels",
+            charts.confidence_histogram(selection),
+            f"Histogram of the teacher's confidence: {surest}.",
+        )
+    ]
+    if selection["calibration_error"] is not None:
+        error = f"{selection['calibration_error']:.3f}"
+        alt = f"Accuracy of the labels by confidence; calibration error {error}."
+        found.append(chart("Accuracy by confidence", charts.reliability(selection), alt))
+    alt = (
+        f"Images of {len(classes['names'])} classes: {_range(classes['before'])} each before the"
+        f" selection, {_range(classes['after'])} after."
+    )
+    return [*found, chart("Images per class", charts.class_balance(selection), alt)]
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _last(rows: Sequence[Mapping[str, Any]], key: str) -> float:
+    return [row[key] for row in rows if row.get(key) is not None][-1]

@@ -1,0 +1,44 @@
+"""Text that programs read: names cannot break a table, a page or a spreadsheet."""
+
+import csv
+import io
+
+import pytest
+
+from noisy_student import report
+from noisy_student.report import text
+from tests.helpers.run_folder import evaluate, make_workdir
+
+NAMES = ["=1+2", "+1", "-1", "@SUM(A1)", "a|b", "<b>bold", "\tx"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_text_in_every_format(tmp_path, name):
+    folder = make_workdir(tmp_path)
+    evaluate(folder, "clean", name, num_examples=1000, top1=50.0, top5=90.0)
+    report.run(folder)
+    rows = list(csv.reader(io.StringIO((folder / "report/results.csv").read_text())))
+    assert len({len(row) for row in rows}) == 1
+    assert not [cell for row in rows for cell in row if cell[:1] in "=+-@\t" and cell]
+    lines = (folder / "report/results.md").read_text().splitlines()
+    assert "<b>" not in "".join(lines)
+    start = lines.index("## Accuracy") + 2
+    rows = [line for line in lines[start:] if line.startswith("|")][:8]
+    assert {row.replace("\\|", "").count("|") for row in rows} == {10}
+
+
+@pytest.mark.parametrize(("name", "expected"), [("-x", "'-x"), ("x-", "x-"), ("", "")])
+def test_cells_of_a_spreadsheet(name, expected):
+    assert text.csv_text(name) == expected
+
+
+def test_a_negative_number_is_no_text(tmp_path):
+    folder = make_workdir(tmp_path)
+    evaluate(folder, "imagenet_a", "round2_student", num_examples=10, num_classes=2, top1=-0.5)
+    report.run(folder)
+    assert ",-0.5" in (folder / "report/results.csv").read_text()
+
+
+def test_markdown_table():
+    lines = text.markdown_table(["name", "n"], [["a|b", "<1"], ["c\nd", "2"]])
+    assert lines == ["| name | n |", "| --- | ---: |", "| a\\|b | &lt;1 |", "| c d | 2 |"]
