@@ -10,6 +10,7 @@ and real JPEGs to shuffled TFRecords, everything included.
     python -m benchmarks.pseudo_labels --images=../shared/data/imagenet_sample
 """
 
+import functools
 import pathlib
 import statistics
 import tempfile
@@ -20,11 +21,13 @@ import tensorflow as tf
 from absl import app, flags
 
 import efficientnet
-from data import seeds
+from data import pipeline, seeds
 from data.examples import Examples
 from data.preprocess import PreprocessSpec
 from data.sources import folders
+from noisy_student import config
 from noisy_student.artifacts import predictions
+from noisy_student.artifacts.json_files import PredictionsCard
 from noisy_student.pseudo_label import shards
 from noisy_student.runtime import inference
 from noisy_student.selection import write
@@ -56,21 +59,22 @@ def _labeling(folder: pathlib.Path) -> None:
     model = efficientnet.build_model(_MODEL, num_classes=10, small_image=True)
     predict = inference.predict_step(model)
     batches = [tf.constant(part) for part in np.split(examples.images, _BATCHES)]
-    spec = PreprocessSpec(size, small_image=True)
+    make_batches = functools.partial(
+        pipeline.evaluation_batches, spec=PreprocessSpec(size, small_image=True), batch_size=_BATCH
+    )
+    card: PredictionsCard = {
+        "class_names": list(examples.class_names),
+        "model": "",
+        "examples": examples.fingerprint(),
+    }
+    labeler = shards.Labeler(predict, make_batches, card)
 
     def bare() -> None:
         for batch in batches:
             predict(batch).numpy()
 
     def ours() -> None:
-        shards.write_predictions(
-            predict,
-            examples,
-            spec,
-            tempfile.mkdtemp(dir=folder),
-            class_names=examples.class_names,
-            batch_size=_BATCH,
-        )
+        shards.write(labeler, examples, tempfile.mkdtemp(dir=folder))
 
     bare(), ours()
     turns = [(_seconds(bare), _seconds(ours)) for _ in range(_REPEATS.value)]
@@ -97,9 +101,10 @@ def _records(folder: pathlib.Path) -> None:
     predictions.write(predictions.shard_path(folder, 0, 1), card, [columns])
     per_class = _COPIES * count // len(np.unique(columns["label"]))
     wall, processor = time.perf_counter(), time.process_time()
-    files = write.write_selected(
-        folder, folder / "selected", examples, min_confidence=0, images_per_class=per_class
+    settings = config.SelectionConfig(
+        min_confidence=0, images_per_class=per_class, hard_labels=False, num_shards=4, seed=0
     )
+    files = write.write_selected(folder, folder / "selected", examples, settings)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     print(

@@ -175,32 +175,24 @@ def _label_and_select(
     """Pseudo labels of one round; returns the directory of the student's set."""
     round_dir = workdir / f"round{number}"
     labels, selected = round_dir / "pseudo_labels", round_dir / "selected"
-    shared: dict[str, Any] = {
-        "batch_size": settings.log.eval_batch_size,
-        "stored": settings.labels,
-        "validation": splits.validation,
-    }
-    teacher = teacher_dir / "model.keras"
+    teacher = pseudo_label.Teacher(
+        teacher_dir / "model.keras",
+        devices,
+        settings.log.eval_batch_size,
+        settings.labels,
+        splits.validation,
+    )
     if settings.reassign and number > 1:
         before = workdir / f"round{number - 1}" / "selected"
-        pseudo_label.reassign(
-            teacher,
-            before,
-            splits.unlabeled,
-            selected,
-            devices,
-            hard_labels=settings.selection.hard_labels,
-            **shared,
-        )
+        hard_labels = settings.selection.hard_labels
+        pseudo_label.reassign(teacher, before, splits.unlabeled, selected, hard_labels=hard_labels)
         return selected
     pseudo_label.run(
         teacher,
         splits.unlabeled,
         labels,
-        devices,
         num_shards=settings.selection.num_shards,
         skipped=splits.info["skipped"],
-        **shared,
     )
     write.run(labels, selected, splits.unlabeled, settings.selection)
     return selected

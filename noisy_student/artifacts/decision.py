@@ -1,32 +1,30 @@
-"""The decision of a selection: how often each class, confidence and id is taken.
-
-`noisy_student.selection` finds it; `decision.json` stores it.
-"""
+"""The decision of a selection (`decision.json`), and the columns that it is a function of."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Decision:
-    """How often a record is taken, as a function of its class, confidence and id alone.
+    """The number of copies of a record, as a function of its class, confidence and id alone.
+
+    A record is selected if it reaches `min_confidence`. It has `copies` of its class, and one more
+    if it does not rank behind the cut: by falling confidence, then rising id.
 
     Attributes:
-        min_confidence: records below it are not taken.
-        images_per_class: N, which every class with any record is brought to; None: none is, and
-            every record that reaches the confidence is taken once.
+        min_confidence: 0..1.
+        images_per_class: N, the target for every class that is not empty; None: no balancing.
         before: int64 [C], records of each class.
-        above: int64 [C], those which reach min_confidence: n.
-        copies: int32 [C], floor(N / n), at most max_copies: how often each of these is taken; 0 for
-            an empty class.
-        cut_confidence: float64 [C], of the last record taken once more; inf: none is.
-        cut_id: uint64 [C], its id.
-        max_copies: how often an image may be taken at most; None: as often as need be.
+        above: int64 [C], records that reach min_confidence: n.
+        copies: int32 [C], floor(N / n), at most max_copies; 0 for an empty class.
+        cut_confidence: float64 [C], confidence of the last record with one more copy; inf: none.
+        cut_id: uint64 [C], id of that record.
+        max_copies: largest number of copies of an image; None: no limit.
     """
 
     min_confidence: float
@@ -39,7 +37,7 @@ class Decision:
     max_copies: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The decision as what JSON can hold; `from_dict` gives it back exactly."""
+        """Returns the content of `decision.json`; `from_dict` restores the decision exactly."""
         content = dataclasses.asdict(self)
         return {
             name: value.tolist() if isinstance(value, np.ndarray) else value
@@ -48,9 +46,13 @@ class Decision:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Decision:
-        """The decision of `to_dict`."""
-        types = {"copies": np.int32, "cut_confidence": np.float64, "cut_id": np.uint64}
-        arrays = {
+        """Restores the decision from the content of `decision.json`."""
+        types: dict[str, type] = {
+            "copies": np.int32,
+            "cut_confidence": np.float64,
+            "cut_id": np.uint64,
+        }
+        arrays: dict[str, Any] = {
             name: np.array(value, types.get(name, np.int64))
             for name, value in content.items()
             if isinstance(value, list)
@@ -59,14 +61,14 @@ class Decision:
 
     @property
     def distinct(self) -> np.ndarray:
-        """int64 [C]: different images taken of each class."""
+        """Number of distinct images selected of each class: int64 [C]."""
         if self.images_per_class is None:
             return self.above
         return np.minimum(self.above, self.images_per_class)
 
     @property
     def after(self) -> np.ndarray:
-        """int64 [C]: images taken of each class, duplicates counted."""
+        """Number of records of each class in the student's set, copies included: int64 [C]."""
         if self.images_per_class is None:
             return self.above
         most = self.above * (self.max_copies or self.images_per_class)
@@ -74,21 +76,50 @@ class Decision:
 
     @property
     def empty_classes(self) -> np.ndarray:
-        """int64 [E]: classes without a record that reaches min_confidence; they stay empty."""
+        """Classes without a record that reaches min_confidence; they stay empty: int64 [E]."""
         return np.flatnonzero(self.above == 0)
+
+
+def reaches(confidences: np.ndarray, min_confidence: float) -> np.ndarray:
+    """Returns which confidences, float [N], are at least min_confidence: bool [N].
+
+    The comparison is in the type of the column, so that a float32 0.3 reaches 0.3.
+    """
+    return confidences >= confidences.dtype.type(min_confidence)
+
+
+@overload
+def check_columns(
+    labels: np.ndarray, confidences: np.ndarray, ids: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def check_columns(
+    labels: np.ndarray, confidences: np.ndarray, ids: np.ndarray | None, num_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]: ...
 
 
 def check_columns(
     labels: np.ndarray, confidences: np.ndarray, ids: np.ndarray | None, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The columns as arrays of integers, floats and uint64, all in range; ids may be left out.
+    """Returns the columns as arrays of the right types, and checks that their values are in range.
+
+    Args:
+        labels: int [N], 0 .. num_classes - 1.
+        confidences: float [N], 0..1.
+        ids: int [N], 0 .. 2^64 - 1; or None.
+        num_classes: C.
+
+    Returns:
+        int [N] of at most 32 bits, float [N], and uint64 [N] or None.
 
     Raises:
-        ValueError: a value out of range (NaN too), or columns that do not fit together.
+        ValueError: a value is out of range or NaN, or the columns differ in length or have other
+            types.
     """
-    columns = {"labels": np.asarray(labels), "confidences": np.asarray(confidences)}
-    if ids is not None:
-        columns["ids"] = np.asarray(ids)
+    given = {"labels": labels, "confidences": confidences, "ids": ids}
+    columns = {name: np.asarray(values) for name, values in given.items() if values is not None}
     shapes = {name: column.shape for name, column in columns.items()}
     if len(set(shapes.values())) != 1 or columns["labels"].ndim != 1:
         raise ValueError(f"the columns must have one length, but their shapes are {shapes}")
@@ -96,12 +127,10 @@ def check_columns(
     if any(kind not in ("f" if name == "confidences" else "iu") for name, kind in kinds.items()):
         types = ", ".join(f"{name} {column.dtype}" for name, column in columns.items())
         raise ValueError(f"labels and ids must be integers, confidences floats, not {types}")
-    for name, low, high in (
-        ("labels", 0, num_classes - 1),
-        ("confidences", 0, 1),
-        ("ids", 0, None),
-    ):
-        _check_range(name, columns, low, high)
+    _check_range("labels", columns, 0, num_classes - 1)
+    _check_range("confidences", columns, 0, 1)
+    if ids is not None:
+        _check_range("ids", columns, 0, None)
     if columns["labels"].dtype.itemsize > 4:
         columns["labels"] = columns["labels"].astype(np.int32)
     if ids is not None:
@@ -110,9 +139,9 @@ def check_columns(
 
 
 def _check_range(name: str, columns: dict[str, np.ndarray], low: float, high: float | None) -> None:
-    """Refuses a column, if it is there, with a value outside low..high, naming the first one."""
-    values = columns.get(name)
-    if values is None or not len(values):
+    """Raises ValueError if a column has a value outside low..high, and names the first one."""
+    values = columns[name]
+    if not len(values):
         return
     if values.min() >= low and (high is None or values.max() <= high):
         return

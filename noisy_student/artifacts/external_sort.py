@@ -1,4 +1,4 @@
-"""Sorting more rows than memory holds: into buckets by leading bits of the key, then each one."""
+"""Sorts more rows than memory holds: into buckets by leading bits of the key, then each bucket."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,20 +8,20 @@ import numpy as np
 
 
 class Buckets:
-    """Rows on disk, apart by ranges of a key, and given back in its order.
+    """Rows on disk in buckets of keys, which are read in the order of the keys.
 
-    Bucket b has the keys from b * 2^shift up to (b + 1) * 2^shift. One bucket at a time is read, so
-    that memory does not grow with the rows as long as the keys are spread evenly.
+    Bucket b has the keys from b * 2^shift up to (b + 1) * 2^shift. Memory holds one bucket at a
+    time, so that it does not grow with the number of rows if the keys are spread evenly.
     """
 
     def __init__(self, directory: str | Path, dtype: np.dtype, key: str, shift: int):
-        """Starts without rows, and without what an interrupted sort may have left.
+        """Starts without rows, and removes the files of an interrupted sort.
 
         Args:
-            directory: of this sort alone; made anew, and removed by `close`.
-            dtype: of the rows, structured, without objects.
-            key: the field to sort by, an integer from 0.
-            shift: as above, 0..64.
+            directory: of this sort alone; created here, and removed by `close`.
+            dtype: of the rows; structured, without objects.
+            key: the field to sort by, an unsigned integer.
+            shift: bits of the key within a bucket, 0..64.
         """
         self._directory, self._dtype = Path(directory), np.dtype(dtype)
         self._key, self._shift = key, shift
@@ -29,17 +29,17 @@ class Buckets:
         self._directory.mkdir(parents=True)
 
     def add(self, rows: np.ndarray) -> None:
-        """Adds rows of the dtype given, [N], in any order."""
+        """Adds rows [N] in any order."""
         numbers = self._bucket_of(rows[self._key])
         order = np.argsort(numbers, kind="stable")
         rows, numbers = rows[order], numbers[order]
         starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-        for start, part in zip(starts, np.split(rows, starts[1:]), strict=True):
+        for start, group in zip(starts, np.split(rows, starts[1:]), strict=True):
             with open(self._file(numbers[start]), "ab") as file:
-                part.tofile(file)
+                group.tofile(file)
 
     def bucket(self, number: int) -> np.ndarray:
-        """The rows of one bucket in the order of their keys; it may be empty."""
+        """Returns the rows of one bucket, sorted by key; none if it is empty."""
         file = self._file(number)
         if not file.exists():
             return np.empty(0, self._dtype)
@@ -47,7 +47,7 @@ class Buckets:
         return rows[np.argsort(np.ascontiguousarray(rows[self._key]))]
 
     def rows(self) -> Iterator[np.ndarray]:
-        """All rows in the order of their keys, a bucket at a time."""
+        """Yields all rows sorted by key, a bucket at a time."""
         for file in sorted(self._directory.iterdir()):
             yield self.bucket(int(file.name))
 

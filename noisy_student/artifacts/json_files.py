@@ -1,7 +1,8 @@
 """The JSON files that stages hand each other, one type per file, field by field.
 
 Percentages are 0..100, every other accuracy and confidence is 0..1. `splits.json` belongs to
-`data.sources.splits`, `decision.json` to `noisy_student.artifacts.decision`.
+`data.sources.splits`, `decision.json` to `artifacts.decision`, a model's `card.json` to
+`artifacts.model_file`.
 """
 
 from typing import Any, NotRequired, TypedDict
@@ -82,22 +83,6 @@ class TrainSummary(TypedDict):
     given_model: NotRequired[str]  # path
 
 
-class ModelCard(TypedDict):
-    """`card.json` inside a `.keras` file."""
-
-    class_names: list[str]  # in the order of the logits
-    preprocess: dict[str, Any]  # fields of `data.preprocess.PreprocessSpec`
-    # a training here
-    role: NotRequired[str]
-    round: NotRequired[int]
-    model: NotRequired[dict[str, Any]]  # fields of `config.ModelConfig`
-    seed: NotRequired[int]
-    step: NotRequired[int]
-    validation_top1: NotRequired[float | None]  # percent
-    # a converted model
-    source: NotRequired[str]
-
-
 class PredictionsCard(TypedDict):
     """Metadata of each shard `predictions-*.parquet`."""
 
@@ -109,16 +94,6 @@ class PredictionsCard(TypedDict):
     probabilities_dtype: NotRequired[str]  # float16 (default) or float32
     temperature: NotRequired[float]  # that divided the logits
     noise: NotRequired[dict[str, Any]]  # of a noised teacher: `config.NoiseConfig` and the seed
-
-
-class ReliabilityRow(TypedDict):
-    """The predictions in one tenth of confidence."""
-
-    low: float
-    high: float
-    count: int
-    accuracy: float
-    confidence: float  # mean
 
 
 class PerClass(TypedDict):
@@ -162,7 +137,9 @@ class SelectionReport(TypedDict):
     accuracy_kept: float | None  # of the kept images
     accuracy_written: float | None  # of the records
     empty_classes: list[str]  # without any prediction that reaches min_confidence
-    reliability: list[ReliabilityRow]  # of all predictions with a known true label
+    # Confidence beside accuracy of all predictions with a known true label:
+    # `metrics.calibration.Reliability.rows`.
+    reliability: list[dict[str, float]]
     noised_labels: NotRequired[bool]  # the teacher was noised, unlike the paper's
     images_per_class_rule: NotRequired[str]  # where images_per_class comes from
     max_copies: NotRequired[int | None]

@@ -1,18 +1,35 @@
-"""Saved models.
+"""Saved models: one `.keras` file with the averaged weights and a card.
 
-A saved model is one ``.keras`` file holding the averaged weights and a card: class names,
-preprocessing, where the weights come from. Two trainings that end with the same weights give the
-same bytes.
+The card says what later stages need to know: class names, preprocessing, where the weights come
+from. Two trainings that end with the same weights write the same bytes.
 """
 
 import os
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import keras
 import numpy as np
 
 from data.preprocess import PreprocessSpec
-from efficientnet import archive, weights  # and the layers that a saved model is made of
+from efficientnet import archive, weights  # also registers the layers of saved models
+
+_HEAD = "head_dense/"
+
+
+class Card(TypedDict):
+    """The card of a saved model as `read_card` returns it; `card.json` has lists and dicts."""
+
+    class_names: tuple[str, ...]  # in the order of the logits
+    preprocess: PreprocessSpec  # at evaluation
+    # a model trained here
+    role: NotRequired[str]
+    round: NotRequired[int]
+    model: NotRequired[dict[str, Any]]  # fields of `config.ModelConfig`
+    seed: NotRequired[int]
+    step: NotRequired[int]
+    validation_top1: NotRequired[float | None]  # percent
+    # a converted model
+    source: NotRequired[str]
 
 
 def save_model(
@@ -23,39 +40,39 @@ def save_model(
     /,
     **facts: Any,
 ) -> None:
-    """Writes model and card atomically, bytes depending on nothing but weights and card.
+    """Writes model and card atomically; the bytes depend on weights and card alone.
 
     Args:
         model: the averaged model.
-        path: ends in ``.keras``.
+        path: ends in `.keras`.
         class_names: in the order of the logits.
         spec: preprocessing at evaluation.
-        **facts: what else the card says (JSON-like).
+        **facts: further fields of `Card`.
     """
     card = {"class_names": list(class_names), "preprocess": spec.to_dict(), **facts}
     archive.save(model, path, card)
 
 
-def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, dict[str, Any]]:
+def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, Card]:
     """Reads a saved model.
 
     Returns:
-        The model (RGB 0..255 [B, H, W, 3] -> logits) and its card, see `read_card`.
+        The model, RGB 0..255 [B, H, W, 3] -> logits [B, C], and its card.
 
     Raises:
-        ValueError: for a file that is missing, no Keras model, or has no card.
+        ValueError: the file is missing, is not a Keras model, or has no card.
     """
     card = read_card(path)
     return keras.saving.load_model(path, compile=False), card
 
 
-def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a saved model, without loading the weights.
+def read_card(path: str | os.PathLike[str]) -> Card:
+    """Returns the card of a saved model, without loading the weights.
 
-    Returns:
-        The card, with ``preprocess`` as a `PreprocessSpec` and ``class_names`` as a tuple.
+    Raises:
+        ValueError: see `load_model`.
     """
-    card = archive.read_card(path)
+    card: Any = archive.read_card(path)
     card["class_names"] = tuple(card["class_names"])
     card["preprocess"] = PreprocessSpec.from_dict(card["preprocess"])
     return card
@@ -67,41 +84,34 @@ def start_from(
     class_names: tuple[str, ...],
     spec: PreprocessSpec,
 ) -> str:
-    """Gives a model the weights of a saved one, and its normalization of pixels.
+    """Copies the weights and the pixel normalization of a saved model into a fresh one.
 
-    The classifier comes along where the saved model knows all of `class_names`, each class with
-    its own weights; otherwise it stays as it is.
+    The classifier is copied class by class if the saved model knows all of `class_names`; otherwise
+    it keeps its initial weights.
 
     Args:
         model: a fresh model of the same layers.
         path: a saved or converted model.
         class_names: of `model`, in the order of its logits.
-        spec: how the images are made that it will be trained on.
+        spec: preprocessing of the images that `model` will be trained on.
 
     Returns:
-        What was loaded, and on what other images it was trained, in words.
+        A log message: the source, its classifier, and differences in preprocessing.
 
     Raises:
-        ValueError: the saved model has other layers; the message lists what does not fit.
+        ValueError: the saved model has other layers; the message lists the differences.
     """
     source, card = load_model(path)
     arrays = {variable.path: np.asarray(variable) for variable in source.variables}
     position = {name: index for index, name in enumerate(card["class_names"])}
-    known = all(name in position for name in class_names)
-    for name in [name for name in arrays if name.startswith("head_dense/")]:
-        if known:
+    has_classes = all(name in position for name in class_names)
+    for name in [name for name in arrays if name.startswith(_HEAD)]:
+        if has_classes:
             arrays[name] = arrays[name][..., [position[label] for label in class_names]]
         else:
             del arrays[name]
-    wanted = [v for v in model.variables if known or not v.path.startswith("head_dense/")]
-    problems = sorted(set(arrays) - {variable.path for variable in wanted})
-    problems += [v.path for v in wanted if v.path not in arrays]
-    problems += [
-        f"{v.path} {arrays[v.path].shape} instead of {tuple(v.shape)}"
-        for v in wanted
-        if v.path in arrays and arrays[v.path].shape != tuple(v.shape)
-    ]
-    if problems:
+    wanted = [v for v in model.variables if has_classes or not v.path.startswith(_HEAD)]
+    if problems := _misfits(arrays, wanted):
         more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise ValueError(
             f"{path} ({source.name}) has other layers than the {model.name} to be trained: "
@@ -111,15 +121,27 @@ def start_from(
         variable.assign(arrays[variable.path])
     normalize = source.get_layer("normalize")
     weights.set_normalization(model, normalize.mean, normalize.std)
-    head = "with its classifier" if known else "with a new classifier: its classes are others"
-    told = f"starting from {path} {head}"
-    if others := differences(card["preprocess"], spec):
-        told += f"; its images were made differently: {others}"
-    return told
+    head = "with its classifier" if has_classes else "with a new classifier (other classes)"
+    message = f"starting from {path} {head}"
+    if others := _differences(card["preprocess"], spec):
+        message += f"; its training images differed: {others}"
+    return message
 
 
-def differences(stored: PreprocessSpec, used: PreprocessSpec) -> str:
-    """What of a saved model's preprocessing is not what is used, in words; "" where all is."""
+def _misfits(arrays: dict[str, np.ndarray], wanted: list[keras.Variable]) -> list[str]:
+    """Lists the weights that one side lacks or that differ in shape."""
+    problems = sorted(set(arrays) - {variable.path for variable in wanted})
+    for variable in wanted:
+        array, shape = arrays.get(variable.path), tuple(variable.shape)
+        if array is None:
+            problems.append(variable.path)
+        elif array.shape != shape:
+            problems.append(f"{variable.path} {array.shape} instead of {shape}")
+    return problems
+
+
+def _differences(stored: PreprocessSpec, used: PreprocessSpec) -> str:
+    """Lists the fields in which two preprocessings differ; "" if they are equal."""
     before, now = stored.to_dict(), used.to_dict()
     return ", ".join(
         f"{name} {before[name]} instead of {now[name]}" for name in now if now[name] != before[name]

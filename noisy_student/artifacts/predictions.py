@@ -1,19 +1,22 @@
 """The files between pseudo-labeling and selection: Parquet shards with one row per image.
 
-Columns: `id` (string) and `id_hash` (uint64) name the image, `index` (int64) is its position in the
-set of examples, `source_shard` (string) the TFRecord file it lies in, if any; `label` (int32) and
-`confidence` (float32) are argmax and maximum of the float32 probabilities; `probabilities` are what
-is stored of these: float16 or float32, all C or the k largest, whose `classes` (int32) then stand
-beside them; `true_label` (int32) is -1 where unknown. The schema's metadata carries a card (JSON):
-class names, model, preprocessing, examples, what is stored of the probabilities, temperature, and
-`noise` where the teacher was noised.
+| column | type | meaning |
+| --- | --- | --- |
+| `id`, `id_hash` | string, uint64 | name of the image, and its hash |
+| `index` | int64 | position among the examples |
+| `source_shard` | string | TFRecord file that holds the image, or "" |
+| `label`, `confidence` | int32, float32 | argmax and maximum of the float32 probabilities |
+| `probabilities` | float16 or float32 [C or k] | all, or the k largest |
+| `classes` | int32 [k] | classes of these; only with k |
+| `true_label` | int32 | -1: unknown |
+
+The schema's metadata carries a card: JSON, see `json_files.PredictionsCard`.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,31 +25,34 @@ import pyarrow.parquet as pq
 from data import distributions
 from noisy_student.artifacts.decision import check_columns
 from noisy_student.artifacts.files import atomic_write
+from noisy_student.artifacts.json_files import PredictionsCard
 
 _CARD = b"noisy_student"
 _NAME = re.compile(r"predictions-(\d{5})-of-(\d{5})\.parquet")
-_ROWS_AT_ONCE, _NARROW_ROWS_AT_ONCE = 2**16, 2**21
+ROWS_AT_ONCE = 2**16  # in memory, with probabilities
+NARROW_ROWS_AT_ONCE = 2**21  # in memory, without
 
-Columns = dict[str, np.ndarray]
+Columns = dict[str, np.ndarray]  # name -> array [n] or [n, k]
 
 
 def shard_path(directory: str | Path, shard: int, num_shards: int) -> Path:
-    """File of shard `shard` (from 0) of `num_shards`."""
+    """Returns the path of shard `shard`, from 0, of `num_shards`."""
     return Path(directory) / f"predictions-{shard:05d}-of-{num_shards:05d}.parquet"
 
 
 def shard_files(directory: str | Path) -> list[Path]:
-    """All shards, in order.
+    """Returns the paths of all shards, in order.
 
     Raises:
-        ValueError: there are none, some are missing, or there are shards of different numbers.
+        ValueError: there are no shards, some are missing, or their names differ in the number of
+            shards.
     """
     found = {path: _NAME.fullmatch(path.name) for path in sorted(Path(directory).glob("*.parquet"))}
     totals = {int(match[2]) for match in found.values() if match}
     if not totals:
         raise ValueError(f"{directory} has no predictions-*-of-*.parquet")
     if len(totals) > 1:
-        raise ValueError(f"{directory} mixes predictions of {sorted(totals)} shards; keep one set")
+        raise ValueError(f"{directory} mixes sets of {sorted(totals)} shards; keep one of them")
     files = [shard_path(directory, shard, max(totals)) for shard in range(max(totals))]
     missing = [file.name for file in files if file not in found]
     if missing:
@@ -54,14 +60,13 @@ def shard_files(directory: str | Path) -> list[Path]:
     return files
 
 
-def write(path: Path, card: dict[str, Any], pieces: Iterable[Columns]) -> None:
-    """Writes one shard so that `path` either has all of it or is not touched.
+def write(path: Path, card: PredictionsCard, pieces: Iterable[Columns]) -> None:
+    """Writes one shard atomically.
 
     Args:
-        path: of `shard_path`.
-        card: JSON-like; "class_names", "store_top_k" (None: all) and "probabilities_dtype" decide
-            what of the probabilities is stored.
-        pieces: columns by name, some rows at a time; of all C probabilities.
+        path: from `shard_path`.
+        card: describes the shard, and decides which probabilities are stored.
+        pieces: columns of some rows each, with all C probabilities.
     """
     schema = _schema(card)
     with (
@@ -69,16 +74,19 @@ def write(path: Path, card: dict[str, Any], pieces: Iterable[Columns]) -> None:
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
         for columns in pieces:
-            writer.write_table(_table(_kept(columns, card), schema))
+            if top_k := card.get("store_top_k"):
+                values, classes = distributions.keep_top(columns["probabilities"], top_k)
+                columns = columns | {"probabilities": values, "classes": classes}
+            writer.write_table(_table(columns, schema))
 
 
-def read(files: Iterable[Path], columns: list[str]) -> Iterator[Columns]:
-    """Reads some columns of all rows, in the files' order.
+def read(files: Iterable[Path], columns: Sequence[str]) -> Iterator[Columns]:
+    """Yields some columns of all rows, in the files' order and some rows at a time.
 
-    At most 65 536 rows at a time with probabilities, 2^21 without.
-
-    Yields:
-        name -> array [n] ("probabilities": float [n, C or k], "classes": int32 [n, k]).
+    Args:
+        files: shards.
+        columns: names; at most `ROWS_AT_ONCE` rows are read at once with probabilities among them,
+            else `NARROW_ROWS_AT_ONCE`.
     """
     for path in files:
         yield from _read(path, columns)
@@ -87,42 +95,42 @@ def read(files: Iterable[Path], columns: list[str]) -> Iterator[Columns]:
 def decision_columns(
     files: Iterable[Path], num_classes: int, with_ids: bool = True
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Reads what a decision of `balance` needs of all rows, at most 2^21 rows at a time.
+    """Reads the columns that decide a selection, some rows at a time.
 
     Args:
         files: shards.
         num_classes: C.
-        with_ids: whether the hashes are read.
+        with_ids: whether to read the hashes.
 
     Yields:
         labels int [n], confidences float32 [n], and ids uint64 [n] or None.
 
     Raises:
-        ValueError: naming the shard with a label or confidence out of range (NaN too).
+        ValueError: a label or confidence is out of range or NaN; the message names the shard.
     """
     names = ["label", "confidence", "id_hash"] if with_ids else ["label", "confidence"]
     for path in files:
         for piece in _read(path, names):
             columns = piece["label"], piece["confidence"], piece.get("id_hash")
             try:
-                columns = check_columns(*columns, num_classes)
+                checked = check_columns(*columns, num_classes)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
-            yield columns
+            yield checked
 
 
-def _read(path: Path, columns: list[str]) -> Iterator[Columns]:
-    rows = _ROWS_AT_ONCE if "probabilities" in columns else _NARROW_ROWS_AT_ONCE
+def _read(path: Path, columns: Sequence[str]) -> Iterator[Columns]:
+    rows = ROWS_AT_ONCE if "probabilities" in columns else NARROW_ROWS_AT_ONCE
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(rows, columns=columns):
             yield {name: _array(batch.column(name)) for name in columns}
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """The card of a shard.
+def read_card(path: Path) -> PredictionsCard:
+    """Returns the card of a shard.
 
     Raises:
-        ValueError: naming a file that is damaged or has no card.
+        ValueError: the file is damaged or has no card.
     """
     try:
         metadata = pq.read_schema(path).metadata or {}
@@ -134,16 +142,11 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def are_noised(path: Path) -> bool:
-    """Whether the teacher of a shard was noised."""
+    """Returns True if the teacher of a shard was noised."""
     return "noise" in read_card(path)
 
 
-def columns_of(card: dict[str, Any]) -> list[str]:
-    """Names of the columns that a shard with this card has."""
-    return _schema(card).names
-
-
-def _schema(card: dict[str, Any]) -> pa.Schema:
+def _schema(card: PredictionsCard) -> pa.Schema:
     top_k = card.get("store_top_k")
     number = {"float16": pa.float16(), "float32": pa.float32()}
     kind = number[card.get("probabilities_dtype", "float16")]
@@ -160,14 +163,6 @@ def _schema(card: dict[str, Any]) -> pa.Schema:
     if top_k:
         fields.append(("classes", pa.list_(pa.int32(), top_k)))
     return pa.schema(fields, metadata={_CARD: json.dumps(card, sort_keys=True)})
-
-
-def _kept(columns: Columns, card: dict[str, Any]) -> Columns:
-    """The columns with what is stored of the probabilities."""
-    if not card.get("store_top_k"):
-        return columns
-    values, classes = distributions.keep_top(columns["probabilities"], card["store_top_k"])
-    return columns | {"probabilities": values, "classes": classes}
 
 
 def _table(columns: Columns, schema: pa.Schema) -> pa.Table:

@@ -1,15 +1,14 @@
-"""A student's training set in its order: records with images, or an index of images.
+"""A student's training set in its random order: records with images, or an index of images.
 
-Pseudo labels come in the order of the predictions and leave in a random one. They are sorted on
-disk by their place in that order, without images: 24 bytes and the stored probabilities for each.
-Images are read where they are, when their record is written. In memory stay 4 bytes for every image
-and 16 for every record.
+Pseudo labels come in the order of the predictions and leave in that of the set. They are sorted on
+disk by their position in the set, without images: 24 bytes and the stored probabilities per record.
+An image is read where it lies, when its record is written. Memory holds 4 bytes per example and 16
+per record.
 """
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,58 +19,126 @@ from data.examples import Examples
 from data.pipeline import selected_index
 from data.sources import records
 from noisy_student.artifacts import external_sort, predictions
+from noisy_student.artifacts.json_files import PredictionsCard
 
 _SORTED_BYTES = 2**26  # of rows, in memory at once
-_DENSE_ROWS = 1024  # distributions made whole at once
-_COUNTED_BYTES = 2**32  # of images; an index need not know what is more
+_DENSE_ROWS = 1024  # distributions over all classes in memory at once
+_COUNTED_BYTES = 2**32  # of images; training with an index needs no larger number
 
 
-def random_places(copies: np.ndarray, seed: int) -> np.ndarray:
-    """Where in the training set each copy of each image stands: int64 [copies.sum()].
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How a set is stored.
+
+    Attributes:
+        num_shards: number of files.
+        index_only: whether to write an index (`data.pipeline.selected_index`) without images.
+        hard_labels: whether to store one-hot probabilities in place of the teacher's.
+    """
+
+    num_shards: int
+    index_only: bool = False
+    hard_labels: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SelectedSet:
+    """The images of a selected set, their copies and their order.
+
+    Attributes:
+        images: int64 [n], indices of the images among the examples, ascending.
+        labels: int32 [n], their pseudo labels.
+        copies: int32 [n], how often each image is in the set.
+        positions: int64 [copies.sum()], see `random_positions`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    copies: np.ndarray
+    positions: np.ndarray
+
+
+def random_positions(copies: np.ndarray, seed: int) -> np.ndarray:
+    """Returns the position of each copy of each image in the set: int64 [copies.sum()].
 
     Args:
-        copies: int [N], how often each image is taken; their copies stand one after the other.
-        seed: of the order, which depends on nothing else.
+        copies: int [N], how often each image is taken. The copies of an image are neighbors in the
+            result.
+        seed: decides the order, together with the number of records.
     """
     order = np.random.default_rng(seed).permutation(int(copies.sum()))
-    places = np.empty_like(order)
-    places[order] = np.arange(len(order))
-    return places
+    positions = np.empty_like(order)
+    positions[order] = np.arange(len(order))
+    return positions
 
 
-def arranged(
-    files: Sequence[Path],
+def write(
+    prediction_files: Sequence[Path],
     examples: Examples,
     copies: np.ndarray,
-    places: np.ndarray,
+    positions: np.ndarray,
     directory: str | Path,
-    *,
-    hard_labels: bool = False,
-) -> Iterator[np.ndarray]:
-    """The pseudo labels of all copies of all images that are taken, in the order asked for.
+    form: Form,
+    within: tuple[Examples, np.ndarray] | None = None,
+) -> list[Path]:
+    """Writes the pseudo labels of all copies of all selected images in the order of the set.
 
     Args:
-        files: shards of predictions.
-        examples: the images that they are of.
-        copies: int32 [N], how often each of these is taken.
-        places: where each copy shall stand, as of `random_places`.
-        directory: of temporary files.
-        hard_labels: one-hot probabilities in place of the teacher's.
+        prediction_files: all shards of predictions of `examples`.
+        examples: the images, [N].
+        copies: int32 [N], how often each image is in the set.
+        positions: int64 [copies.sum()], the order, see `random_positions`.
+        directory: receives the files, and temporary ones.
+        form: records or index, and number of files.
+        within: if `examples` are a part of the images that training will have: all of these, and
+            the indices of `examples` among them, int64 [N]. Only an index needs it.
 
-    Yields:
-        Structured arrays: the columns of `data.pipeline.selected_index`, some rows at a time.
+    Returns:
+        The files.
 
     Raises:
-        ValueError: predictions of other images.
+        ValueError: the predictions are of other images.
+    """
+    card = predictions.read_card(prediction_files[0])
+    num_classes, total = len(card["class_names"]), int(copies.sum())
+    rows = _ordered_rows(
+        prediction_files, examples, copies, positions, Path(directory), form.hard_labels
+    )
+    if form.index_only:
+        whole, indices = within or (examples, None)
+        index_card = {
+            "num_classes": num_classes,
+            "examples": whole.fingerprint(),
+            "image_bytes": _image_bytes(examples, copies),
+        }
+        if indices is not None:
+            rows = _with_indices(rows, indices)
+        return selected_index.write_shards(rows, directory, total, form.num_shards, index_card)
+    serialized = _serialized(rows, examples, num_classes)
+    shown = tqdm(serialized, "selected", total, unit="image", leave=False, disable=None)
+    return record_schema.write_shards(shown, directory, total, form.num_shards)
+
+
+def _ordered_rows(
+    prediction_files: Sequence[Path],
+    examples: Examples,
+    copies: np.ndarray,
+    positions: np.ndarray,
+    directory: Path,
+    hard_labels: bool,
+) -> Iterator[np.ndarray]:
+    """Yields structured arrays, the columns of `data.pipeline.selected_index`, in the set's order.
+
+    Arguments are those of `write`.
     """
     first = np.cumsum(copies, dtype=np.int64) - copies
-    card = predictions.read_card(files[0])
-    dtype = _row_type(card, hard_labels)
+    card = predictions.read_card(prediction_files[0])
+    dtype, fields = _row_type(card, hard_labels)
     shift = (_SORTED_BYTES // dtype.itemsize).bit_length() - 1
-    buckets = external_sort.Buckets(Path(directory) / ".arranged", dtype, "position", shift)
+    buckets = external_sort.Buckets(directory / ".arranged", dtype, "position", shift)
     stored = ["probabilities", *(["classes"] if card.get("store_top_k") else [])]
     names = ["id", "index", "label", "confidence", *([] if hard_labels else stored)]
-    for columns in predictions.read(files, names):
+    for columns in predictions.read(prediction_files, names):
         taken = copies[columns["index"]]
         _check_ids(columns["id"][taken > 0], columns["index"][taken > 0], examples)
         columns["prob"] = columns.pop("confidence")
@@ -81,20 +148,19 @@ def arranged(
         rows = np.empty(taken.sum(), dtype)
         source = np.repeat(np.arange(len(taken)), taken)
         rows["copy"] = np.arange(len(source)) - np.repeat(np.cumsum(taken) - taken, taken)
-        for name in set(dtype.names) - {"position", "copy"}:
+        for name in set(fields) - {"copy"}:
             rows[name] = columns[name][source]
-        rows["position"] = places[first[rows["index"]] + rows["copy"]]
+        rows["position"] = positions[first[rows["index"]] + rows["copy"]]
         buckets.add(rows)
-    fields = [name for name in dtype.names if name != "position"]
     yield from (rows[fields] for rows in buckets.rows())
     buckets.close()
 
 
-def _row_type(card: dict[str, Any], hard_labels: bool) -> np.dtype:
+def _row_type(card: PredictionsCard, hard_labels: bool) -> tuple[np.dtype, list[str]]:
+    """Returns the type of the sorted rows, and the names of the columns to write."""
     width = 1 if hard_labels else card.get("store_top_k") or len(card["class_names"])
     number = "float16" if hard_labels else card.get("probabilities_dtype", "float16")
-    fields = [
-        ("position", np.int64),
+    fields: list[tuple] = [
         ("index", np.int64),
         ("copy", np.int32),
         ("label", np.int32),
@@ -103,7 +169,7 @@ def _row_type(card: dict[str, Any], hard_labels: bool) -> np.dtype:
     ]
     if hard_labels or card.get("store_top_k"):
         fields.append(("classes", np.int32, (width,)))
-    return np.dtype(fields)
+    return np.dtype([("position", np.int64), *fields]), [name for name, *_ in fields]
 
 
 def _check_ids(ids: np.ndarray, indices: np.ndarray, examples: Examples) -> None:
@@ -116,60 +182,21 @@ def _check_ids(ids: np.ndarray, indices: np.ndarray, examples: Examples) -> None
         )
 
 
-def write(
-    pieces: Iterable[np.ndarray],
-    examples: Examples,
-    copies: np.ndarray,
-    num_classes: int,
-    directory: str | Path,
-    num_shards: int,
-    index_only: bool = False,
-    part_of: tuple[Examples, np.ndarray] | None = None,
-) -> list[Path]:
-    """Writes rows of `arranged` as records with their images, or as an index without.
-
-    Args:
-        pieces: the rows.
-        examples: the images.
-        copies: int32 [N], how often each of these is taken.
-        num_classes: C.
-        directory: of the files.
-        num_shards: how many files.
-        index_only: an index it is.
-        part_of: where the images are only a part of those that training will be given: these, and
-            the positions of the former among them, int64 [N].
-
-    Returns:
-        The files.
-    """
-    total = int(copies.sum())
-    if index_only:
-        whole, positions = part_of or (examples, None)
-        card = {
-            "num_classes": num_classes,
-            "examples": whole.fingerprint(),
-            "image_bytes": _image_bytes(examples, copies),
-        }
-        if positions is not None:
-            pieces = (_moved(rows, positions) for rows in pieces)
-        return selected_index.write_shards(pieces, directory, total, num_shards, card)
-    serialized = _serialized(pieces, examples, num_classes)
-    shown = tqdm(serialized, "selected", total, unit="image", leave=False, disable=None)
-    return record_schema.write_shards(shown, directory, total, num_shards)
-
-
-def _moved(rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    rows["index"] = positions[rows["index"]]
-    return rows
+def _with_indices(pieces: Iterable[np.ndarray], indices: np.ndarray) -> Iterator[np.ndarray]:
+    """Replaces indices within a part by those within all images."""
+    for rows in pieces:
+        rows["index"] = indices[rows["index"]]
+        yield rows
 
 
 def _serialized(
     pieces: Iterable[np.ndarray], examples: Examples, num_classes: int
 ) -> Iterator[bytes]:
     for piece in pieces:
+        has_classes = "classes" in (piece.dtype.names or ())
         for start in range(0, len(piece), _DENSE_ROWS):
             rows = piece[start : start + _DENSE_ROWS]
-            classes = rows["classes"] if "classes" in rows.dtype.names else None
+            classes = rows["classes"] if has_classes else None
             whole = distributions.dense(rows["probabilities"], classes, num_classes)
             for row, probabilities in zip(rows, whole, strict=True):
                 yield record_schema.serialize(
@@ -183,43 +210,26 @@ def _serialized(
 
 
 def files_of(directory: str | Path) -> list[str]:
-    """The records of a selected set, or its index."""
+    """Returns the records of a selected set, or the files of its index."""
     directory = Path(directory)
     found = sorted(directory.glob("*.tfrecord")) or sorted(directory.glob("index-*.parquet"))
     return [str(file) for file in found]
 
 
 def is_index(files: Sequence[str] | None) -> bool:
-    """Whether files of `files_of` are an index, and the images lie elsewhere."""
-    return bool(files) and files[0].endswith(".parquet")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SelectedSet:
-    """What is in a selected set, and where.
-
-    Attributes:
-        images: int64 [n], positions of its images in the examples, in their order.
-        labels: int32 [n], their pseudo labels.
-        copies: int32 [n], how often each is in the set.
-        places: int64 [copies.sum()], where each copy stands, as of `random_places`.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    copies: np.ndarray
-    places: np.ndarray
+    """Returns True if `files_of` found an index, whose images lie elsewhere."""
+    return files is not None and len(files) > 0 and files[0].endswith(".parquet")
 
 
 def read_set(files: Sequence[str], examples: Examples) -> SelectedSet:
-    """Reads which images a selected set has, without the images.
+    """Reads which images a selected set has, without their pixels.
 
     Args:
-        files: of `files_of`.
+        files: from `files_of`.
         examples: the images that the set was selected from.
 
     Raises:
-        ValueError: there are no files; naming an image that is none of the examples.
+        ValueError: there are no files, or the set has an image that is not among the examples.
     """
     if not files:
         raise ValueError("there are neither records nor an index of selected images")
@@ -228,27 +238,28 @@ def read_set(files: Sequence[str], examples: Examples) -> SelectedSet:
         table = pq.read_table(files, columns=["index", "copy", "label"])
         index, copy, labels = (column.to_numpy() for column in table.columns)
     else:
-        index, copy, labels = _entries(files, examples)
+        index, copy, labels = _read_records(files, examples)
     order = np.lexsort((copy, index))
     images, first, copies = np.unique(index[order], return_index=True, return_counts=True)
     return SelectedSet(images, labels[order][first], copies.astype(np.int32), order)
 
 
-def _entries(files: Sequence[str], examples: Examples) -> tuple[np.ndarray, ...]:
+def _read_records(files: Sequence[str], examples: Examples) -> tuple[np.ndarray, ...]:
+    """Returns index, copy and label of all records, each int64 [n]."""
     position = {name: index for index, name in enumerate(examples.ids)}
     entries = [entry for file in files for entry in records.index(file)]
     for entry in entries:
         if entry.image_id not in position:
-            raise ValueError(f"{entry.place}: {entry.image_id!r} is no unlabeled image here")
+            raise ValueError(f"{entry.place}: {entry.image_id!r} is not among the unlabeled images")
     rows = [(position[entry.image_id], entry.copy, entry.label) for entry in entries]
     return tuple(np.array(rows, np.int64).T)
 
 
 def _image_bytes(examples: Examples, copies: np.ndarray) -> int:
-    """What records would take for images, counted as far as it may matter to training."""
+    """Returns the bytes of all copies of all images, or somewhat more than `_COUNTED_BYTES`."""
     total = 0
     for index in np.flatnonzero(copies):
-        total += int(copies[index]) * examples.num_bytes(index)
+        total += int(copies[index]) * examples.num_bytes(int(index))
         if total > _COUNTED_BYTES:
             break
     return total

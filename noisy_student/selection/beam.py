@@ -3,18 +3,18 @@ r"""The decision of `selection` as an Apache Beam pipeline, for predictions spre
     python -m noisy_student.selection.beam --predictions_dir=runs/labels --output_dir=runs/chosen \
         --min_confidence=0.3 --images_per_class=130000 --runner=DirectRunner
 
-What is not a flag of this command goes to Beam: runner, workers, temporary places. The predictions
-may be in several directories, as of a pattern such as 'runs/labels/*'. Writes the same bytes as
-`selection` under the names of `decision_index`, which images are taken and how often, and the
-`decision.json` by which `selection` makes a student's set of each of the directories.
+Other flags go to Beam: runner, workers, temporary places. The predictions may be in several
+directories, given by a pattern such as 'runs/labels/*'. Writes the same bytes as `selection`: the
+index of the selected images (`artifacts.decision_index`), and the `decision.json` with which
+`selection` writes a student's set from each of the directories.
 
-Each pass of `narrowing` is a pipeline: workers count the records of their shards, the counts are
-added, and the next pass looks at the part in which the cuts lie. Then every worker applies the
-decision to its shards, and the chosen images are sorted in ranges of their id hash. What travels
-between machines are tables of 32 MiB, the few records around the cuts, and the chosen rows.
+Each pass of `radix` is a pipeline: workers count the records of their shards, the counts are added
+up, and the next pass looks at the bins that hold the cuts. Then every worker applies the decision
+to its shards, and the selected images are sorted in ranges of their id hash. Machines exchange
+tables of 32 MiB, the few records around the cuts, and the selected rows.
 
-Needs the packages of requirements-beam.txt, which do not go together with those of
-requirements.txt; TensorFlow is not needed.
+Needs the packages of requirements-beam.txt, which conflict with those of requirements.txt. Does not
+need TensorFlow.
 """
 
 import argparse
@@ -31,12 +31,13 @@ import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from noisy_student.artifacts import decision_index, predictions
+from noisy_student.artifacts.decision import Decision
 from noisy_student.artifacts.files import atomic_write, write_json
 from noisy_student.selection import radix, rule
 
 
 class _Merged(beam.CombineFn):
-    """Adds up mergeable statistics: `narrowing.Counts` or `balance.ClassStatistics`."""
+    """Merges statistics: `radix.Histogram` or `radix.CutStatistics`."""
 
     def __init__(self, empty: Callable[[], Any]):
         self._empty = empty
@@ -66,20 +67,20 @@ def write_decision(
     images_per_class: int | str,
     max_copies: int | None = None,
     beam_args: Iterable[str] = (),
-) -> rule.Decision:
-    """Decides and writes the index of `noisy_student.artifacts.decision_index`.
+) -> Decision:
+    """Decides, and writes `decision.json` and the index of `artifacts.decision_index`.
 
     Args:
-        predictions_dir: with all shards of predictions, where all workers see them; or a pattern
-            of several such directories, of one model.
-        output_dir: of the index, likewise.
+        predictions_dir: has all shards of predictions, visible to all workers; or a pattern of
+            several such directories, of one model.
+        output_dir: receives the files, visible to all workers.
         min_confidence: pseudo labels below it are dropped.
-        images_per_class: target per class, or "auto", or "none".
-        max_copies: how often an image is taken at most.
+        images_per_class: target per class, or "auto", or "none", see `rule.decide`.
+        max_copies: largest number of copies of an image; None: no limit.
         beam_args: Beam's own flags.
 
     Raises:
-        ValueError: as `narrowing.decide`; shards are missing.
+        ValueError: see `radix.decide`; or shards are missing.
     """
     folders = sorted(glob.glob(str(predictions_dir)))
     if not folders:
@@ -87,24 +88,24 @@ def write_decision(
     files = [file for folder in folders for file in predictions.shard_files(folder)]
     num_classes = len(predictions.read_card(files[0])["class_names"])
     options = PipelineOptions(list(beam_args))
-    passing = Path(output_dir) / ".merged"
+    merged = Path(output_dir) / ".merged"
+
+    def gather_all(empty: Callable[[], Any]) -> Any:
+        return _gather_all(files, num_classes, merged, options, empty)
+
     decision = radix.decide_merged(
-        functools.partial(_gather_all, files, num_classes, passing, options),
-        num_classes,
-        min_confidence,
-        images_per_class,
-        max_copies,
+        gather_all, num_classes, min_confidence, images_per_class, max_copies
     )
-    passing.unlink()
+    merged.unlink()
     bits = decision_index.file_bits(decision)
     with beam.Pipeline(options=options) as pipeline:
         rows = (
             pipeline
             | "shards" >> beam.Create(files)
             | "spread" >> beam.Reshuffle()
-            | "apply" >> beam.FlatMap(_chosen_rows, decision, bits)
+            | "apply" >> beam.FlatMap(_selected_rows, decision, bits)
         )
-        # A range without any image gets a file, too.
+        # A range without any image gets a file too.
         ranges = pipeline | "ranges" >> beam.Create([(number, b"") for number in range(2**bits)])
         (
             (rows, ranges)
@@ -119,11 +120,11 @@ def write_decision(
 def _gather_all(
     files: list[Path],
     num_classes: int,
-    passing: Path,
+    merged: Path,
     options: PipelineOptions,
     empty: Callable[[], radix.Statistics],
 ) -> radix.Statistics:
-    """The statistics of all shards, which workers gather, merge and pass on in a file."""
+    """Returns the statistics of all shards; workers gather, merge and write them to a file."""
     with beam.Pipeline(options=options) as pipeline:
         (
             pipeline
@@ -131,9 +132,9 @@ def _gather_all(
             | beam.Reshuffle()
             | "gather" >> beam.Map(_gather_shard, num_classes, empty)
             | beam.CombineGlobally(_Merged(empty))
-            | "pass on" >> beam.Map(_write_pickle, passing)
+            | "write" >> beam.Map(_write_pickle, merged)
         )
-    return pickle.loads(passing.read_bytes())
+    return pickle.loads(merged.read_bytes())
 
 
 def _gather_shard(
@@ -148,34 +149,40 @@ def _write_pickle(value: Any, path: Path) -> None:
         temporary.write_bytes(pickle.dumps(value))
 
 
-def _chosen_rows(file: Path, decision: rule.Decision, bits: int) -> Iterator[tuple[int, bytes]]:
-    """Rows of `chosen` of one shard, by the range of id hashes that they belong to."""
-    for labels, confidences, ids in predictions.decision_columns([file], len(decision.above)):
+def _selected_rows(file: Path, decision: Decision, bits: int) -> Iterator[tuple[int, bytes]]:
+    """Yields the index rows of one shard, by the range of id hashes that they belong to."""
+    names = ["label", "confidence", "id_hash"]
+    for columns in predictions.read([file], names):
+        labels, confidences, ids = (columns[name] for name in names)
         copies = rule.copies_for(labels, confidences, ids, decision)
-        rows = decision_index.rows_of(ids, labels, copies)
+        rows = decision_index.selected_rows(ids, labels, copies)
         numbers = decision_index.file_of(rows["id_hash"], bits)
         for number in np.unique(numbers):
             yield int(number), rows[numbers == number].tobytes()
 
 
 def _write_range(grouped: tuple[int, Iterable[bytes]], output_dir: str | Path, bits: int) -> None:
-    number, parts = grouped
-    rows = np.frombuffer(b"".join(parts), decision_index.DTYPE)
+    number, pieces = grouped
+    rows = np.frombuffer(b"".join(pieces), decision_index.DTYPE)
     decision_index.write(output_dir, number, bits, rows[np.argsort(rows["id_hash"])])
 
 
 def main(arguments: list[str]) -> None:
-    """Reads the command line; what it does not know is Beam's."""
+    """Runs the command; flags that it does not know go to Beam."""
     parser = argparse.ArgumentParser(
         prog="noisy_student.selection.beam",
-        description="The decision of noisy_student.selection on Apache Beam.",
+        description="Runs the decision of noisy_student.selection on Apache Beam.",
         epilog="Other flags are Beam's own, such as --runner.",
     )
     for name in ("predictions_dir", "output_dir"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--min_confidence", type=float, default=0.3, help="as of selection")
-    parser.add_argument("--images_per_class", default="auto", help="a number, auto or none")
-    parser.add_argument("--max_copies", type=int, help="as of selection")
+    parser.add_argument(
+        "--min_confidence", type=float, default=0.3, help="threshold, 0..1 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--images_per_class", default="auto", help="a number, auto or none (default: %(default)s)"
+    )
+    parser.add_argument("--max_copies", type=int, help="largest number of copies of an image")
     given, beam_args = parser.parse_known_args(arguments)
     target = given.images_per_class
     decision = write_decision(

@@ -1,44 +1,41 @@
-"""Which pseudo labels a student learns from, and how often: a pure decision over three columns.
+"""The rule that selects pseudo labels for a student: a pure function of three columns.
 
-Paper, section 3.1: drop pseudo labels below a confidence; of a class with too many images keep the
-most confident, of one with too few duplicate them, so that all classes count the same. The
-published code does so roughly (thresholds in bins of 0.01, random duplication); here, a named
-deviation, a class of n images is brought to exactly N by floor(N / n) copies of each and one more
-for the N mod n first by falling confidence, then rising id. With n > N that is the top N.
+The paper (Xie et al., CVPR 2020, section 3.1) drops pseudo labels below a confidence. It keeps the
+most confident images of a class with too many, and duplicates those of a class with too few. The
+published code does so approximately, with thresholds in bins of 0.01 and random duplication. Here,
+a deliberate deviation, a class of n images is brought to exactly N: floor(N / n) copies of each
+image, and one more of the first N mod n by falling confidence, then rising id. For n > N these are
+the top N.
 
-The work is split as a distributed job needs it: statistics that are mergeable in any order, a
-small decision, and a function of single records. `narrowing` finds the same decision in memory that
-does not grow with the number of records.
+The work is split as a distributed job needs it: statistics that merge in any order, a small
+decision, and a function of single records. `radix` finds the same decision in bounded memory.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from noisy_student.artifacts.decision import Decision, check_columns
-from noisy_student.selection.window import Window, same
+from noisy_student.artifacts.decision import Decision, check_columns, reaches
 
-_SORTED_AT_ONCE = 2**20  # records; fewer, larger pieces make `decide` faster
+SORTED_AT_ONCE = 2**20  # records; fewer, larger pieces make `decide` faster
 
 
 class ClassStatistics:
-    """What `decide` must know of the records, gathered piece by piece in any order.
+    """The statistics of all records that `decide` needs, gathered piece by piece in any order.
 
     Keeps confidence and id of every record that reaches `min_confidence`, 12 bytes with float32
-    confidences, so that any target may be asked for afterwards. With a `window` (of `narrowing`,
-    for one target) it keeps only the records among which the cuts lie.
+    confidences, so that any target can be asked for afterwards.
 
     Attributes:
         num_classes: C.
         min_confidence: records below it are only counted.
-        window: outside of which records are only counted, or None.
         before: int64 [C], records of each class.
-        above: int64 [C], those which reach min_confidence.
+        above: int64 [C], records that reach min_confidence.
     """
 
     needs_ids = True
 
-    def __init__(self, num_classes: int, min_confidence: float, window: Window | None = None):
+    def __init__(self, num_classes: int, min_confidence: float):
         """Starts without records.
 
         Raises:
@@ -50,7 +47,6 @@ class ClassStatistics:
             raise ValueError(f"min_confidence = {min_confidence}; it must be in 0..1")
         self.num_classes = num_classes
         self.min_confidence = min_confidence
-        self.window = window
         self.before = np.zeros(num_classes, np.int64)
         self.above = np.zeros(num_classes, np.int64)
         self._pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -67,34 +63,30 @@ class ClassStatistics:
             ids: uint64 [N], hashes of the stable ids, unique over all records.
 
         Raises:
-            ValueError: a value out of range (NaN too), or columns that do not fit together.
+            ValueError: a value is out of range or NaN, or the columns do not fit together.
         """
         labels, confidences, ids = check_columns(labels, confidences, ids, self.num_classes)
-        kept = _is_kept(confidences, self.min_confidence)
+        above = reaches(confidences, self.min_confidence)
         self.before += np.bincount(labels, minlength=self.num_classes)
-        self.above += np.bincount(labels[kept], minlength=self.num_classes)
-        if self.window is not None:
-            kept &= self.window.holds(labels, confidences, ids)
+        self.above += np.bincount(labels[above], minlength=self.num_classes)
+        kept = self._kept(above, labels, confidences, ids)
         self._pending.append((labels[kept], confidences[kept], ids[kept]))
-        self._num_pending += np.count_nonzero(kept)
-        if self._num_pending >= _SORTED_AT_ONCE:
+        self._num_pending += int(np.count_nonzero(kept))
+        if self._num_pending >= SORTED_AT_ONCE:
             self._sort_pending()
 
     def merge(self, other: ClassStatistics) -> None:
         """Adds the records of `other`, which stays as it is.
 
         Raises:
-            ValueError: the two differ in num_classes, min_confidence or window.
+            ValueError: the two differ in kind, num_classes or min_confidence.
         """
-        if not same(self.window, other.window):
-            raise ValueError("statistics of different windows cannot be merged")
         mine, others = (
-            (statistics.num_classes, statistics.min_confidence) for statistics in (self, other)
+            (type(statistics).__name__, statistics.num_classes, statistics.min_confidence)
+            for statistics in (self, other)
         )
         if mine != others:
-            raise ValueError(
-                f"(num_classes, min_confidence) = {mine} cannot be merged with {others}"
-            )
+            raise ValueError(f"{mine} cannot be merged with {others}")
         self.before += other.before
         self.above += other.above
         self._pending += other._pending
@@ -102,7 +94,7 @@ class ClassStatistics:
         self._pieces += other._pieces
 
     def records(self, label: int) -> tuple[np.ndarray, np.ndarray]:
-        """Confidences float [n] and ids uint64 [n] of a class, in no particular order."""
+        """Returns confidences float [n] and ids uint64 [n] of a class, in no particular order."""
         self._sort_pending()
         if not self._pieces:
             return np.zeros(0, np.float32), np.zeros(0, np.uint64)
@@ -113,8 +105,22 @@ class ClassStatistics:
         confidences, ids = zip(*slices, strict=True)
         return np.concatenate(confidences), np.concatenate(ids)
 
+    def record_at(self, label: int, rank: int) -> tuple[float, int]:
+        """Returns confidence and id of the record of a class at `rank`, from 1.
+
+        Raises:
+            ValueError: the record behind it has the same confidence and id.
+        """
+        return _record_at(*self.records(label), rank)
+
+    def _kept(
+        self, above: np.ndarray, labels: np.ndarray, confidences: np.ndarray, ids: np.ndarray
+    ) -> np.ndarray:
+        """Returns which records to keep, bool [N]; `above` says which reach min_confidence."""
+        return above
+
     def _sort_pending(self) -> None:
-        """Turns the pending records into one piece."""
+        """Turns the pending records into one piece, sorted by class."""
         if not self._num_pending:
             return
         labels, confidences, ids = (
@@ -129,27 +135,24 @@ class ClassStatistics:
 def decide(
     statistics: ClassStatistics, images_per_class: int | str, max_copies: int | None = None
 ) -> Decision:
-    """Brings every class that is not empty to `images_per_class` images, or as near as it may.
+    """Decides how to bring every class that is not empty to `images_per_class` images.
 
     Args:
         statistics: of all records.
-        images_per_class: N (130 000 in the paper), or "auto": that of the largest class, so that
-            nothing above min_confidence is lost, or "none": no balance, each of these once.
-        max_copies: how often an image may be taken at most, at the price of balance; None: as
-            often as need be.
+        images_per_class: N (130 000 in the paper); "auto": the size of the largest class, so that
+            no image above min_confidence is lost; "none": no balancing, one copy of each.
+        max_copies: largest number of copies of an image, at the price of balance; None: no limit.
 
     Raises:
         ValueError: images_per_class or max_copies is not valid, or two records share class,
-            confidence and id just where one of them would be taken and the other not.
+            confidence and id exactly at the cut.
     """
     target = target_of(images_per_class, statistics.above)
-    copies, extra = shares(statistics.above, target, max_copies)
+    copies, extra = copies_and_extra(statistics.above, target, max_copies)
     cut_confidence = np.full(statistics.num_classes, np.inf)
     cut_id = np.zeros(statistics.num_classes, np.uint64)
-    window = statistics.window
-    for label in np.flatnonzero(extra):
-        place = int(extra[label] if window is None else window.place(label, extra[label]))
-        cut_confidence[label], cut_id[label] = _nth(*statistics.records(label), place)
+    for label in np.flatnonzero(extra).tolist():
+        cut_confidence[label], cut_id[label] = statistics.record_at(label, int(extra[label]))
     return Decision(
         statistics.min_confidence,
         target,
@@ -165,25 +168,25 @@ def decide(
 def copies_for(
     labels: np.ndarray, confidences: np.ndarray, ids: np.ndarray, decision: Decision
 ) -> np.ndarray:
-    """How often each record is taken; any part of the records may be asked for, in any order.
+    """Returns the number of copies of each record; works on any part of the records.
 
     Args:
         labels: int [N], as given to the statistics.
-        confidences: float [N], likewise.
-        ids: uint64 [N], likewise.
-        decision: of `decide`.
+        confidences: float [N], as given to the statistics.
+        ids: uint64 [N], as given to the statistics.
+        decision: from `decide`.
 
     Returns:
-        int32 [N], 0: not taken.
+        int32 [N]; 0: not selected.
 
     Raises:
-        ValueError: as `ClassStatistics.update`.
+        ValueError: see `ClassStatistics.update`.
     """
     labels, confidences, ids = check_columns(labels, confidences, ids, len(decision.above))
     cut = decision.cut_confidence[labels]
     once_more = (confidences > cut) | ((confidences == cut) & (ids <= decision.cut_id[labels]))
     copies = decision.copies[labels] + once_more.astype(np.int32)
-    return np.where(_is_kept(confidences, decision.min_confidence), copies, np.int32(0))
+    return np.where(reaches(confidences, decision.min_confidence), copies, np.int32(0))
 
 
 def select(
@@ -194,33 +197,39 @@ def select(
     images_per_class: int | str,
     min_confidence: float,
 ) -> np.ndarray:
-    """`copies_for` of columns that are in memory as a whole: int32 [N]; arguments as above."""
+    """Returns the number of copies of each record of columns that are in memory: int32 [N].
+
+    Args:
+        labels: int [N], 0 .. num_classes - 1.
+        confidences: float [N], 0..1.
+        ids: uint64 [N], unique.
+        num_classes: C.
+        images_per_class: see `decide`.
+        min_confidence: 0..1; records below it are dropped.
+
+    Raises:
+        ValueError: see `decide` and `ClassStatistics.update`.
+    """
     statistics = ClassStatistics(num_classes, min_confidence)
     statistics.update(labels, confidences, ids)
     return copies_for(labels, confidences, ids, decide(statistics, images_per_class))
 
 
-def _is_kept(confidences: np.ndarray, min_confidence: float) -> np.ndarray:
-    # In the type of the column, so that a float32 0.3 reaches 0.3.
-    return confidences >= confidences.dtype.type(min_confidence)
-
-
 def target_of(images_per_class: int | str, above: np.ndarray) -> int | None:
-    """The number that every class is brought to; None: classes stay as they are.
+    """Returns the number of images that classes are brought to; None: no balancing.
 
     Args:
-        images_per_class: that number, or "auto", or "none".
-        above: int64 [C], records of each class that reach the confidence.
+        images_per_class: see `decide`.
+        above: int64 [C], records of each class that reach min_confidence.
 
     Raises:
-        ValueError: images_per_class is neither.
+        ValueError: images_per_class is not valid.
     """
     if images_per_class == "none":
         return None
     if images_per_class == "auto":
         return max(1, int(above.max()))
-    is_integer = isinstance(images_per_class, int | np.integer)
-    if not is_integer or not 1 <= images_per_class < 2**31:
+    if not isinstance(images_per_class, int | np.integer) or not 1 <= images_per_class < 2**31:
         raise ValueError(
             f"images_per_class = {images_per_class!r}; it must be a whole number from 1, 'auto' "
             "or 'none'"
@@ -228,18 +237,18 @@ def target_of(images_per_class: int | str, above: np.ndarray) -> int | None:
     return int(images_per_class)
 
 
-def shares(
+def copies_and_extra(
     above: np.ndarray, target: int | None, max_copies: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What brings a class of n images to N: copies of each, and how many of the first once more.
+    """Splits the target of every class into copies of all its images and extra copies of the first.
 
     Args:
-        above: int64 [C], n.
+        above: int64 [C], images of each class: n.
         target: N; None: each image once.
-        max_copies: as of `decide`.
+        max_copies: largest number of copies; None: no limit.
 
     Returns:
-        int32 [C] and int64 [C].
+        int32 [C], copies of each image, and int64 [C], images with one more copy.
 
     Raises:
         ValueError: max_copies is below 1.
@@ -254,12 +263,12 @@ def shares(
     return copies.astype(np.int32), extra
 
 
-def _nth(confidences: np.ndarray, ids: np.ndarray, count: int) -> tuple[float, int]:
-    """Confidence and id of the count-th record by falling confidence, then rising id."""
-    position = len(confidences) - count
+def _record_at(confidences: np.ndarray, ids: np.ndarray, rank: int) -> tuple[float, int]:
+    """Returns confidence and id at `rank`, from 1, by falling confidence, then rising id."""
+    position = len(confidences) - rank
     confidence = np.partition(confidences, position)[position]
     tied = np.sort(ids[confidences == confidence])
-    last = count - np.count_nonzero(confidences > confidence) - 1
+    last = rank - np.count_nonzero(confidences > confidence) - 1
     if last + 1 < len(tied) and tied[last] == tied[last + 1]:
         raise ValueError(f"id {tied[last]} occurs more than once; ids must be unique")
     return confidence, tied[last]

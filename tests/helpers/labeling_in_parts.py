@@ -1,8 +1,8 @@
-"""Run by tests, also in processes of their own: labels images, and selects of them.
+"""Labels images and selects some, for tests that also run it in processes of their own.
 
     python labeling_in_parts.py FOLDER TASK SHARD
 
-TASK is label, or select: label and then select. SHARD is all, or the first of every other one.
+TASK is label, or select, which labels first. SHARD is all, or the first of every other shard.
 """
 
 import sys
@@ -10,8 +10,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from noisy_student import pseudo_label
-from noisy_student.config import settings
+from noisy_student import config, pseudo_label
 from noisy_student.runtime.devices import Devices
 from noisy_student.selection import write
 from tests.helpers.toy_batches import textured
@@ -20,22 +19,15 @@ SHARDS = 12
 
 
 def main(folder: str | Path, task: str, shard: str = "all") -> None:
-    """Labels with the folder's ``model.keras``; what is there is not made again."""
+    """Labels with the folder's `model.keras`; skips what is finished."""
     folder, examples = Path(folder), textured(600)
     devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
+    teacher = pseudo_label.Teacher(folder / "model.keras", devices, batch_size=25)
     for index in [None] if shard == "all" else range(int(shard), SHARDS, 2):
-        pseudo_label.run(
-            folder / "model.keras",
-            examples,
-            folder / "labels",
-            devices,
-            batch_size=25,
-            num_shards=SHARDS,
-            shard_index=index,
-        )
+        pseudo_label.run(teacher, examples, folder / "labels", num_shards=SHARDS, shard_index=index)
     if task == "select":
-        config = settings.SelectionConfig(0.25, 700, False, 4, 1)
-        write.run(folder / "labels", folder / "selected", examples, config)
+        settings = config.SelectionConfig(0.25, 700, hard_labels=False, num_shards=4, seed=1)
+        write.run(folder / "labels", folder / "selected", examples, settings)
 
 
 if __name__ == "__main__":

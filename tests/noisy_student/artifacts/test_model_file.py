@@ -67,8 +67,8 @@ def test_training_starts_from_a_saved_model_with_its_classes_in_other_order(tmp_
     source = tiny(3, 0, normalization="svhn")
     model_file.save_model(source, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
     model = tiny(2, 1)
-    told = model_file.start_from(model, tmp_path / "m.keras", ("c", "a"), SPEC)
-    assert "with its classifier" in told
+    message = model_file.start_from(model, tmp_path / "m.keras", ("c", "a"), SPEC)
+    assert "with its classifier" in message
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     expected = np.asarray(source(images))[:, [2, 0]]
     np.testing.assert_allclose(model(images), expected, rtol=1e-6, atol=1e-7)
@@ -92,13 +92,13 @@ def test_training_refuses_to_start_from_other_layers(tmp_path):
         model_file.start_from(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
 
 
-def test_differences_of_preprocessing_are_told(tmp_path):
+def test_differences_of_preprocessing_are_reported(tmp_path):
     model_file.save_model(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
-    told = [
+    message = [
         model_file.start_from(tiny(3, 1), tmp_path / "m.keras", ("a", "b", "c"), spec)
         for spec in (SPEC, PreprocessSpec(image_size=48))
     ]
-    assert "differently" not in told[0]
-    assert told[1].endswith(
-        "made differently: image_size 32 instead of 48, small_image True instead of False"
+    assert "image_size" not in message[0]
+    assert message[1].endswith(
+        "differed: image_size 32 instead of 48, small_image True instead of False"
     )

@@ -40,7 +40,7 @@ def test_round_trip(tmp_path):
 
 
 def test_some_columns_of_several_files_in_small_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr(predictions, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(predictions, "ROWS_AT_ONCE", 2)
     files = [predictions.shard_path(tmp_path, shard, 2) for shard in range(2)]
     predictions.write(files[0], CARD, [columns(0, 5)])
     predictions.write(files[1], CARD, [columns(5, 8)])
@@ -99,3 +99,25 @@ def test_damaged_and_foreign_files_name_themselves(tmp_path):
     for path in (damaged, foreign):
         with pytest.raises(ValueError, match=path.name):
             predictions.read_card(path)
+
+
+@pytest.mark.parametrize(("column", "bad"), [("confidence", np.nan), ("label", 3)])
+def test_a_bad_value_names_its_shard(tmp_path, column, bad):
+    files = [predictions.shard_path(tmp_path, shard, 2) for shard in range(2)]
+    for number, file in enumerate(files):
+        columns = {
+            "id": np.array(["a", "b"], object),
+            "id_hash": np.array([1, 2], np.uint64) + number,
+            "index": np.arange(2),
+            "source_shard": np.array(["", ""], object),
+            "label": np.zeros(2, np.int32),
+            "confidence": np.ones(2, np.float32),
+            "probabilities": np.ones((2, 3), np.float16),
+            "true_label": np.zeros(2, np.int32),
+        }
+        if number:
+            columns[column][1] = bad
+        predictions.write(file, {"class_names": ["a", "b", "c"]}, [columns])
+    for with_ids in (False, True):
+        with pytest.raises(ValueError, match=rf"{files[1].name}: {column} .* must be in 0"):
+            list(predictions.decision_columns(files, 3, with_ids))

@@ -1,5 +1,6 @@
 """Sample sheets: the right images, whatever pieces they come in."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_the_surest_and_the_least_sure(tmp_path):
     found = json.loads((tmp_path / "samples.json").read_text())
     assert found["num_classes"] == 5
     assert {(s["class"], s["kind"]) for s in found["sheets"]} == {
-        (name, kind) for name in "ab" for kind in sample_sheets._KINDS
+        (name, kind) for name in "ab" for kind in sample_sheets.KINDS
     }
     for sheet in found["sheets"]:
         kept = sheet["kind"] != "surest dropped"
@@ -46,6 +47,17 @@ def test_the_surest_and_the_least_sure(tmp_path):
         assert {image["copies"] for image in sheet["images"]} == {2 * kept}
 
 
-def test_of_many_classes_some_are_shown():
-    assert len({label for label, _ in sample_sheets.Sheets(1000)._found}) == 10
-    assert max(label for label, _ in sample_sheets.Sheets(1000)._found) == 999
+def test_ten_of_many_classes_are_shown(tmp_path):
+    count = 2000
+    given = columns(count) | {"label": np.arange(count) % 1000, "true_label": np.full(count, -1)}
+    sheets = sample_sheets.Sheets(1000)
+    sheets.add(given, np.ones(count, int))
+    names = tuple(map(str, range(1000)))
+    images = np.zeros((count, 4, 4, 3), np.uint8)
+    sheets.write(
+        tmp_path / "samples.json",
+        dataclasses.replace(examples(count, images=images), class_names=names),
+    )
+    found = json.loads((tmp_path / "samples.json").read_text())["sheets"]
+    shown = {int(sheet["class"]) for sheet in found}
+    assert len(shown) == 10 and {0, 999} < shown

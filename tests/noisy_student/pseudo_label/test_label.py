@@ -11,13 +11,13 @@ from data import seeds, sources
 from data.preprocess import PreprocessSpec
 from noisy_student import pseudo_label
 from noisy_student.artifacts import model_file, predictions
-from noisy_student.pseudo_label import shards as labeling
-from noisy_student.runtime import inference
+from noisy_student.pseudo_label import shards
 from noisy_student.runtime.devices import Devices
 
 NAMES = ("ant", "bee", "cat")
 SIZE, BATCH = 23, 4
 SPEC = PreprocessSpec(image_size=6, small_image=True)
+DEVICES = Devices(tf.distribute.get_strategy(), jit_compile=False)
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +42,27 @@ def examples():
     )
 
 
-def label_into(directory, model, examples, **arguments):
-    defaults = {"class_names": NAMES, "batch_size": BATCH, "num_shards": 3, "model_hash": "m"}
-    return labeling.write_predictions(
-        inference.predict_step(model), examples, SPEC, directory, **defaults | arguments
-    )
+@pytest.fixture(scope="module")
+def teacher(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("teacher") / "model.keras"
+    model_file.save_model(model, path, NAMES, SPEC)
+    return pseudo_label.Teacher(path, DEVICES, BATCH)
+
+
+def label_into(directory, teacher, examples, num_shards=3, shard_index=None):
+    labeler = teacher.labeler(examples, directory)
+    return shards.write(labeler, examples, directory, num_shards, shard_index)
 
 
 def read(directory):
     files = predictions.shard_files(directory)
-    names = [field.name for field in predictions._schema({"class_names": NAMES})]
+    names = predictions.pq.read_schema(files[0]).names
     pieces = list(predictions.read(files, names))
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in names}
 
 
-def test_every_image_once_with_its_probabilities(tmp_path, model, examples):
-    label_into(tmp_path, model, examples)
+def test_every_image_once_with_its_probabilities(tmp_path, model, teacher, examples):
+    label_into(tmp_path, teacher, examples)
     found = read(tmp_path)
     logits = model(examples.images.astype(np.float32), training=False)
     expected = tf.nn.softmax(logits).numpy()
@@ -72,16 +77,16 @@ def test_every_image_once_with_its_probabilities(tmp_path, model, examples):
     assert (found["confidence"] != found["confidence"].astype(np.float16)).any()
 
 
-def test_shards_do_not_change_the_labels(tmp_path, model, examples):
-    for shards in (1, 3):
-        label_into(tmp_path / str(shards), model, examples, num_shards=shards)
+def test_shards_do_not_change_the_labels(tmp_path, teacher, examples):
+    for count in (1, 3):
+        label_into(tmp_path / str(count), teacher, examples, num_shards=count)
     one, three = read(tmp_path / "1"), read(tmp_path / "3")
     for name, column in one.items():
         np.testing.assert_allclose(*map(_number, (three[name], column)), rtol=1e-5)
 
 
-def test_more_shards_than_images(tmp_path, model, examples):
-    label_into(tmp_path, model, examples.take([5, 7]), num_shards=3)
+def test_more_shards_than_images(tmp_path, teacher, examples):
+    label_into(tmp_path, teacher, examples.take([5, 7]), num_shards=3)
     assert read(tmp_path)["id"].tolist() == ["toy/5", "toy/7"]
 
 
@@ -89,61 +94,57 @@ def _number(column):
     return seeds.hash_ids(column) if column.dtype == object else column
 
 
-def test_one_shard_at_a_time(tmp_path, model, examples):
+def test_one_shard_at_a_time(tmp_path, teacher, examples):
     for shard in (2, 0):
-        written = label_into(tmp_path, model, examples, shard_index=shard)
+        written = label_into(tmp_path, teacher, examples, shard_index=shard)
         assert written == [predictions.shard_path(tmp_path, shard, 3)]
     with pytest.raises(ValueError, match="lacks predictions-00001-of-00003"):
         read(tmp_path)
-    assert label_into(tmp_path, model, examples) == [predictions.shard_path(tmp_path, 1, 3)]
+    assert label_into(tmp_path, teacher, examples) == [predictions.shard_path(tmp_path, 1, 3)]
     np.testing.assert_array_equal(read(tmp_path)["index"], np.arange(SIZE))
     with pytest.raises(ValueError, match="0 .. 2"):
-        label_into(tmp_path, model, examples, shard_index=3)
+        label_into(tmp_path, teacher, examples, shard_index=3)
 
 
-def test_finished_shards_are_kept_unless_made_from_something_else(tmp_path, model, examples):
-    assert len(label_into(tmp_path, model, examples)) == 3
-    assert label_into(tmp_path, model, examples) == []
-    assert len(label_into(tmp_path, model, examples, model_hash="other")) == 3
+def test_finished_shards_are_kept_unless_made_from_something_else(tmp_path, teacher, examples):
+    assert len(label_into(tmp_path, teacher, examples)) == 3
+    assert label_into(tmp_path, teacher, examples) == []
+    labeler = teacher.labeler(examples, tmp_path)
+    other = dataclasses.replace(labeler, card=labeler.card | {"model": "other"})
+    assert len(shards.write(other, examples, tmp_path, num_shards=3)) == 3
 
 
-def test_rows_are_grouped_for_parquet(tmp_path, model, examples, monkeypatch):
-    monkeypatch.setattr(labeling, "_ROWS_PER_GROUP", 8)
-    (path,) = label_into(tmp_path, model, examples, num_shards=1)
+def test_rows_are_grouped_for_parquet(tmp_path, teacher, examples, monkeypatch):
+    monkeypatch.setattr(shards, "ROWS_PER_GROUP", 8)
+    (path,) = label_into(tmp_path, teacher, examples, num_shards=1)
     with predictions.pq.ParquetFile(path) as file:
         rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     assert rows == [8, 8, 7]
 
 
-def test_true_labels_are_matched_by_class_name(tmp_path, model, examples):
+def test_true_labels_are_matched_by_class_name(tmp_path, teacher, examples):
     others = dataclasses.replace(examples, class_names=("cat", "wolf", "ant"))
-    label_into(tmp_path, model, others)
+    shards.write(teacher.labeler(examples, tmp_path), others, tmp_path)
     expected = np.array([2, -1, 0, -1])[examples.labels]
     np.testing.assert_array_equal(read(tmp_path)["true_label"], expected)
 
 
-def test_the_model_runs_in_eval_mode_and_is_traced_once(tmp_path, model, examples):
-    predict = inference.predict_step(model)
+def test_the_model_runs_in_eval_mode_and_is_traced_once(tmp_path, teacher, examples):
+    labeler = teacher.labeler(examples, tmp_path)
     for name in ("first", "second"):
-        labeling.write_predictions(
-            predict, examples, SPEC, tmp_path / name, class_names=NAMES, batch_size=BATCH
-        )
+        shards.write(labeler, examples, tmp_path / name)
     first, second = read(tmp_path / "first"), read(tmp_path / "second")
     np.testing.assert_array_equal(first["probabilities"], second["probabilities"])
-    assert predict.experimental_get_tracing_count() == 1
+    assert labeler.predict.experimental_get_tracing_count() == 1
 
 
-def test_run_is_a_stage(tmp_path, model, examples):
-    path = tmp_path / "model.keras"
-    model_file.save_model(model, path, NAMES, SPEC)
-    devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
-
-    def run(**arguments):
+def test_run_is_a_stage(tmp_path, teacher, examples):
+    def run(num_shards=2, **arguments):
         return pseudo_label.run(
-            path, examples, tmp_path / "out", devices, batch_size=BATCH, num_shards=2, **arguments
+            teacher, examples, tmp_path / "out", num_shards=num_shards, **arguments
         )
 
-    assert run(shard_index=1) == {}
+    assert run(shard_index=1) is None
     done = run(skipped=["notes.txt", "cut.jpg"])
     assert done["num_records"] == SIZE
     assert (done["num_skipped"], done["skipped"]) == (2, ["notes.txt", "cut.jpg"])
@@ -156,13 +157,13 @@ def test_run_is_a_stage(tmp_path, model, examples):
     card = predictions.read_card(tmp_path / "out" / "predictions-00000-of-00002.parquet")
     assert card["preprocess"] == SPEC.to_dict() and card["class_names"] == list(NAMES)
     with pytest.raises(ValueError, match="num_shards: 2 -> 3"):
-        pseudo_label.run(path, examples, tmp_path / "out", devices, batch_size=BATCH, num_shards=3)
+        run(num_shards=3)
 
 
-def test_what_is_no_model_is_named_and_nothing_written(tmp_path, examples):
-    devices = Devices(tf.distribute.get_strategy(), jit_compile=False)
+def test_a_file_that_is_not_a_model_is_named_and_nothing_written(tmp_path, examples):
     (tmp_path / "text.keras").write_text("no model")
-    for name, problem in (("nowhere.keras", "does not exist"), ("text.keras", "is not a .keras")):
-        with pytest.raises(ValueError, match=f"{tmp_path / name} {problem}"):
-            pseudo_label.run(tmp_path / name, examples, tmp_path / "out", devices, batch_size=BATCH)
+    for name in ("nowhere.keras", "text.keras"):
+        teacher = pseudo_label.Teacher(tmp_path / name, DEVICES, BATCH)
+        with pytest.raises(ValueError, match=str(tmp_path / name)):
+            pseudo_label.run(teacher, examples, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.helpers import labeling_in_parts
 from tests.helpers.labeling_in_parts import SHARDS
-from tests.noisy_student.artifacts.test_student_set import save_model
+from tests.helpers.toy_teacher import save_model
 
 ROOT = Path(__file__).resolve().parents[3]
 

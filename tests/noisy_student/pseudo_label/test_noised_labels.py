@@ -14,15 +14,14 @@ from data.pipeline import augmentation
 from data.preprocess import PreprocessSpec
 from noisy_student import config, pseudo_label
 from noisy_student.artifacts import model_file, predictions
-from noisy_student.config import settings
 from noisy_student.runtime.devices import Devices
 from noisy_student.selection import write
 
 NAMES = ("ant", "bee", "cat")
 SIZE = 23
 SPEC = PreprocessSpec(image_size=16, small_image=True)
-NOISE = settings.NoiseConfig("randaugment", 2, 9.0, flip=True, cutout=False)
-NOISED = settings.LabelConfig(probabilities_dtype="float32", noise=NOISE, noise_seed=5)
+NOISE = config.NoiseConfig("randaugment", 2, 9.0, flip=True, cutout=False)
+NOISED = config.LabelConfig(probabilities_dtype="float32", noise=NOISE, noise_seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +68,8 @@ DEVICES = Devices(tf.distribute.get_strategy(), jit_compile=False)
 
 
 def label(saved, examples, directory, batch_size=4, num_shards=1, stored=NOISED):
-    pseudo_label.run(
-        saved,
-        examples,
-        directory,
-        DEVICES,
-        batch_size=batch_size,
-        num_shards=num_shards,
-        stored=stored,
-    )
+    teacher = pseudo_label.Teacher(saved, DEVICES, batch_size, stored)
+    pseudo_label.run(teacher, examples, directory, num_shards=num_shards)
     pieces = predictions.read(predictions.shard_files(directory), ["id", "probabilities"])
     columns = [(piece["id"], piece["probabilities"]) for piece in pieces]
     return {name: row for ids, rows in columns for name, row in zip(ids, rows, strict=True)}
@@ -127,7 +119,7 @@ def test_labels_are_those_of_noised_images_and_a_noised_network(tmp_path, model,
     )
     rows = np.stack([found[name] for name in examples.ids])
     np.testing.assert_allclose(rows, expected, atol=2e-5)
-    clean = label(saved, examples, tmp_path / "clean", stored=settings.LabelConfig())
+    clean = label(saved, examples, tmp_path / "clean", stored=config.LabelConfig())
     assert np.abs(rows - np.stack([clean[name] for name in examples.ids])).max() > 0.05
 
 
@@ -144,7 +136,7 @@ def test_neither_batch_size_nor_shards_nor_other_images_matter(tmp_path, saved, 
             np.testing.assert_allclose(row, whole[name], atol=1e-5)
 
 
-def test_noise_is_part_of_the_request_and_told_afterwards(tmp_path, saved, examples):
+def test_noise_is_part_of_the_request_and_of_the_report(tmp_path, saved, examples):
     labels, stored = tmp_path / "labels", dataclasses.replace(NOISED, noise_seed=6)
     first = label(saved, examples, labels)
     card = predictions.read_card(predictions.shard_files(labels)[0])
@@ -156,12 +148,6 @@ def test_noise_is_part_of_the_request_and_told_afterwards(tmp_path, saved, examp
     chosen = config.SelectionConfig(0.0, "none", hard_labels=False, num_shards=1, seed=0)
     assert write.run(labels, tmp_path / "selected", examples, chosen)["noised_labels"]
     again = pseudo_label.reassign(
-        saved,
-        tmp_path / "selected",
-        examples,
-        tmp_path / "again",
-        DEVICES,
-        batch_size=4,
-        stored=settings.LabelConfig(),
+        pseudo_label.Teacher(saved, DEVICES, 4), tmp_path / "selected", examples, tmp_path / "again"
     )
     assert again["noised_labels"] is False

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisy_student.artifacts import decision_index, predictions
 from noisy_student.selection import radix, rule
 from tests.noisy_student.selection.test_rule import KINDS, case, reference, skewed
 
@@ -73,7 +72,7 @@ def test_any_records_in_any_order_and_pieces(
     pieces = [rows[start::num_pieces] for start in range(num_pieces)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(radix, "IN_MEMORY", 2)
-        patch.setattr(radix, "_TABLE", 64)
+        patch.setattr(radix, "TABLE_SIZE", 64)
         question = (CLASSES, images_per_class, min_confidence)
         decision, _ = streamed(columns, *question, pieces, max_copies)
     np.testing.assert_array_equal(rule.copies_for(*columns, decision), expected)
@@ -122,78 +121,32 @@ def test_records_that_are_all_alike_are_told_apart_by_the_bits_of_their_ids(monk
     assert reads[0] is False and 3 < len(reads) < 8
 
 
-def test_counts_of_several_machines_are_added():
+def test_histograms_of_several_machines_are_added():
     labels, confidences, _ = case(skewed, 1, 4000)
-    window = radix.whole(7, 0.0)
-    together, first, second = (radix.Counts(window, 0.0) for _ in range(3))
+    bins = radix.all_records(7, 0.0)
+    together, first, second = (radix.Histogram(bins, 0.0) for _ in range(3))
     together.update(labels, confidences)
     first.update(labels[:1500], confidences[:1500])
     second.update(labels[1500:], confidences[1500:])
     first.merge(second)
-    np.testing.assert_array_equal(first.table, together.table)
-    assert first.table.sum() == 4000
+    np.testing.assert_array_equal(first.counts, together.counts)
+    assert first.counts.sum() == 4000
 
 
-def test_a_window_answers_for_its_own_target_only():
+def test_bins_answer_for_their_own_target_only():
     columns = case(skewed, 1, 4000)
-    counts = radix.Counts(radix.whole(7, 0.0), 0.0)
-    counts.update(columns[0], columns[1])
-    above = counts.table.sum(axis=1)
-    window = counts.narrowed(rule.shares(above, 100)[1])
-    statistics = rule.ClassStatistics(7, 0.0, window)
+    histogram = radix.Histogram(radix.all_records(7, 0.0), 0.0)
+    histogram.update(columns[0], columns[1])
+    above = histogram.counts.sum(axis=1)
+    bins, other = (
+        histogram.narrow(rule.copies_and_extra(above, target)[1]) for target in (100, 101)
+    )
+    statistics = radix.CutStatistics(bins, 0.0)
     statistics.update(*columns)
     assert sum(len(statistics.records(label)[0]) for label in range(7)) < 4000
     rule.decide(statistics, 100)
-    with pytest.raises(ValueError, match="the window's"):
+    with pytest.raises(ValueError, match="bins"):
         rule.decide(statistics, 101)
-    with pytest.raises(ValueError, match="different windows"):
-        statistics.merge(rule.ClassStatistics(7, 0.0))
-
-
-def write_chosen(folder, columns, decision, rows_per_file, monkeypatch):
-    monkeypatch.setattr(decision_index, "_ROWS_PER_FILE", rows_per_file)
-    writer = decision_index.Writer(folder, decision)
-    labels, confidences, ids = columns
-    for piece in np.array_split(np.arange(len(ids)), 3):
-        part = labels[piece], confidences[piece], ids[piece]
-        writer.add(part[2], part[0], rule.copies_for(*part, decision))
-    return writer.close()
-
-
-def test_the_index_is_sorted_and_does_not_depend_on_the_order(tmp_path, monkeypatch):
-    columns = case(skewed, 1, 3000)
-    decision, _ = streamed(columns, 7, 400, 0.45, [slice(None)])
-    files = write_chosen(tmp_path / "a", columns, decision, 500, monkeypatch)
-    order = np.random.default_rng(3).permutation(3000)
-    again = write_chosen(tmp_path / "b", [c[order] for c in columns], decision, 500, monkeypatch)
-    assert len(files) == 4 and [f.name for f in files][-1] == "chosen-00003-of-00004.npy"
-    assert [f.read_bytes() for f in files] == [f.read_bytes() for f in again]
-    assert sorted(f.name for f in (tmp_path / "a").iterdir()) == [f.name for f in files]
-    rows = decision_index.read(files)
-    assert (np.diff(rows["id_hash"].astype(object)) > 0).all()
-    copies = rule.select(*columns, 7, 400, 0.45)
-    expected = {int(i): (c, n) for i, c, n in zip(columns[2], columns[0], copies, strict=True) if n}
-    found = {int(row["id_hash"]): (row["label"], row["copies"]) for row in rows}
-    assert found == expected
-
-
-@pytest.mark.parametrize(("column", "bad"), [("confidence", np.nan), ("label", 3)])
-def test_a_bad_value_names_its_shard(tmp_path, column, bad):
-    files = [predictions.shard_path(tmp_path, shard, 2) for shard in range(2)]
-    for number, file in enumerate(files):
-        columns = {
-            "id": np.array(["a", "b"], object),
-            "id_hash": np.array([1, 2], np.uint64) + number,
-            "index": np.arange(2),
-            "source_shard": np.array(["", ""], object),
-            "label": np.zeros(2, np.int32),
-            "confidence": np.ones(2, np.float32),
-            "probabilities": np.ones((2, 3), np.float16),
-            "true_label": np.zeros(2, np.int32),
-        }
-        if number:
-            columns[column][1] = bad
-        predictions.write(file, {"class_names": ["a", "b", "c"]}, [columns])
-    for with_ids in (False, True):
-        with pytest.raises(ValueError, match=rf"{files[1].name}: {column} .* must be in 0"):
-            list(predictions.decision_columns(files, 3, with_ids))
+    for others in (radix.CutStatistics(other, 0.0), rule.ClassStatistics(7, 0.0)):
+        with pytest.raises(ValueError, match="merged"):
+            statistics.merge(others)

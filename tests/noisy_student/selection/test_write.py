@@ -11,9 +11,11 @@ import tensorflow as tf
 
 from data import record_schema, seeds, sources
 from noisy_student import config
-from noisy_student.artifacts import predictions
+from noisy_student.artifacts import decision_index, predictions, student_set
 from noisy_student.artifacts.files import read_json, write_json
 from noisy_student.selection import rule, write
+from tests.helpers import toy_teacher
+from tests.helpers.toy_batches import textured
 
 NAMES = ("ant", "bee", "cat", "dog")
 SIZE = 120
@@ -65,10 +67,15 @@ def read_records(files):
     ]
 
 
-def select_into(tmp_path, columns, examples, **arguments):
+SETTINGS = config.SelectionConfig(
+    min_confidence=0.6, images_per_class=30, hard_labels=False, num_shards=2, seed=3
+)
+
+
+def select_into(tmp_path, columns, examples, **changed):
     write_predictions(tmp_path / "in", columns, examples)
-    defaults = {"min_confidence": 0.6, "images_per_class": 30, "num_shards": 2, "seed": 3}
-    return write.write_selected(tmp_path / "in", tmp_path / "out", examples, **defaults | arguments)
+    settings = dataclasses.replace(SETTINGS, **changed)
+    return write.write_selected(tmp_path / "in", tmp_path / "out", examples, settings)
 
 
 def test_records_are_what_the_decision_says(tmp_path, columns, examples):
@@ -115,15 +122,7 @@ def test_order_is_shuffled_and_depends_on_the_seed_alone(tmp_path, columns, exam
     resharded = tmp_path / "resharded"
     order = np.random.default_rng(9).permutation(SIZE)
     write_predictions(resharded / "in", columns, examples, num_shards=7, order=order)
-    again = write.write_selected(
-        resharded / "in",
-        resharded / "out",
-        examples,
-        min_confidence=0.6,
-        images_per_class=30,
-        num_shards=2,
-        seed=3,
-    )
+    again = write.write_selected(resharded / "in", resharded / "out", examples, SETTINGS)
     assert [a.read_bytes() for a in again] == [f.read_bytes() for f in first]
     assert order_of(first) != order_of(other_seed)
     assert sorted(order_of(first)) == sorted(order_of(other_seed))
@@ -217,9 +216,7 @@ def test_predictions_of_other_images_are_refused(tmp_path, columns, examples):
     with pytest.raises(ValueError, match="other images"):
         write_predictions(tmp_path / "in", columns, examples)
         others = dataclasses.replace(examples, labels=np.roll(examples.labels, 1))
-        write.write_selected(
-            tmp_path / "in", tmp_path / "out", others, min_confidence=0.3, images_per_class=3
-        )
+        write.write_selected(tmp_path / "in", tmp_path / "out", others, SETTINGS)
     columns["id"] = np.roll(columns["id"], 1)
     with pytest.raises(ValueError, match="but that image is"):
         select_into(tmp_path, columns, examples)
@@ -230,9 +227,7 @@ def test_predictions_of_two_models_are_refused(tmp_path, columns, examples):
     path = predictions.shard_path(tmp_path / "in", 1, 2)
     predictions.write(path, predictions.read_card(path) | {"model": "another"}, [])
     with pytest.raises(ValueError, match="another model"):
-        write.write_selected(
-            tmp_path / "in", tmp_path / "out", examples, min_confidence=0.3, images_per_class=3
-        )
+        write.write_selected(tmp_path / "in", tmp_path / "out", examples, SETTINGS)
 
 
 def test_records_of_another_number_of_shards_are_refused(tmp_path, columns, examples):
@@ -243,9 +238,7 @@ def test_records_of_another_number_of_shards_are_refused(tmp_path, columns, exam
 
 
 def test_run_is_a_stage(tmp_path, columns, examples):
-    settings = config.SelectionConfig(
-        min_confidence=0.6, images_per_class="auto", hard_labels=False, num_shards=1, seed=0
-    )
+    settings = dataclasses.replace(SETTINGS, images_per_class="auto", num_shards=1)
     write_predictions(tmp_path / "in", columns, examples)
     with pytest.raises(ValueError, match="not finished"):
         write.run(tmp_path / "in", tmp_path / "out", examples, settings)
@@ -261,3 +254,47 @@ def test_run_is_a_stage(tmp_path, columns, examples):
     other = dataclasses.replace(settings, min_confidence=0.5)
     with pytest.raises(ValueError, match="min_confidence"):
         write.run(tmp_path / "in", tmp_path / "out", examples, other)
+
+
+def test_parts_are_selected_by_the_decision_on_all(tmp_path, model_path):
+    examples = textured(toy_teacher.COUNT)
+    toy_teacher.label(model_path, examples, tmp_path / "labels")
+    settings = toy_teacher.selection(images_per_class=5, num_shards=1)
+    write.run(tmp_path / "labels", tmp_path / "all", examples, settings)
+    parts = []
+    for number, rows in enumerate((np.arange(15), np.arange(15, toy_teacher.COUNT))):
+        part = examples.take(rows)
+        toy_teacher.label(model_path, part, tmp_path / f"labels{number}")
+        write.run(
+            tmp_path / f"labels{number}",
+            tmp_path / f"part{number}",
+            part,
+            settings,
+            tmp_path / "all/decision.json",
+        )
+        parts.append(tmp_path / f"part{number}")
+    together = np.sort(np.concatenate([decision_index.read(p.glob("chosen-*")) for p in parts]))
+    expected = decision_index.read((tmp_path / "all").glob("chosen-*"))
+    np.testing.assert_array_equal(together, np.sort(expected))
+    reports = [read_json(folder / "selection.json") for folder in (*parts, tmp_path / "all")]
+    written = [report["num_written"] for report in reports]
+    assert written[0] + written[1] == written[2] and min(written) > 0
+
+
+def test_copies_are_capped(tmp_path, model_path):
+    examples = textured(toy_teacher.COUNT)
+    toy_teacher.label(model_path, examples, tmp_path / "labels")
+    report = {}
+    for cap in (None, 2):
+        directory = toy_teacher.select(
+            tmp_path / "labels", examples, images_per_class=60, max_copies=cap
+        )
+        report[cap] = json.loads((directory / "selection.json").read_text())
+        assert (
+            record_schema.count_records(student_set.files_of(directory))
+            == report[cap]["num_written"]
+        )
+    above = np.array(report[2]["per_class"]["above_threshold"])
+    assert report[2]["per_class"]["after"] == np.minimum(2 * above, 60).tolist()
+    assert set(report[None]["per_class"]["after"]) <= {0, 60}
+    assert report[2]["max_copies"] == 2
