@@ -122,8 +122,8 @@ def _gather_all(
     num_classes: int,
     merged: Path,
     options: PipelineOptions,
-    empty: Callable[[], radix.Statistics],
-) -> radix.Statistics:
+    empty: Callable[[], Any],
+) -> Any:
     """Returns the statistics of all shards; workers gather, merge and write them to a file."""
     with beam.Pipeline(options=options) as pipeline:
         (
@@ -137,9 +137,7 @@ def _gather_all(
     return pickle.loads(merged.read_bytes())
 
 
-def _gather_shard(
-    file: Path, num_classes: int, empty: Callable[[], radix.Statistics]
-) -> radix.Statistics:
+def _gather_shard(file: Path, num_classes: int, empty: Callable[[], Any]) -> Any:
     read = functools.partial(predictions.decision_columns, [file], num_classes)
     return radix.gather(read, empty)
 

@@ -32,28 +32,14 @@ _NO_KEY = np.uint32(0xFFFFFFFF)  # larger than any key of a confidence
 Piece = tuple[np.ndarray, np.ndarray, Any]  # labels, confidences, and ids or None
 
 
-class Statistics(Protocol):
-    """Statistics that are gathered piece by piece and merged: `Histogram` or `CutStatistics`."""
-
-    @property
-    def needs_ids(self) -> bool:
-        """True if `update` uses ids."""
-
-    def update(self, labels: np.ndarray, confidences: np.ndarray, ids: Any) -> None:
-        """Adds records."""
-
-    def merge(self, other: Any) -> None:
-        """Adds the statistics of other records."""
+_S = TypeVar("_S", "Histogram", "CutStatistics")
 
 
-_S = TypeVar("_S", bound=Statistics)
-
-
-class Gather(Protocol):
+class GatherAll(Protocol):
     """A function that returns the statistics of all records."""
 
     def __call__(self, empty: Callable[[], _S], /) -> _S:
-        """Starts from `empty()`, as often as need be, and merges."""
+        """Adds all records to `empty()`; or parts of them to several of these, and merges them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -267,7 +253,7 @@ def decide(
 
 
 def decide_merged(
-    gather_all: Gather,
+    gather_all: GatherAll,
     num_classes: int,
     min_confidence: float,
     images_per_class: int | str,
