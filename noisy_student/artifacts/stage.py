@@ -129,13 +129,3 @@ def _difference(old: Any, new: Any, name: str = "") -> list[str]:
             lines += _difference(old.get(key), new.get(key), path)
         return lines
     return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
-
-
-def begin(directory: StrPath, request: Mapping[str, Any], write: bool = True) -> Done | None:
-    """Deprecated: use `open_stage`."""
-    return open_stage(directory, request, write).done
-
-
-def finish(directory: StrPath, request: Mapping[str, Any], seconds: float, **result: Any) -> Done:
-    """Deprecated: use `Stage.finish`."""
-    return open_stage(directory, request).finish(seconds=seconds, **result)
