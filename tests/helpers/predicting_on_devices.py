@@ -16,11 +16,9 @@ import tensorflow as tf
 
 import efficientnet
 from data.preprocess import PreprocessSpec
-from noisy_student import evaluate
+from noisy_student import config, evaluate, pseudo_label
 from noisy_student.artifacts import model_file
-from noisy_student.config import settings
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
-from noisy_student.pseudo_label import shards
 from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.train import build
 from tests.helpers import tiny_evaluation as tiny
@@ -90,16 +88,10 @@ def main(name: str, output_dir: str) -> None:
     folder = Path(output_dir)
     network(folder / "model.keras")
     examples = tiny.examples(IMAGES)
-    shards.label_shards(
-        folder / "model.keras",
-        examples,
-        folder / "labels",
-        devices,
-        batch_size=BATCH,
-        num_shards=2,
-        stored=settings.LabelConfig(calibrate=True),
-        validation=examples,
+    teacher = pseudo_label.Teacher(
+        folder / "model.keras", devices, BATCH, config.LabelConfig(calibrate=True), examples
     )
+    pseudo_label.run(teacher, examples, folder / "labels", num_shards=2)
     chosen = tiny.settings(
         "clean",
         "corruptions",
