@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from noisy_student import config
 from noisy_student.config import derived
@@ -40,8 +39,7 @@ class Bench:
     def __init__(self) -> None:
         """Builds it, a batch of random images without end, and batches of its own images."""
         recipe = Path(__file__).resolve().parents[1] / "recipes" / "mnist5k.flags"
-        flags.FLAGS(["training_step", f"--flagfile={recipe}"])
-        given = config.from_flags()
+        given = config.parse([f"--flagfile={recipe}"])
         devices = make_devices(**dataclasses.asdict(given.device))
         self.learner = build.build(given.teacher, devices, num_classes=10, num_labeled=100)
         self.run = step.compile_steps(self.learner)

@@ -20,7 +20,6 @@ from types import ModuleType
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 import efficientnet
 from data import preprocess
@@ -29,6 +28,7 @@ from data.sources import image_check
 from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.artifacts.files import write_json
+from noisy_student.config import schema
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import make_devices
 
@@ -161,8 +161,9 @@ def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:
 
 
 def _main(settings: config.Config, arguments: list[str]) -> None:
-    model_path, export_format = config.required("model"), flags.FLAGS.format
-    output = flags.FLAGS.output or Path(model_path).with_suffix(FORMATS[export_format])
+    given = settings.group(schema.ExportCommandConfig)
+    model_path, export_format = settings.required("model"), given.format
+    output = given.output or Path(model_path).with_suffix(FORMATS[export_format])
     make_devices(**dataclasses.asdict(settings.device))
     difference = run(model_path, output, export_format, arguments)
     checked = f"{len(arguments) or _RANDOM_IMAGES} {'' if arguments else 'random '}images"
@@ -170,6 +171,4 @@ def _main(settings: config.Config, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_enum("format", "saved_model", list(FORMATS), "What to write.")
-    flags.DEFINE_string("output", None, "File or folder to write; unset: beside the model.")
-    config.run(_main, ["model", "format", "output"], takes_arguments=True)
+    config.run(_main, schema.ExportCommandConfig, schema.DeviceConfig, takes_arguments=True)

@@ -17,7 +17,7 @@ from noisy_student import config, evaluate, pseudo_label, report, train
 from noisy_student.artifacts import model_file, stage
 from noisy_student.artifacts.files import write_json
 from noisy_student.artifacts.json_files import TrainSummary
-from noisy_student.config import derived, flags
+from noisy_student.config import derived, schema
 from noisy_student.evaluate import galleries
 from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.selection import write
@@ -44,10 +44,10 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
         _write_config(workdir, settings, splits, devices, command)
 
     teacher_dir = workdir / "round0" / "teacher"
-    if settings.teacher_model:
+    if settings.rounds.teacher_model:
         with devices.chief_first():
             summary = given_teacher.run(
-                settings.teacher_model,
+                settings.rounds.teacher_model,
                 splits.validation,
                 teacher_dir,
                 devices,
@@ -89,7 +89,7 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
                 train.Inputs(init_model=start),
             )
             trained[f"round{number}_fixres"] = (student_dir, summary)
-        if not _better(number, previous, summary) and settings.stop_when_worse:
+        if not _better(number, previous, summary) and settings.rounds.stop_when_worse:
             print(f"stopping after round {number} (--stop_when_worse)")
             break
         teacher_dir = student_dir
@@ -125,7 +125,7 @@ def _check_parts(settings: config.Config, splits: sources.Splits) -> None:
     if not len(splits.validation):
         calibrate = settings.labels.calibrate
         for name, given in (
-            ("stop_when_worse", settings.stop_when_worse),
+            ("stop_when_worse", settings.rounds.stop_when_worse),
             ("calibrate", calibrate),
         ):
             if given:
@@ -142,7 +142,7 @@ def _controls(
     """Trains the supervised controls of a finished chain."""
     seen = [summary["images_seen"] for _, summary in trained.values()]
     controls = {}
-    for control in settings.controls:
+    for control in settings.rounds.controls:
         images = sum(seen) if control == "chain" else seen[-1]
         control_dir = workdir / f"control_{control}"
         summary = train.run(
@@ -159,9 +159,9 @@ def _controls(
 
 def _start(settings: config.Config, teacher_dir: Path | None) -> str | Path | None:
     """The model whose weights a training starts from, if any."""
-    if settings.init_model == "teacher":
+    if settings.rounds.init_model == "teacher":
         return teacher_dir and teacher_dir / "model.keras"
-    return settings.init_model
+    return settings.rounds.init_model
 
 
 def _label_and_select(
@@ -182,7 +182,7 @@ def _label_and_select(
         settings.labels,
         splits.validation,
     )
-    if settings.reassign and number > 1:
+    if settings.rounds.reassign and number > 1:
         before = workdir / f"round{number - 1}" / "selected"
         hard_labels = settings.selection.hard_labels
         pseudo_label.reassign(teacher, before, splits.unlabeled, selected, hard_labels=hard_labels)
@@ -216,14 +216,14 @@ def _pictures(
     last = settings.students[-1] if settings.students else settings.teacher
     spec = derived.preprocess_spec(last.model)
     galleries.write_noise(
-        evaluation / "noise.json", splits.labeled, spec, last.noise, settings.seed
+        evaluation / "noise.json", splits.labeled, spec, last.noise, settings.data.seed
     )
     if len(names) > 1:
         models = names[0], names[-1]
         comparison = galleries.Comparison(evaluation, models, splits.test, spec)
         galleries.write_changes(comparison)
         robustness = settings.evaluation.robustness
-        galleries.write_robustness(comparison, settings.seed, robustness)
+        galleries.write_robustness(comparison, settings.data.seed, robustness)
 
 
 def _write_config(
@@ -234,9 +234,9 @@ def _write_config(
         workdir / "config.json",
         {
             "command": command,
-            "flags": flags.values(),
+            "flags": settings.to_json(),
             "versions": stage.versions(),
-            "seed": settings.seed,
+            "seed": settings.data.seed,
             "dataset": settings.data.dataset,
             "class_names": list(splits.class_names),
             "split_sizes": {part: len(getattr(splits, part)) for part in parts},
@@ -252,15 +252,15 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
     splits_file = Path(workdir) / "splits.json"
     splits = derived.load_splits(settings.data, splits_file if splits_file.exists() else None)
     print(f"work directory {workdir} (not touched)\nflags:")
-    for name, value in sorted(flags.values().items()):
+    for name, value in sorted(settings.to_json().items()):
         if value is not None:
             print(f"  --{name}={value}")
     for part in ("labeled", "validation", "unlabeled", "test"):
         print(f"{part}: {len(getattr(splits, part))} images")
     trainings = (*settings.students, *settings.tuned)
-    if settings.teacher_model:
-        card = model_file.read_card(settings.teacher_model)
-        print(f"teacher 0: {settings.teacher_model}, {card['preprocess']}")
+    if settings.rounds.teacher_model:
+        card = model_file.read_card(settings.rounds.teacher_model)
+        print(f"teacher 0: {settings.rounds.teacher_model}, {card['preprocess']}")
     else:
         trainings = (settings.teacher, *trainings)
     seconds = sum(train.dry_run(training, splits, devices) for training in trainings)
@@ -272,8 +272,9 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
 
 
 def _main(settings: config.Config) -> None:
-    workdir = flags.FLAGS.workdir
-    if flags.FLAGS.dry_run:
+    given = settings.group(schema.WorkdirConfig)
+    workdir = given.workdir
+    if given.dry_run:
         dry_run(settings, workdir)
         return
     command = os.environ.get("NOISY_STUDENT_COMMAND") or shlex.join(
@@ -285,46 +286,4 @@ def _main(settings: config.Config) -> None:
 
 
 if __name__ == "__main__":
-    config.run(
-        _main,
-        [
-            "workdir",
-            "rounds",
-            "dataset",
-            "data_dir",
-            "labeled_dir",
-            "unlabeled_dir",
-            "test_dir",
-            "unlabeled_fraction",
-            "unlabeled_skew",
-            "num_labeled",
-            "seed",
-            "teacher_name",
-            "teacher_model",
-            "init_model",
-            "student_name",
-            "image_size",
-            "small_image",
-            "batch_size",
-            "ratio",
-            "epochs",
-            "teacher_steps",
-            "student_steps",
-            "augment",
-            "magnitude",
-            "labeled_weight",
-            "min_confidence",
-            "images_per_class",
-            "hard_labels",
-            "index_only",
-            "noised_labels",
-            "calibrate",
-            "reassign",
-            "controls",
-            "stop_when_worse",
-            "strategy",
-            "cache_decoded_mib",
-            "max_steps",
-            "dry_run",
-        ],
-    )
+    config.run(_main, schema.WorkdirConfig, *schema.SETTINGS)

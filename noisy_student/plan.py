@@ -11,14 +11,13 @@ images; one given by ``--teacher_model`` is not read and counted as the student'
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from efficientnet.cost import Cost, cost
 from noisy_student import config
 from noisy_student.batch_layout import Layout
-from noisy_student.config import derived
+from noisy_student.config import derived, schema
 
 TERA, GIBI = 1e12, 2**30
 _BACKWARD = 2  # times the forward pass: gradients of inputs and of kernels
@@ -176,13 +175,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} seconds"
 
 
-def trainings(settings: config.Config) -> tuple[config.TrainConfig, ...]:
-    """All trainings of a run, in their order: no teacher's where one is given."""
-    rounds = [settings.students, settings.tuned] if settings.tuned else [settings.students]
-    teachers = () if settings.teacher_model else (settings.teacher,)
-    return (*teachers, *itertools.chain.from_iterable(zip(*rounds, strict=True)))
-
-
 def online_teachers(planned: Sequence[config.TrainConfig]) -> list[config.ModelConfig | None]:
     """Of each training the network that labels within its step: the training's before it."""
     before = [training.model for training in (*planned[:1], *planned[:-1])]
@@ -192,47 +184,30 @@ def online_teachers(planned: Sequence[config.TrainConfig]) -> list[config.ModelC
     ]
 
 
-def _main(settings: config.Config) -> None:
-    flags = config.FLAGS
-    if flags.device not in DEVICES:
-        raise ValueError(f"--device={flags.device}: must be one of {', '.join(DEVICES)}.")
-    device = DEVICES[flags.device]
-    if flags.utilization:
-        device = dataclasses.replace(device, utilization=flags.utilization)
-    num_labeled, num_classes = flags.num_labeled, flags.num_classes
+def command(settings: config.Config) -> None:
+    """Prints the plan of all trainings of a run."""
+    given = settings.group(schema.PlanCommandConfig)
+    if given.device not in DEVICES:
+        raise ValueError(f"--device={given.device}: must be one of {', '.join(DEVICES)}.")
+    device = DEVICES[given.device]
+    if given.utilization:
+        device = dataclasses.replace(device, utilization=given.utilization)
+    num_labeled, num_classes = settings.data.num_labeled, given.num_classes
     if not num_labeled or not num_classes:
         splits = derived.load_splits(settings.data)
         num_labeled, num_classes = len(splits.labeled), len(splits.class_names)
-    precision = "float32" if flags.precision == "float32" else "mixed_bfloat16"
-    planned = trainings(settings)
+    precision = "float32" if settings.device.precision == "float32" else "mixed_bfloat16"
+    planned = settings.trainings()
     plans = [
-        plan(training, num_labeled, num_classes, device, flags.num_devices, precision, teacher)
+        plan(training, num_labeled, num_classes, device, given.num_devices, precision, teacher)
         for training, teacher in zip(planned, online_teachers(planned), strict=True)
     ]
     for training, made in zip(planned, plans, strict=True):
-        print(describe(training, made, device, flags.num_devices))
+        print(describe(training, made, device, given.num_devices))
     print(f"all trainings: {duration(sum(made.seconds for made in plans))}")
 
 
 if __name__ == "__main__":
     config.run(
-        _main,
-        [
-            "device",
-            "num_devices",
-            "utilization",
-            "num_classes",
-            "num_labeled",
-            "teacher_name",
-            "student_name",
-            "image_size",
-            "fixres_image_size",
-            "batch_size",
-            "ratio",
-            "epochs",
-            "rounds",
-            "precision",
-            "accumulate_steps",
-            "teacher_mode",
-        ],
+        command, schema.PlanCommandConfig, schema.DataConfig, *schema.TRAINING, schema.DeviceConfig
     )

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 from data import pipeline
 from data.examples import UNKNOWN_LABEL, Examples
 from data.sources import folders, image_check
 from noisy_student import config
 from noisy_student.artifacts import model_file
+from noisy_student.config import schema
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import Devices, make_devices
 
@@ -76,16 +76,15 @@ def lines(probabilities: np.ndarray, card: dict[str, Any], top_k: int) -> list[s
 
 
 def _main(settings: config.Config, arguments: list[str]) -> None:
-    model_path = config.required("model")
+    model_path = settings.required("model")
     if not arguments:
         raise ValueError("name the images: python -m noisy_student.predict --model=FILE IMAGES...")
     devices = make_devices(**dataclasses.asdict(settings.device))
     batch_size = min(settings.log.eval_batch_size, 32)
     files, table, card = run(model_path, arguments, devices, batch_size)
     for file, probabilities in zip(files, table, strict=True):
-        print("\n".join([file, *lines(probabilities, card, flags.FLAGS.top_k)]))
+        print("\n".join([file, *lines(probabilities, card, settings.options["top_k"])]))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("top_k", 5, "Classes shown for each image.", lower_bound=1)
-    config.run(_main, ["model", "top_k"], takes_arguments=True)
+    config.run(_main, schema.PredictCommandConfig, schema.DeviceConfig, takes_arguments=True)

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from data import record_schema, sources
 from efficientnet import config as efficientnets
 from noisy_student import config, plan
 from noisy_student.ablate import publish, statistics
 from noisy_student.ablate.claims import STUDIES
-from noisy_student.config import derived, flags
+from noisy_student.config import derived
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import batches, build, step
 from noisy_student.train.build import make_schedule
@@ -31,9 +30,8 @@ LABELED = 1_281_167  # training images of ImageNet
 
 def read(recipe: str, *overrides: str) -> tuple[config.Config, dict[str, Any]]:
     """The settings of a recipe, and the values of all flags."""
-    with flagsaver.flagsaver():
-        flags.FLAGS(["test", f"--flagfile={RECIPES / recipe}.flags", *overrides])
-        return config.from_flags(), flags.values()
+    settings = config.parse([f"--flagfile={RECIPES / recipe}.flags", *overrides])
+    return settings, settings.options
 
 
 def head(recipe: str) -> str:
@@ -111,7 +109,7 @@ def test_imagenet_settings_of_each_size(recipe):
     else:
         assert (noise.kind, noise.num_layers, noise.magnitude) == ("randaugment", 2, magnitude)
     assert (noise.flip, noise.cutout, noise.magnitude_noise) == (True, False, 0)
-    if settings.teacher_model is None:
+    if settings.rounds.teacher_model is None:
         same = dataclasses.replace(
             student, role="teacher", round=0, ratio=0.0, seed=settings.teacher.seed
         )
@@ -214,7 +212,7 @@ def test_the_plan_needs_no_data_and_is_what_the_recipe_says(recipe):
     assert command.startswith("python -m noisy_student.plan")
     device = plan.DEVICES[name]
     precision = "float32" if values["precision"] == "float32" else "mixed_bfloat16"
-    trainings = plan.trainings(settings)
+    trainings = settings.trainings()
     plans = [
         plan.plan(
             training, values["num_labeled"], values["num_classes"], device, int(count), precision

@@ -25,15 +25,14 @@ from noisy_student import config
 from noisy_student.ablate import publish, results, runner
 from noisy_student.ablate.claims import STUDIES
 from noisy_student.ablate.jobs import Graph, Job
-from noisy_student.ablate.recipe import OWN, Recipe
+from noisy_student.ablate.recipe import OPTIONS, OWN, Recipe
 from noisy_student.ablate.spec import ByDataset, Scaled, Study
 from noisy_student.ablate.tables import comparisons
 from noisy_student.ablate.time_estimate import Estimator, duration, wall_seconds
 from noisy_student.artifacts import stage
 from noisy_student.artifacts.files import write_json
-from noisy_student.config import flags
+from noisy_student.config import schema
 
-_DEFAULT_WORKDIR = "runs/ablate"
 # Flags that a study sets itself.
 _RESERVED = (
     *("seed", "role", "round", "output_dir", "splits_file", "model", "predictions_dir"),
@@ -152,23 +151,23 @@ def _estimator(graph: Graph, root: Path) -> Estimator:
     return estimator
 
 
-def _given() -> list[str]:
+def _given(settings: config.Config) -> list[str]:
     """Returns the flags of the command line that go to every stage.
 
     Raises:
         ValueError: a study sets one of them itself.
     """
-    present = [name for name in flags.values() if flags.FLAGS[name].present and name not in OWN]
-    for name in present:
+    given = {name: value for name, value in settings.given.items() if name not in OWN}
+    for name in given:
         if name in _RESERVED:
             raise ValueError(f"--{name} is set by the study and cannot be given (seeds: --seeds)")
-    return [flags.FLAGS[name].serialize() for name in present]
+    return [OPTIONS[name].to_flag(value) for name, value in given.items()]
 
 
-def _seeds(given: Sequence[str]) -> list[int]:
-    if not given or not all(seed.isdigit() for seed in given) or len(set(given)) < len(given):
-        raise ValueError(f"--seeds={','.join(given)}: must be distinct whole numbers from 0")
-    return list(map(int, given))
+def _seeds(given: Sequence[int]) -> list[int]:
+    if not given or len(set(given)) < len(given):
+        raise ValueError(f"--seeds={','.join(map(str, given))}: must be distinct whole numbers")
+    return list(given)
 
 
 def _applicable(studies: Sequence[Study], recipe: Recipe) -> list[Study]:
@@ -183,8 +182,8 @@ def _applicable(studies: Sequence[Study], recipe: Recipe) -> list[Study]:
     return applicable
 
 
-def _main(_: config.Config) -> None:
-    given = flags.FLAGS
+def _main(settings: config.Config) -> None:
+    given = settings.group(schema.StudyCommandConfig)
     if given.list:
         print(listing())
         return
@@ -192,12 +191,12 @@ def _main(_: config.Config) -> None:
         written = publish.publish(Path(given.publish), list(map(Path, given.pages)), STUDIES)
         print("\n".join(f"written: {path}" for path in written) or "no results there")
         return
-    studies, recipe = studies_named(given.study), Recipe(given.recipe, _given())
+    studies, recipe = studies_named(given.study), Recipe(given.recipe, _given(settings))
     seeds = _seeds(given.seeds)
-    if given.study == ["all"]:
+    if given.study == ("all",):
         studies = _applicable(studies, recipe)
     graph = Graph(recipe, studies, seeds)
-    root = Path(given.workdir if given["workdir"].present else _DEFAULT_WORKDIR) / recipe.name
+    root = Path(given.workdir) / recipe.name
     slots = given.jobs or len(os.sched_getaffinity(0))
     if given.dry_run:
         dry_run(graph, root, slots)
@@ -217,11 +216,5 @@ def _main(_: config.Config) -> None:
 
 
 def command() -> None:
-    """Runs the command."""
-    config.run(
-        _main,
-        [
-            *("study", "list", "recipe", "seeds", "workdir", "jobs", "results_dir", "dry_run"),
-            *("collect_only", "publish", "pages"),
-        ],
-    )
+    """Runs ``python -m noisy_student.ablate``."""
+    config.run(_main, schema.StudyCommandConfig, workdir="runs/ablate")

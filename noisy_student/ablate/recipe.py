@@ -1,35 +1,27 @@
 """A recipe's flags with the changes of a study, resolved in memory."""
 
-import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import absl.flags
-from absl.testing import flagsaver
 
 import efficientnet
 import noisy_student
 from noisy_student import config
 from noisy_student.ablate.spec import ByDataset, Flags, Scaled
-from noisy_student.config import derived, flags
+from noisy_student.config import derived, option, schema
 
 FOLDER = Path(noisy_student.__file__).parents[1] / "recipes"
 
-# Flags of a study itself, which no stage gets, and others that do not change what is computed.
-OWN = (*flags.STUDY, "workdir", "dry_run", "debug")
-_NEUTRAL = (*OWN, "seed", "data_dir", "corruption_cache", "log_every", "intra_op_threads")
+OPTIONS = option.named(schema.RUN)
+# Flags of a study itself, which no stage gets.
+OWN = tuple(option.named([schema.StudyCommandConfig]))
+# Flags that do not change what is computed. Every study sets the seeds.
+_NEUTRAL = ("seed", *(name for name in OPTIONS if not OPTIONS[name].changes_result))
 # Sizes that hold where a recipe leaves them unset.
 _IMAGE_SIZES = ("image_size", "test_image_size", "fixres_image_size")
 _WIDTHS = ("teacher_width", "student_width")
-# What has the same effect where a recipe leaves a flag unset.
-_INSTEAD = {
-    "teacher_steps": "train_ratio",
-    "student_steps": "train_ratio",
-    "learning_rate": "learning_rate_per_256",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,18 +69,18 @@ class Recipe:
         self.given = tuple(
             flag for flag, name in zip(given, names, strict=True) if name not in _NEUTRAL
         )
-        with self._parsed():
-            self.settings, self.student = config.from_flags(), config.student(1)
-            self._values = flags.values()
-            self._chosen = {
-                name: value
-                for name, value in self._values.items()
-                if value != flags.FLAGS[name].default and name not in _NEUTRAL
-            }
+        self.settings = self._parse()
+        self.student = self.settings.student(1)
+        self._values = self.settings.to_json()
 
     def request(self) -> dict[str, Any]:
         """What decides the results of a recipe, for the record: flags that are not the default."""
-        return {"stage": "study", "flags": self._chosen}
+        changing = {
+            name: value
+            for name, value in self._values.items()
+            if name not in _NEUTRAL and self.settings.options[name] != OPTIONS[name].default
+        }
+        return {"stage": "study", "flags": changing}
 
     def resolve(self, changed: Flags) -> Resolved:
         """Resolves changed flags.
@@ -96,12 +88,18 @@ class Recipe:
         Raises:
             ValueError: a flag or value that is not valid here.
         """
-        with self._parsed([self._written(flag) for flag in changed]):
-            settings = config.from_flags()
-            values = flags.values()
-            differing = [name for name in values if values[name] != self._values[name]]
-            written = tuple(sorted(flags.FLAGS[name].serialize() for name in differing))
-            return Resolved(written, _training(settings) if flags.FLAGS["role"].present else None)
+        settings = self._parse([self._written(flag) for flag in changed])
+        options, before = settings.options, self.settings.options
+        written = [
+            option.to_flag(options[name])
+            for name, option in OPTIONS.items()
+            if options[name] != before[name]
+        ]
+        training = None
+        if "role" in settings.given:
+            images = options["control_images"] or 1
+            training = settings.training(options["role"], options["round"], images)
+        return Resolved(tuple(sorted(written)), training)
 
     def _written(self, flag: str | Scaled | ByDataset) -> str:
         """A changed flag as on a command line."""
@@ -117,10 +115,10 @@ class Recipe:
             return f"--{flag.flag}={values[dataset]}"
         name = flag.flag
         if self._values[name] in (None, []):
-            name = _INSTEAD.get(name, name)
+            name = OPTIONS[name].substitute or name
         value = self._value(name)
         numbers = [flag.factor * float(v) for v in (value if isinstance(value, list) else [value])]
-        if name.endswith(("_steps", "_size")):
+        if OPTIONS[name].kind is int:
             numbers = list(map(round, numbers))
         return f"--{name}={','.join(f'{number:.10g}' for number in numbers)}"
 
@@ -136,24 +134,9 @@ class Recipe:
             return model.width or efficientnet.CONFIGS[model.name].width
         raise ValueError(f"the recipe {self.name} sets no --{name}, of which a study takes a part.")
 
-    @contextlib.contextmanager
-    def _parsed(self, changed: Sequence[str] = ()) -> Iterator[None]:
-        """The project's flags at the recipe's values, those in ``changed`` at theirs."""
-        with flagsaver.flagsaver():
-            try:
-                rest = flags.FLAGS(["study", *self.arguments, *changed])
-            except absl.flags.Error as error:
-                raise ValueError(f"recipe {self.name}: {error}") from None
-            if len(rest) > 1:
-                raise ValueError(f"recipe {self.name}: {rest[1]} is no flag.")
-            yield
-
-
-def _training(settings: config.Config) -> config.TrainConfig:
-    """The training that the parsed flags ask `noisy_student.train` for."""
-    role, student = flags.FLAGS.role, config.student(flags.FLAGS.round)
-    if role == "teacher":
-        return settings.teacher
-    if role == "control":
-        return settings.control(flags.FLAGS.control_images or 1)
-    return config.fixres(student) if role == "fixres" else student
+    def _parse(self, changed: Sequence[str] = ()) -> config.Config:
+        """Returns the recipe's configuration with the flags in ``changed`` at their values."""
+        try:
+            return config.parse([*self.arguments, *changed])
+        except ValueError as error:
+            raise ValueError(f"recipe {self.name}: {error}") from None

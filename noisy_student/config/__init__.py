@@ -1,9 +1,9 @@
-"""Options of a run."""
+"""Options of a run: declared in `schema`, read from flags or given in Python as `Config`."""
 
-from noisy_student.config.command import FLAGS, fixres, from_flags, required, run, student
-from noisy_student.config.settings import (
+from noisy_student.config.command import run
+from noisy_student.config.flags import parse
+from noisy_student.config.schema import (
     AttackConfig,
-    Config,
     DataConfig,
     DeviceConfig,
     EvaluationConfig,
@@ -16,9 +16,9 @@ from noisy_student.config.settings import (
     SelectionConfig,
     TrainConfig,
 )
+from noisy_student.config.settings import Config
 
 __all__ = [
-    "FLAGS",
     "AttackConfig",
     "Config",
     "DataConfig",
@@ -32,9 +32,6 @@ __all__ = [
     "RobustnessConfig",
     "SelectionConfig",
     "TrainConfig",
-    "fixres",
-    "from_flags",
-    "required",
+    "parse",
     "run",
-    "student",
 ]

@@ -9,7 +9,7 @@ import os
 import efficientnet
 from data import sources
 from data.preprocess import PreprocessSpec
-from noisy_student.config.settings import DataConfig, ModelConfig
+from noisy_student.config.schema import DataConfig, ModelConfig
 
 
 def load_splits(

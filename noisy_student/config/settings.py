@@ -1,255 +1,226 @@
-"""What a run is asked to do: frozen dataclasses, which all stages take instead of flags."""
+"""`Config`: the options of a run and the settings of its stages that follow from them."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+from noisy_student.config import option, schema
+from noisy_student.config.schema import ModelConfig, NoiseConfig, TrainConfig
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images, and how they are split."""
-
-    dataset: str
-    data_dir: str | None
-    labeled_dir: str | None
-    unlabeled_dir: str | None
-    validation_dir: str | None
-    test_dir: str | None
-    unlabeled_records: list[str]
-    unlabeled_dataset: str | None
-    labeled_split: str | None
-    test_split: str | None
-    unlabeled_split: str | None
-    exclude: str | None
-    num_labeled: int
-    num_validation: int
-    seed: int
-    unlabeled_fraction: float = 1.0
-    unlabeled_skew: float = 1.0
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Arguments of ``efficientnet.build_model`` but for the number of classes."""
-
-    name: str
-    width: float | None
-    depth: float | None
-    image_size: int | None
-    small_image: bool
-    strides: tuple[int, ...] | None
-    dropout_rate: float | None
-    stochastic_depth_rate: float
-    batch_norm_momentum: float
-    batch_norm_replicas: str
-    normalization: str
-
-
-@dataclass(frozen=True)
-class NoiseConfig:
-    """Image noise; the fields of ``data.pipeline.Augmentation``."""
-
-    kind: str
-    num_layers: int
-    magnitude: float
-    flip: bool
-    cutout: bool
-    magnitude_noise: float = 0.0
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """Optimizer and learning-rate schedule; rates are those of the batch actually used."""
-
-    name: str
-    schedule: str
-    learning_rate: float
-    final_learning_rate: float | None
-    warmup_steps: int | None
-    warmup_epochs: float
-    epochs: float
-    train_ratio: float
-    adam_beta2: float
-    weight_decay: float
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training: the teacher, a student or a supervised control.
-
-    ``steps`` is the length of the schedule, ``None`` where it follows from the epochs;
-    ``max_steps`` cuts the run short. ``unlabeled_batch_size`` is ratio * batch_size. Each step's
-    gradients come from ``accumulate_steps`` equal parts of its images, one after the other.
-
-    A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images, at the rate
-    with which its training, described by the other fields, ended; the stem and the first
-    ``frozen_blocks`` blocks stay as they are, unless it is 0. ``labeled_weight`` is that of the
-    labeled part of the loss.
-    """
-
-    role: str
-    round: int
-    model: ModelConfig
-    noise: NoiseConfig
-    optimizer: OptimizerConfig
-    batch_size: int
-    ratio: float
-    steps: int | None
-    max_steps: int | None
-    label_smoothing: float
-    hard_labels: bool
-    temperature: float
-    ema_decay: float
-    accumulate_steps: int
-    teacher_mode: str
-    frozen_blocks: int
-    fixres_epochs: float
-    seed: int
-    labeled_weight: float = 1.0
-
-    @property
-    def unlabeled_batch_size(self) -> int:
-        """Unlabeled images per step; 0 for supervised training."""
-        return round(self.ratio * self.batch_size)
-
-    @property
-    def images_per_step(self) -> int:
-        """Labeled and unlabeled images of one step."""
-        return self.batch_size + self.unlabeled_batch_size
-
-    def num_steps(self, num_labeled: int) -> int:
-        """Returns the length of the schedule: as given, or from the epochs of labeled images."""
-        if self.role == "fixres":
-            return max(1, round(self.fixres_epochs * num_labeled / self.batch_size))
-        if self.steps is not None:
-            return self.steps
-        epochs = self.optimizer.epochs * self.optimizer.train_ratio
-        return max(1, round(epochs * num_labeled / self.batch_size))
-
-
-@dataclass(frozen=True)
-class LogConfig:
-    """What does not change the result of a training; ``cache_decoded_mib`` bounds memory."""
-
-    log_every: int
-    validate_every: int
-    checkpoint_every: int
-    eval_batch_size: int
-    steps_per_execution: int
-    profile_steps: tuple[int, int] | None
-    cache_decoded_mib: int = 2048
-
-
-@dataclass(frozen=True)
-class SelectionConfig:
-    """Filter and balance of pseudo labels (paper, section 3.1)."""
-
-    min_confidence: float
-    images_per_class: int | str  # or "auto", or "none"
-    hard_labels: bool
-    num_shards: int
-    seed: int
-    max_copies: int | None = None
-    index_only: bool = False
-
-
-@dataclass(frozen=True)
-class LabelConfig:
-    """What pseudo labels are made of, and what of them is stored.
-
-    With ``noise`` the teacher is noised, which the method is not: images by this, drawn from
-    ``noise_seed``, and the network by its own dropout and stochastic depth.
-    """
-
-    store_top_k: int | None = None
-    probabilities_dtype: str = "float16"
-    calibrate: bool = False
-    noise: NoiseConfig | None = None
-    noise_seed: int | None = None
-
-
-@dataclass(frozen=True)
-class AttackConfig:
-    """Adversarial attacks; sizes in pixel units. Numbers of examples may be 0: all."""
-
-    fgsm_epsilons: tuple[float, ...]
-    fgsm_examples: int
-    pgd_epsilons: tuple[float, ...]
-    pgd_examples: int
-    steps: int
-    step_size: float | None
-    random_start: bool
-    restarts: int
-
-
-@dataclass(frozen=True)
-class RobustnessConfig:
-    """Corruptions and perturbations made here, and where stored benchmarks lie.
-
-    Names are ("all",) or some; ``examples`` 0: all. ``folders``: benchmark -> folder or
-    tfds:NAME, which tensorflow-datasets keeps in ``data_dir``.
-    """
-
-    corruptions: tuple[str, ...]
-    severities: tuple[int, ...]
-    perturbations: tuple[str, ...]
-    examples: int
-    folders: dict[str, str | None]
-    corruption_cache: str | None = None
-    data_dir: str | None = None
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """Benchmarks and their parameters."""
-
-    benchmarks: tuple[str, ...]
-    attack: AttackConfig
-    robustness: RobustnessConfig
-    batch_size: int
-    image_size: int | None
-    seed: int
-
-
-@dataclass(frozen=True)
-class DeviceConfig:
-    """Devices and number formats."""
-
-    strategy: str
-    precision: str
-    jit_compile: str
-    intra_op_threads: int
-    tpu: str | None
-
-
-@dataclass(frozen=True)
 class Config:
-    """All of a run; ``tuned`` are the students' fine-tunings, if any."""
+    """Every option of a run, and the settings of its stages.
 
-    data: DataConfig
-    teacher: TrainConfig
-    students: tuple[TrainConfig, ...]
-    tuned: tuple[TrainConfig, ...]
-    labels: LabelConfig
-    selection: SelectionConfig
-    evaluation: EvaluationConfig
-    device: DeviceConfig
-    log: LogConfig
-    controls: tuple[str, ...]
-    teacher_model: str | None
-    init_model: str | None
-    stop_when_worse: bool
-    reassign: bool
-    seed: int
+    Attributes:
+        given: Options that were given, by name, in their types.
+        options: All options by name: those given and the defaults of the others.
+        data, labels, selection, evaluation, device, log: Settings of the stages.
+        rounds: What the rounds start from and how many there are.
+        teacher: Training of the first teacher.
+        students: Trainings of the students, one per round.
+        tuned: Fine-tunings of the students; empty without ``fixres_image_size``.
+    """
+
+    def __init__(self, **options: Any):
+        """Checks options and derives the settings.
+
+        Args:
+            **options: Values by name of the flag, as text or in Python's types; a list may be
+                given by its only item.
+
+        Raises:
+            ValueError: Names an option that does not exist, a value that is not allowed, or options
+                that exclude each other.
+        """
+        known = option.named((*schema.RUN, *schema.TOOLS))
+        for name in options:
+            if name not in known:
+                raise option.unknown(name, known)
+        self.given = {name: known[name].parse(value) for name, value in options.items()}
+        self.options = {name: known[name].default for name in known} | self.given
+        seed, hard_labels = self.options["seed"], self.options["hard_labels"]
+        self.data = self.group(schema.DataConfig)
+        self.rounds = self.group(schema.RoundsConfig)
+        self.device = self.group(schema.DeviceConfig)
+        self.log = self.group(schema.LogConfig)
+        self.labels = self._labels(seed)
+        self.selection = self.group(schema.SelectionConfig, seed=seed, hard_labels=hard_labels)
+        self.evaluation = self.group(
+            schema.EvaluationConfig,
+            attack=self.group(schema.AttackConfig),
+            robustness=self.group(schema.RobustnessConfig, data_dir=self.data.data_dir),
+            batch_size=self.log.eval_batch_size,
+            seed=seed,
+        )
+        self.teacher = self._teacher()
+        numbers = range(1, self.rounds.rounds + 1)
+        self.students = tuple(map(self.student, numbers))
+        tuned = self.options["fixres_image_size"] is not None
+        self.tuned = tuple(map(self.fixres, numbers)) if tuned else ()
+        self._check_profile_steps()
+
+    def replace(self, **options: Any) -> "Config":
+        """Returns this configuration with some options replaced."""
+        return Config(**{**self.given, **options})
+
+    def group(self, group: type[T], **derived: Any) -> T:
+        """Returns one dataclass of `schema`.
+
+        Args:
+            group: The class.
+            **derived: Values of fields that are no options.
+        """
+        options = option.options_of(cast(type, group))
+        return group(**{field: self.options[o.name] for field, o in options.items()} | derived)
+
+    def required(self, name: str) -> Any:
+        """Returns an option that must be given.
+
+        Raises:
+            ValueError: It is unset.
+        """
+        value = self.options[name]
+        if value is None:
+            text = option.named((*schema.RUN, *schema.TOOLS))[name].help
+            raise ValueError(f"--{name} is required: {text}")
+        return value
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the options of a run by name, as ``config.json`` records them."""
+        return {o.name: o.to_json(self.options[o.name]) for o in option.named(schema.RUN).values()}
+
+    def student(self, number: int) -> TrainConfig:
+        """Returns the training of the student of round ``number`` (from 1), also beyond the last.
+
+        Widths and depths that are not given are the teacher's, where the network is.
+        """
+        rounds = self.rounds
+        name = _of_round(rounds.student_name, number, rounds.teacher_name)
+        same = name == rounds.teacher_name
+        model = self.group(
+            ModelConfig,
+            name=name,
+            width=_of_round(rounds.student_width, number, rounds.teacher_width if same else None),
+            depth=_of_round(rounds.student_depth, number, rounds.teacher_depth if same else None),
+        )
+        return self._training(
+            role="student",
+            round=number,
+            model=model,
+            batch_size=rounds.batch_size,
+            ratio=_of_round(rounds.ratio, number, None),
+            steps=_of_round(rounds.student_steps, number, None),
+        )
+
+    def fixres(self, number: int) -> TrainConfig:
+        """Returns the fine-tuning of a student at ``fixres_image_size`` on clean labeled images."""
+        student, size = self.student(number), self.required("fixres_image_size")
+        tuning = self.group(schema.FixResConfig)
+        return dataclasses.replace(
+            student,
+            role="fixres",
+            model=dataclasses.replace(student.model, image_size=size),
+            noise=dataclasses.replace(student.noise, kind="none"),
+            ratio=0.0,
+            teacher_mode="stored",
+            frozen_blocks=tuning.frozen_blocks,
+            fixres_epochs=tuning.fixres_epochs,
+            labeled_weight=1.0,
+        )
 
     def control(self, images_seen: int) -> TrainConfig:
-        """The last student's model and noise on labeled data alone, for ``images_seen`` images."""
+        """Returns the supervised baseline: the last student's model and noise on labeled data."""
         last = self.students[-1] if self.students else self.teacher
-        batch = self.teacher.batch_size
         return dataclasses.replace(
             self.teacher,
             role="control",
             model=last.model,
             noise=last.noise,
-            steps=-(-images_seen // batch),
+            steps=-(-images_seen // self.teacher.batch_size),
             seed=last.seed,
         )
+
+    def training(
+        self, role: str, number: int = 1, control_images: int | None = None
+    ) -> TrainConfig:
+        """Returns the training of a model: "teacher", "student", "control" or "fixres".
+
+        Args:
+            role: The model's role.
+            number: Round of a student or fine-tuning.
+            control_images: Training images that a baseline sees.
+        """
+        if role == "control":
+            return self.control(control_images or 1)
+        if role == "teacher":
+            return self.teacher
+        return self.fixres(number) if role == "fixres" else self.student(number)
+
+    def trainings(self) -> tuple[TrainConfig, ...]:
+        """Returns the trainings of all rounds in their order, without a teacher that is given."""
+        rounds = [self.students, self.tuned] if self.tuned else [self.students]
+        teacher = () if self.rounds.teacher_model else (self.teacher,)
+        return (*teacher, *(training for pair in zip(*rounds, strict=True) for training in pair))
+
+    def _teacher(self) -> TrainConfig:
+        rounds = self.rounds
+        teacher = self._training(
+            role="teacher",
+            round=0,
+            model=self.group(
+                ModelConfig,
+                name=rounds.teacher_name,
+                width=rounds.teacher_width,
+                depth=rounds.teacher_depth,
+            ),
+            batch_size=rounds.teacher_batch_size or rounds.batch_size,
+            ratio=0.0,
+            steps=rounds.teacher_steps,
+        )
+        return dataclasses.replace(teacher, teacher_mode="stored", labeled_weight=1.0)
+
+    def _training(self, *, round: int, batch_size: int, **derived: Any) -> TrainConfig:
+        """Returns a training; ``derived`` are the other fields that are no options."""
+        rates = self.group(schema.RatesConfig)
+        return self.group(
+            TrainConfig,
+            round=round,
+            batch_size=batch_size,
+            noise=self.group(NoiseConfig),
+            optimizer=self.group(
+                schema.OptimizerConfig,
+                learning_rate=rates.base(batch_size),
+                final_learning_rate=rates.final(batch_size),
+            ),
+            frozen_blocks=0,
+            fixres_epochs=0.0,
+            seed=1000 * self.data.seed + round,
+            **derived,
+        )
+
+    def _labels(self, seed: int) -> schema.LabelConfig:
+        if not self.options["noised_labels"]:
+            return self.group(schema.LabelConfig)
+        for name, value, why in (
+            ("augment", "keras_cv", "whose noise does not follow from the image"),
+            ("calibrate", True, "which fits clean images"),
+            ("teacher_mode", "online", "whose labels are not stored"),
+        ):
+            if self.options[name] == value:
+                raise ValueError(f"--noised_labels excludes --{name}={value}, {why}.")
+        return self.group(schema.LabelConfig, noise=self.group(NoiseConfig), noise_seed=seed)
+
+    def _check_profile_steps(self) -> None:
+        steps = self.log.profile_steps
+        if steps is not None and (len(steps) != 2 or steps[0] >= steps[1]):
+            raise ValueError(
+                f"--profile_steps={','.join(map(str, steps))}: must be two steps, FIRST,END with "
+                "FIRST below END."
+            )
+
+
+def _of_round(values: Sequence[Any] | None, number: int, unset: Any) -> Any:
+    """Returns the entry of round ``number`` (from 1) of a list whose last entry repeats."""
+    return values[min(number, len(values)) - 1] if values else unset

@@ -2,5 +2,4 @@
 
 from noisy_student.evaluate import runner
 
-__doc__ = runner.__doc__
 runner.command()

@@ -29,8 +29,7 @@ from data.preprocess import PreprocessSpec
 from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.artifacts.files import file_hash, read_json, write_json
-from noisy_student.config import derived
-from noisy_student.config.flags import STORED_BENCHMARKS
+from noisy_student.config import derived, schema
 from noisy_student.evaluate import benchmark, resumable
 from noisy_student.evaluate.benchmark import Result, Task
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
@@ -176,17 +175,18 @@ def compare(results: dict[str, Result], baseline: dict[str, Result]) -> Iterator
 
 
 def _main(settings: config.Config) -> None:
-    path, options = config.required("model"), settings.evaluation
+    path, options = settings.required("model"), settings.evaluation
+    given = settings.group(schema.EvaluateCommandConfig)
     devices = make_devices(**dataclasses.asdict(settings.device))
     class_names = model_file.read_card(path)["class_names"]
     needs_test_images = any(benchmark.get(name).needs_test_images for name in options.benchmarks)
-    examples = _test_images(settings.data, class_names) if needs_test_images else None
-    if config.FLAGS.dry_run:
+    examples = _test_images(settings, class_names) if needs_test_images else None
+    if given.dry_run:
         count = f"{len(examples)} images, " if examples else ""
         print(f"{path}: {count}benchmarks {', '.join(options.benchmarks)}")
         return
-    output_dir = Path(config.required("output_dir"))
-    if baseline := config.FLAGS.baseline_model:
+    output_dir = Path(settings.required("output_dir"))
+    if baseline := given.baseline_model:
         model_file.read_card(baseline)  # refuses an invalid file before the long work
     results = run(path, Path(path).parent.name, examples, output_dir, options, devices)
     for name, result in results.items():
@@ -197,44 +197,23 @@ def _main(settings: config.Config) -> None:
             print(line)
 
 
-def _test_images(data: config.DataConfig, class_names: tuple[str, ...]) -> Examples:
+def _test_images(settings: config.Config, class_names: tuple[str, ...]) -> Examples:
     """Returns the test images; of folders and records only ``--test_dir`` is read."""
-    if data.dataset in ("folder", "records"):
-        folder = config.required("test_dir")
-        return sources.load_examples(data.dataset, folder=folder, class_names=class_names)
-    return derived.load_splits(data, config.FLAGS.splits_file).test
+    dataset = settings.data.dataset
+    if dataset in ("folder", "records"):
+        folder = settings.required("test_dir")
+        return sources.load_examples(dataset, folder=folder, class_names=class_names)
+    splits_file = settings.group(schema.EvaluateCommandConfig).splits_file
+    return derived.load_splits(settings.data, splits_file).test
 
 
 def command() -> None:
-    """Runs the command."""
+    """Runs ``python -m noisy_student.evaluate``."""
     config.run(
         _main,
-        [
-            "model",
-            "output_dir",
-            "benchmarks",
-            "epsilons",
-            "pgd_epsilons",
-            "fgsm_examples",
-            "pgd_examples",
-            "attack_steps",
-            "attack_step_size",
-            "attack_random_start",
-            "attack_restarts",
-            "corruptions",
-            "severities",
-            "perturbations",
-            "robustness_examples",
-            "corruption_cache",
-            "baseline_model",
-            *(f"{name}_dir" for name in STORED_BENCHMARKS),
-            "dataset",
-            "data_dir",
-            "test_dir",
-            "seed",
-            "splits_file",
-            "test_image_size",
-            "eval_batch_size",
-            "dry_run",
-        ],
+        schema.EvaluateCommandConfig,
+        *schema.EVALUATION,
+        schema.DataConfig,
+        schema.DeviceConfig,
+        schema.LogConfig,
     )

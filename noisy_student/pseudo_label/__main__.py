@@ -2,5 +2,4 @@
 
 from noisy_student.pseudo_label import label
 
-__doc__ = label.__doc__
 label.command()

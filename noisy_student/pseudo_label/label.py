@@ -19,7 +19,7 @@ from noisy_student.artifacts import model_file, predictions
 from noisy_student.artifacts.files import file_hash, read_json
 from noisy_student.artifacts.json_files import Done
 from noisy_student.artifacts.stage import open_stage
-from noisy_student.config import derived
+from noisy_student.config import derived, schema
 from noisy_student.pseudo_label import relabel, shards
 from noisy_student.pseudo_label.teacher import CALIBRATION, Teacher
 from noisy_student.runtime.devices import make_devices
@@ -72,27 +72,29 @@ def run(
     return stage.finish(**result)
 
 
-def _main(given: config.Config) -> None:
-    flags = config.FLAGS
-    devices = make_devices(**dataclasses.asdict(given.device))
-    splits = derived.load_splits(given.data, flags.splits_file)
-    model, num_shards = config.required("model"), given.selection.num_shards
-    if flags.dry_run:
+def _main(settings: config.Config) -> None:
+    given = settings.group(schema.LabelCommandConfig)
+    devices = make_devices(**dataclasses.asdict(settings.device))
+    splits = derived.load_splits(settings.data, given.splits_file)
+    model, num_shards = settings.required("model"), settings.selection.num_shards
+    if given.dry_run:
         card = model_file.read_card(model)
         print(
             f"{model}: {len(splits.unlabeled)} unlabeled images in {num_shards} shards, "
             f"{len(card['class_names'])} classes, {card['preprocess']}"
         )
         return
-    output_dir = config.required("output_dir")
-    teacher = Teacher(model, devices, given.log.eval_batch_size, given.labels, splits.validation)
-    if flags.reassign_dir:
+    output_dir = settings.required("output_dir")
+    teacher = Teacher(
+        model, devices, settings.log.eval_batch_size, settings.labels, splits.validation
+    )
+    if given.reassign_dir:
         report = relabel.reassign(
             teacher,
-            flags.reassign_dir,
+            given.reassign_dir,
             splits.unlabeled,
             output_dir,
-            hard_labels=given.selection.hard_labels,
+            hard_labels=settings.selection.hard_labels,
         )
         counts = report["reassigned"]
         print(f"{counts['changed']} of {counts['images']} labels changed: {output_dir}")
@@ -102,7 +104,7 @@ def _main(given: config.Config) -> None:
         splits.unlabeled,
         output_dir,
         num_shards=num_shards,
-        shard_index=flags.shard_index,
+        shard_index=given.shard_index,
         skipped=splits.info["skipped"],
     )
     state = f"{done['num_records']} images labeled" if done else "other shards are still missing"
@@ -110,29 +112,14 @@ def _main(given: config.Config) -> None:
 
 
 def command() -> None:
-    """Runs the command."""
+    """Runs ``python -m noisy_student.pseudo_label``."""
     config.run(
         _main,
-        [
-            "model",
-            "output_dir",
-            "num_shards",
-            "shard_index",
-            "store_top_k",
-            "probabilities_dtype",
-            "calibrate",
-            "noised_labels",
-            "reassign_dir",
-            "splits_file",
-            "dataset",
-            "data_dir",
-            "labeled_dir",
-            "unlabeled_dir",
-            "unlabeled_fraction",
-            "unlabeled_skew",
-            "num_labeled",
-            "seed",
-            "eval_batch_size",
-            "dry_run",
-        ],
+        schema.LabelCommandConfig,
+        *schema.LABELS,
+        schema.DataConfig,
+        schema.NoiseConfig,
+        schema.SelectionConfig,
+        schema.DeviceConfig,
+        schema.LogConfig,
     )

@@ -2,5 +2,4 @@
 
 from noisy_student.report import writer
 
-__doc__ = writer.__doc__
 writer.command()

@@ -13,6 +13,7 @@ from typing import Any
 
 from noisy_student import config
 from noisy_student.artifacts.files import write_json
+from noisy_student.config import schema
 from noisy_student.report import comparison, inputs, page, results, text
 
 
@@ -70,22 +71,23 @@ def compare(workdirs: Sequence[str | Path], output_dir: str | Path) -> None:
     (output_dir / "comparison.md").write_text(compared.markdown(), encoding="utf-8")
 
 
-def _main(_: config.Config) -> None:
-    if config.FLAGS.dry_run:
-        for name in config.FLAGS.compare or [config.FLAGS.workdir]:
+def _main(settings: config.Config) -> None:
+    given = settings.group(schema.ReportCommandConfig)
+    if given.dry_run:
+        for name in given.compare or [given.workdir]:
             found = inputs.read(Path(name))
             models, missing = ", ".join(found.trainings), ", ".join(found.missing)
             print(f"{name}: {models or 'no model'}; missing: {missing or 'nothing'}")
         return
-    if config.FLAGS.compare:
-        output_dir = config.required("output_dir")
-        compare(config.FLAGS.compare, output_dir)
+    if given.compare:
+        output_dir = settings.required("output_dir")
+        compare(given.compare, output_dir)
         print(f"comparison: {Path(output_dir) / 'comparison.html'}")
         return
-    workdir = Path(config.FLAGS.workdir)
+    workdir = Path(given.workdir)
     print(f"{table(run(workdir))}\nreport: {workdir / 'report' / 'report.html'}")
 
 
 def command() -> None:
-    """Runs the command."""
-    config.run(_main, ["workdir", "compare", "output_dir", "dry_run"])
+    """Runs ``python -m noisy_student.report``."""
+    config.run(_main, schema.ReportCommandConfig)

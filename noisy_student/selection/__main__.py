@@ -2,5 +2,4 @@
 
 from noisy_student.selection import write
 
-__doc__ = write.__doc__
 write.command()

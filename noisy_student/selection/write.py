@@ -31,7 +31,7 @@ from noisy_student.artifacts.decision import Decision
 from noisy_student.artifacts.files import file_hash, files_hash, read_json, write_json
 from noisy_student.artifacts.json_files import SelectionReport
 from noisy_student.artifacts.stage import open_stage, read_done
-from noisy_student.config import derived
+from noisy_student.config import derived, schema
 from noisy_student.selection import radix, rule
 
 _RULES = {"auto": "auto: the largest class", "none": "none: no balance"}
@@ -183,19 +183,19 @@ def _apply(
 
 
 def _main(settings: config.Config) -> None:
-    flags = config.FLAGS
-    splits = derived.load_splits(settings.data, flags.splits_file)
-    predictions_dir = config.required("predictions_dir")
-    if flags.dry_run:
+    given = settings.group(schema.SelectCommandConfig)
+    splits = derived.load_splits(settings.data, given.splits_file)
+    predictions_dir = settings.required("predictions_dir")
+    if given.dry_run:
         files = predictions.shard_files(predictions_dir)
         print(
             f"{predictions_dir}: {len(files)} shards, {len(splits.unlabeled)} images\n"
             f"{settings.selection}"
         )
         return
-    output_dir = config.required("output_dir")
+    output_dir = settings.required("output_dir")
     report = run(
-        predictions_dir, output_dir, splits.unlabeled, settings.selection, flags.decision_file
+        predictions_dir, output_dir, splits.unlabeled, settings.selection, given.decision_file
     )
     print(
         f"{report['num_kept']} of {report['num_records']} images kept, "
@@ -204,28 +204,5 @@ def _main(settings: config.Config) -> None:
 
 
 def command() -> None:
-    """Runs the command."""
-    config.run(
-        _main,
-        [
-            "predictions_dir",
-            "output_dir",
-            "decision_file",
-            "min_confidence",
-            "images_per_class",
-            "max_copies",
-            "hard_labels",
-            "index_only",
-            "num_shards",
-            "splits_file",
-            "dataset",
-            "data_dir",
-            "labeled_dir",
-            "unlabeled_dir",
-            "unlabeled_fraction",
-            "unlabeled_skew",
-            "num_labeled",
-            "seed",
-            "dry_run",
-        ],
-    )
+    """Runs ``python -m noisy_student.selection``."""
+    config.run(_main, schema.SelectCommandConfig, schema.SelectionConfig, schema.DataConfig)

@@ -2,5 +2,4 @@
 
 from noisy_student.train import command
 
-__doc__ = command.__doc__
 command.command()

@@ -18,7 +18,7 @@ from data.preprocess import PreprocessSpec
 from data.robustness_sets import CIFAR10_CLASSES
 from noisy_student import config, evaluate
 from noisy_student.artifacts import model_file
-from noisy_student.config.flags import STORED_BENCHMARKS
+from noisy_student.config.schema import STORED_BENCHMARKS
 from noisy_student.evaluate import benchmark
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
 from noisy_student.runtime.devices import Devices
@@ -110,7 +110,7 @@ def settings(
     `other` may give folders of published benchmarks, ``attack`` (fields of `AttackConfig`) and
     fields of `RobustnessConfig`.
     """
-    folders = {name: other.pop(f"{name}_dir", None) for name in STORED_BENCHMARKS}
+    folders = {f"{name}_dir": other.pop(f"{name}_dir", None) for name in STORED_BENCHMARKS}
     folders = {name: place and str(place) for name, place in folders.items()}
     attack = config.AttackConfig(
         fgsm_epsilons=(1.0, 8.0),
@@ -124,9 +124,14 @@ def settings(
     )
     attack = dataclasses.replace(attack, **other.pop("attack", {}))
     robust = {"corruptions": ("all",), "severities": (1, 3), "perturbations": ("all",)}
-    robust |= {"examples": 0, "folders": folders} | other
+    robust |= {"examples": 0} | folders | other
     return config.EvaluationConfig(
-        benchmarks, attack, config.RobustnessConfig(**robust), batch_size, None, seed
+        benchmarks=benchmarks,
+        attack=attack,
+        robustness=config.RobustnessConfig(**robust),
+        batch_size=batch_size,
+        image_size=None,
+        seed=seed,
     )
 
 

@@ -4,10 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from absl.testing import flagsaver
 
 from noisy_student import config, plan
-from noisy_student.config.flags import FLAGS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,12 +15,10 @@ def planned(capsys):
     """What the command prints for some flags, within this process."""
 
     def run(*flags: str) -> str:
-        FLAGS(["plan", *flags])
-        plan._main(config.from_flags())
+        plan.command(config.parse(flags))
         return capsys.readouterr().out
 
-    with flagsaver.flagsaver():
-        yield run
+    return run
 
 
 L2 = (

@@ -2,7 +2,6 @@ import pytest
 
 from noisy_student.ablate.recipe import Recipe
 from noisy_student.ablate.spec import Scaled
-from noisy_student.config import flags
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +35,6 @@ def test_a_role_gives_the_training(recipe):
     assert student.training.role == "student" and student.training.ratio == 9
     assert student.training.model.width == 0.75
     assert recipe.resolve(("--role=teacher",)).training.model.width == 0.25
-
-
-def test_the_flags_of_this_process_stay_as_they_are(recipe):
-    before = flags.values()
-    recipe.resolve(("--role=student", "--ratio=9"))
-    assert flags.values() == before
 
 
 def test_flags_given_beside_the_recipe_belong_to_it():

@@ -1,25 +1,16 @@
-"""Flags into settings: what is asked for arrives, what makes no sense is refused by name."""
+"""Options into settings: values arrive, and those that make no sense are refused by name."""
+
+import subprocess
+import sys
 
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 from noisy_student import config
-
-FLAGS = config.FLAGS
-
-
-@pytest.fixture(autouse=True)
-def defaults():
-    """Every test starts from the defaults and leaves them behind."""
-    FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver():
-        yield
+from noisy_student.config import command, schema
 
 
 def given(*arguments: str) -> config.Config:
-    FLAGS(["program", *arguments])
-    return config.from_flags()
+    return config.parse(arguments)
 
 
 def test_the_paper_is_the_default():
@@ -38,7 +29,7 @@ def test_the_paper_is_the_default():
 def test_the_cache_of_decoded_images_is_bounded_by_a_flag():
     assert given().log.cache_decoded_mib == 2048
     assert given("--cache_decoded_mib=0").log.cache_decoded_mib == 0
-    with pytest.raises(flags.IllegalFlagValueError, match="cache_decoded_mib=-1"):
+    with pytest.raises(ValueError, match="cache_decoded_mib=-1"):
         given("--cache_decoded_mib=-1")
 
 
@@ -104,38 +95,127 @@ def test_values_that_make_no_sense_are_refused_by_name(argument):
         "--pgd_examples=-1",
         "--seed=-1",
         "--seed=20240101",
+        "--temperature=nan",
+        "--label_smoothing=nan",
+        "--unlabeled_skew=inf",
+        "--store_top_k=99999999999999999999",
+        "--batch_size=1.5",
+        "--corruptions=fogg",
+        "--normalization=imagnet",
+        "--augment=mixup",
+        "--flip=maybe",
     ],
 )
-def test_values_out_of_range_are_no_flags(argument):
-    with pytest.raises(flags.IllegalFlagValueError, match=f"{argument}: "):
+def test_values_out_of_range_are_refused_by_name(argument):
+    with pytest.raises(ValueError, match=f"{argument}: "):
         given(argument)
 
 
-def test_the_flag_takes_the_noise_of_training():
-    assert config.from_flags().labels.noise is None
-    FLAGS.noised_labels, FLAGS.magnitude, FLAGS.seed = True, 7.0, 4
-    settings = config.from_flags()
+def test_a_noised_teacher_gets_the_noise_of_training():
+    assert given().labels.noise is None
+    settings = given("--noised_labels", "--magnitude=7", "--seed=4")
     assert settings.labels.noise == settings.teacher.noise
     assert (settings.labels.noise.magnitude, settings.labels.noise_seed) == (7.0, 4)
 
 
-@pytest.mark.parametrize(
-    ("flag", "value"), [("augment", "keras_cv"), ("calibrate", True), ("teacher_mode", "online")]
-)
-def test_what_does_not_go_with_noised_labels_is_refused(flag, value):
-    FLAGS.noised_labels = True
-    FLAGS[flag].value = value
-    with pytest.raises(ValueError, match=f"--noised_labels does not go with --{flag}={value}"):
-        config.from_flags()
+@pytest.mark.parametrize("argument", ["augment=keras_cv", "calibrate=True", "teacher_mode=online"])
+def test_options_that_exclude_a_noised_teacher_are_refused(argument):
+    with pytest.raises(ValueError, match=f"--noised_labels .*--{argument}"):
+        given("--noised_labels", f"--{argument}")
 
 
 def test_the_other_options_of_studies_reach_their_settings():
-    FLAGS.labeled_weight, FLAGS.images_per_class = 0.0, "none"
-    FLAGS.unlabeled_fraction, FLAGS.unlabeled_skew, FLAGS.fixres_image_size = 0.25, 10.0, 40
-    settings = config.from_flags()
+    settings = given(
+        *("--labeled_weight=0", "--images_per_class=none", "--unlabeled_fraction=0.25"),
+        *("--unlabeled_skew=10", "--fixres_image_size=40"),
+    )
     weights = [
         t.labeled_weight for t in (settings.teacher, settings.students[0], settings.tuned[0])
     ]
     assert weights == [1.0, 0.0, 1.0] and settings.control(10).labeled_weight == 1.0
     assert settings.selection.images_per_class == "none"
     assert (settings.data.unlabeled_fraction, settings.data.unlabeled_skew) == (0.25, 10.0)
+
+
+def test_options_from_python_are_the_same_as_flags():
+    python = config.Config(magnitude=5, ratio=4, student_width=[0.5, 0.75], flip=False, rounds=1)
+    flags = given(
+        "--magnitude=5", "--ratio=4", "--student_width=0.5,0.75", "--noflip", "--rounds=1"
+    )
+    assert python.given == flags.given
+    assert python.students == flags.students
+    replaced = python.replace(magnitude=9, ratio="1,2")
+    assert replaced.students[0].noise.magnitude == 9 and replaced.students[0].ratio == 1
+    assert replaced.students[0].model == python.students[0].model
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("magnitude", float("nan")), ("rounds", True), ("flip", 1), ("seed", None)]
+)
+def test_python_values_of_a_wrong_type_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"--{name}"):
+        config.Config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("argument", "meant"),
+    [("--magnitud=5", "--magnitude"), ("--batchsize=5", "--batch_size"), ("--nofilp", "--flip")],
+)
+def test_an_unknown_flag_names_the_nearest_one(argument, meant):
+    with pytest.raises(ValueError, match=f"{argument.split('=')[0]}: .* {meant}\\?"):
+        given(argument)
+
+
+def test_a_flag_file_may_have_comments_and_negated_flags(tmp_path):
+    file = tmp_path / "my.flags"
+    file.write_text("# A comment.\n--magnitude=5\n\n// another\n--noflip\n--seed=3\n")
+    settings = given(f"--flagfile={file}", "--seed=4")
+    assert settings.given == {"magnitude": 5.0, "flip": False, "seed": 4}
+
+
+def test_the_record_of_options_is_that_of_flags():
+    record = given("--ratio=4,5.5", "--images_per_class=300", "--strides=1,2,2,2,1,2,1").to_json()
+    assert record["ratio"] == ["4", "5.5"] and record["images_per_class"] == "300"
+    assert record["strides"] == list("1222121") and record["magnitude"] == 27.0
+
+
+def test_help_shows_description_examples_and_the_groups_of_the_command():
+    doc = "Trains. Quickly.\n\n    python -m train\n\nDetails.\n"
+    text = command.help_text(doc, (schema.NoiseConfig,), {"magnitude": 3.0})
+    assert text.startswith("Trains. Quickly.\n\n    python -m train\n\nImage noise")
+    assert "--magnitude (default: 3.0)" in text and "--[no]flip (default: on)" in text
+    assert "Details" not in text and "--min_confidence" not in text
+    assert "randaugment, keras_cv, crop, none" in text
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess:
+    """A command that needs no TensorFlow and no data."""
+    program = "from noisy_student import config\nfrom noisy_student.config import schema\n"
+    program += "def main(settings): print('magnitude', settings.options['magnitude'])\n"
+    program += "config.run(main, schema.NoiseConfig, schema.WorkdirConfig, magnitude=1.0)"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("flag", ["--help", "--helpshort", "--helpfull"])
+def test_help_exits_with_0(flag):
+    result = run_command(flag)
+    assert result.returncode == 0 and "--magnitude (default: 1.0)" in result.stdout
+    assert ("--min_confidence" in result.stdout) == (flag == "--helpfull")
+
+
+@pytest.mark.parametrize(
+    "argument", ["--magnitud=5", "--magnitude=-1", "magnitude", "--noised_labels=2", "--top_k=3"]
+)
+def test_bad_input_of_a_command_is_one_line_and_exits_with_2(argument):
+    result = run_command(argument)
+    assert result.returncode == 2 and result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ") and argument.split("=")[0] in line
+
+
+def test_flags_of_other_stages_are_accepted_and_defaults_replaced():
+    result = run_command("--min_confidence=0.5", "--num_classes=10")
+    assert (result.returncode, result.stdout) == (0, "magnitude 1.0\n")
+    assert run_command("--magnitude=4").stdout == "magnitude 4.0\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from noisy_student.artifacts.files import read_json
-from noisy_student.config.flags import BENCHMARKS
+from noisy_student.config.schema import BENCHMARKS
 from noisy_student.evaluate import benchmark
 from noisy_student.metrics import benchmarks as reported
 from tests.helpers import tiny_evaluation as tiny

@@ -1,0 +1,116 @@
+"""Every option, declared once, and the settings that stages are given.
+
+A field made by `option` is an option: a flag of that name, shown by ``--help`` under the first line
+of its class, and an argument of `noisy_student.config.Config`. The other fields follow from options
+(`noisy_student.config.settings`). Defaults are the paper's (Xie et al., CVPR 2020, section 3.1)
+where it has a value. Imports nothing that needs TensorFlow, images or networks.
+"""
+
+from typing import Any
+
+from noisy_student.config.schema.commands import (
+    EvaluateCommandConfig,
+    ExportCommandConfig,
+    LabelCommandConfig,
+    PlanCommandConfig,
+    PredictCommandConfig,
+    ReportCommandConfig,
+    SelectCommandConfig,
+    StudyCommandConfig,
+    TrainCommandConfig,
+    WorkdirConfig,
+)
+from noisy_student.config.schema.data import DataConfig
+from noisy_student.config.schema.evaluation import (
+    BENCHMARKS,
+    STORED_BENCHMARKS,
+    AttackConfig,
+    EvaluationConfig,
+    RobustnessConfig,
+)
+from noisy_student.config.schema.labels import LabelConfig, NoisedTeacherConfig, SelectionConfig
+from noisy_student.config.schema.runtime import DeviceConfig, LogConfig
+from noisy_student.config.schema.training import (
+    FixResConfig,
+    ModelConfig,
+    NoiseConfig,
+    OptimizerConfig,
+    RatesConfig,
+    RoundsConfig,
+    TrainConfig,
+)
+
+TRAINING: tuple[type[Any], ...] = (
+    RoundsConfig,
+    ModelConfig,
+    NoiseConfig,
+    TrainConfig,
+    OptimizerConfig,
+    RatesConfig,
+    FixResConfig,
+)
+LABELS: tuple[type[Any], ...] = (LabelConfig, NoisedTeacherConfig)
+EVALUATION: tuple[type[Any], ...] = (EvaluationConfig, AttackConfig, RobustnessConfig)
+SETTINGS: tuple[type[Any], ...] = (
+    DataConfig,
+    *TRAINING,
+    *LABELS,
+    SelectionConfig,
+    *EVALUATION,
+    DeviceConfig,
+    LogConfig,
+)
+# What a recipe may hold: every command accepts these.
+RUN: tuple[type[Any], ...] = (
+    *SETTINGS,
+    WorkdirConfig,
+    TrainCommandConfig,
+    LabelCommandConfig,
+    SelectCommandConfig,
+    EvaluateCommandConfig,
+    PlanCommandConfig,
+)
+# What only the command itself accepts.
+TOOLS: tuple[type[Any], ...] = (
+    ReportCommandConfig,
+    StudyCommandConfig,
+    PredictCommandConfig,
+    ExportCommandConfig,
+)
+
+__all__ = [
+    "BENCHMARKS",
+    "EVALUATION",
+    "LABELS",
+    "RUN",
+    "SETTINGS",
+    "STORED_BENCHMARKS",
+    "TOOLS",
+    "TRAINING",
+    "AttackConfig",
+    "DataConfig",
+    "DeviceConfig",
+    "EvaluateCommandConfig",
+    "EvaluationConfig",
+    "ExportCommandConfig",
+    "FixResConfig",
+    "LabelCommandConfig",
+    "LabelConfig",
+    "LogConfig",
+    "ModelConfig",
+    "NoiseConfig",
+    "NoisedTeacherConfig",
+    "OptimizerConfig",
+    "PlanCommandConfig",
+    "PredictCommandConfig",
+    "RatesConfig",
+    "ReportCommandConfig",
+    "RobustnessConfig",
+    "RoundsConfig",
+    "SelectCommandConfig",
+    "SelectionConfig",
+    "StudyCommandConfig",
+    "TrainCommandConfig",
+    "TrainConfig",
+    "WorkdirConfig",
+]

@@ -1,0 +1,167 @@
+"""Options of single commands, each with those it shares with others."""
+
+from dataclasses import dataclass
+
+from noisy_student.config.option import option
+
+
+@dataclass(frozen=True)
+class CommandConfig:
+    """Any command."""
+
+    debug: bool = option(False, "Show the traceback of an error.", changes_result=False)
+
+
+@dataclass(frozen=True)
+class DryRunConfig(CommandConfig):
+    """A command with a dry run."""
+
+    dry_run: bool = option(
+        False, "Show what the command would do, but write no file.", changes_result=False
+    )
+
+
+@dataclass(frozen=True)
+class WorkdirConfig(DryRunConfig):
+    """A command on the work directory of a run."""
+
+    workdir: str = option("runs/mnist5k", "Directory of the whole run.", changes_result=False)
+
+
+@dataclass(frozen=True)
+class OutputConfig(DryRunConfig):
+    """A command that writes a directory."""
+
+    output_dir: str | None = option(None, "Directory to write.")
+
+
+@dataclass(frozen=True)
+class StageConfig(OutputConfig):
+    """A command of one stage."""
+
+    splits_file: str | None = option(
+        None, "JSON file that keeps the splits. Unset: the splits are drawn again from --seed."
+    )
+
+
+@dataclass(frozen=True)
+class SavedModelConfig(CommandConfig):
+    """A command on a saved model."""
+
+    model: str | None = option(None, "Saved or converted model (.keras).")
+
+
+@dataclass(frozen=True)
+class TrainCommandConfig(StageConfig):
+    """The command noisy_student.train."""
+
+    role: str = option(
+        "teacher",
+        "Model to train; control: a supervised baseline.",
+        choices=("teacher", "student", "control", "fixres"),
+    )
+    round: int = option(1, "Round of the student.", low=1)
+    selected_dir: str | None = option(None, "Output of noisy_student.selection for the student.")
+    control_images: int | None = option(None, "Training images that a baseline sees.", low=1)
+
+
+@dataclass(frozen=True)
+class LabelCommandConfig(SavedModelConfig, StageConfig):
+    """The command noisy_student.pseudo_label."""
+
+    shard_index: int | None = option(
+        None, "The only shard of predictions to write, from 0. Unset: all.", low=0
+    )
+    reassign_dir: str | None = option(
+        None, "Selected set whose images --model labels again, instead of labeling all images."
+    )
+
+
+@dataclass(frozen=True)
+class SelectCommandConfig(StageConfig):
+    """The command noisy_student.selection."""
+
+    predictions_dir: str | None = option(None, "Output of noisy_student.pseudo_label.")
+    decision_file: str | None = option(
+        None,
+        "decision.json of a larger set that the predictions are a part of, such as written by "
+        "noisy_student.selection.beam.",
+    )
+
+
+@dataclass(frozen=True)
+class EvaluateCommandConfig(SavedModelConfig, StageConfig):
+    """The command noisy_student.evaluate."""
+
+    baseline_model: str | None = option(None, "Saved model to compare robustness with.")
+
+
+@dataclass(frozen=True)
+class PlanCommandConfig(CommandConfig):
+    """The command noisy_student.plan."""
+
+    device: str = option("tpu-v3-core", "Device of the training.")
+    num_devices: int = option(1, "Number of devices.", low=1)
+    utilization: float | None = option(
+        None, "Fraction of the peak rate that is reached. Unset: an assumption.", above=0, high=1
+    )
+    num_classes: int = option(
+        0, "Number of classes; with --num_labeled, no data is read. 0: those of the data.", low=0
+    )
+
+
+@dataclass(frozen=True)
+class ReportCommandConfig(WorkdirConfig, OutputConfig):
+    """The command noisy_student.report."""
+
+    compare: tuple[str, ...] = option((), "Work directories to set side by side in --output_dir.")
+
+
+@dataclass(frozen=True)
+class StudyCommandConfig(WorkdirConfig):
+    """The command noisy_student.ablate."""
+
+    study: tuple[str, ...] = option((), "Studies to run, or all.", changes_result=False)
+    list: bool = option(False, "Show the studies and exit.", changes_result=False)
+    collect_only: bool = option(
+        False, "Run nothing; write tables of what is finished.", changes_result=False
+    )
+    seeds: tuple[int, ...] = option(
+        (0, 1, 2), "Seeds of each arm's runs.", low=0, changes_result=False
+    )
+    recipe: str = option(
+        "mnist5k", "Recipe: a name in recipes/ or the path of a .flags file.", changes_result=False
+    )
+    jobs: int | None = option(
+        None, "Stages to run at once. Unset: one per CPU core.", low=1, changes_result=False
+    )
+    results_dir: str | None = option(
+        None, "Folder that also receives the CSV files, as RECIPE/STUDY.csv.", changes_result=False
+    )
+    publish: str | None = option(
+        None,
+        "Folder of RECIPE/STUDY.csv whose pages and charts, and the tables of --pages, to write.",
+        changes_result=False,
+    )
+    pages: tuple[str, ...] = option(
+        ("README.md", "docs/RESULTS.md"),
+        "Markdown files with marked tables, for --publish.",
+        changes_result=False,
+    )
+
+
+@dataclass(frozen=True)
+class PredictCommandConfig(SavedModelConfig):
+    """The command noisy_student.predict."""
+
+    top_k: int = option(5, "Classes shown for each image.", low=1)
+
+
+@dataclass(frozen=True)
+class ExportCommandConfig(SavedModelConfig):
+    """The command noisy_student.export."""
+
+    format: str = option(
+        "saved_model", "Format to write.", choices=("saved_model", "tflite", "onnx")
+    )
+    output: str | None = option(None, "File or folder to write. Unset: beside the model.")

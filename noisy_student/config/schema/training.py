@@ -1,0 +1,273 @@
+"""Options of rounds, networks, noise and trainings."""
+
+from dataclasses import dataclass
+
+from noisy_student.config.option import option
+
+
+@dataclass(frozen=True)
+class RoundsConfig:
+    """Rounds: the teacher, its students and what they start from."""
+
+    rounds: int = option(2, "Number of students, each taught by the one before.", low=0)
+    teacher_model: str | None = option(
+        None, "Saved or converted model (.keras) to use as the first teacher; none is trained then."
+    )
+    init_model: str | None = option(
+        None,
+        "Saved or converted model (.keras) whose weights every training starts from. The word "
+        "teacher (iterate only): each student starts from its own teacher.",
+    )
+    teacher_name: str = option("efficientnet-b0", "Network of the first teacher.")
+    teacher_width: float | None = option(
+        None, "Width multiplier of the teacher. Unset: that of its network.", above=0
+    )
+    teacher_depth: float | None = option(
+        None, "Depth multiplier of the teacher. Unset: that of its network.", above=0
+    )
+    student_name: tuple[str, ...] | None = option(
+        None, "Networks of the students. Unset: the teacher's.", per_round=True
+    )
+    student_width: tuple[float, ...] | None = option(
+        None, "Width multipliers of the students.", above=0, per_round=True
+    )
+    student_depth: tuple[float, ...] | None = option(
+        None, "Depth multipliers of the students.", above=0, per_round=True
+    )
+    batch_size: int = option(2048, "Labeled images per step.", low=1)
+    teacher_batch_size: int | None = option(
+        None, "Batch size of the teacher and supervised baselines. Unset: --batch_size.", low=1
+    )
+    ratio: tuple[float, ...] = option(
+        (3.0,), "Unlabeled images per labeled image of a student's step.", above=0, per_round=True
+    )
+    teacher_steps: int | None = option(
+        None, "Training steps of the teacher. Unset: --epochs.", low=1, substitute="train_ratio"
+    )
+    student_steps: tuple[int, ...] | None = option(
+        None,
+        "Training steps of the students. Unset: --epochs.",
+        low=1,
+        per_round=True,
+        substitute="train_ratio",
+    )
+    controls: tuple[str, ...] = option(
+        (),
+        "Supervised baselines to train beside the students, on as many images as the last student "
+        "saw (student) or as teacher and students saw together (chain).",
+        choices=("student", "chain"),
+    )
+    stop_when_worse: bool = option(
+        False, "Stop after a round that does not improve validation accuracy."
+    )
+    reassign: bool = option(
+        False,
+        "From round 2 on, relabel the images selected in round 1 with the newest teacher instead "
+        "of selecting again.",
+    )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Networks: arguments of `efficientnet.build_model` except the number of classes."""
+
+    name: str
+    width: float | None
+    depth: float | None
+    image_size: int | None = option(
+        None, "Side of the input in pixels. Unset: that of the network.", low=1
+    )
+    small_image: bool = option(
+        False, "Use the 32x32 protocol: stages 2 and 3 keep stride 1, crops are padded ones."
+    )
+    strides: tuple[int, ...] | None = option(
+        None, "Strides of the 7 stages, or of the stem and the 7 stages.", low=1
+    )
+    dropout_rate: float | None = option(
+        None, "Dropout before the classifier. Unset: that of the network.", low=0, high=1
+    )
+    stochastic_depth_rate: float = option(
+        0.2, "Stochastic depth: block i of N, from 0, is dropped at i / N of this.", low=0, high=1
+    )
+    batch_norm_momentum: float = option(
+        0.99, "Momentum of batch norm's moving statistics.", low=0, high=1
+    )
+    batch_norm_replicas: str = option(
+        "none",
+        "Replicas that share batch-norm statistics: none (per replica), all (fully synchronized), "
+        "N (groups of N) or published (groups of max(8, replicas / 8)).",
+    )
+    normalization: str = option(
+        "imagenet",
+        "Channel mean and standard deviation.",
+        choices=("imagenet", "svhn", "lite", "inception", "none"),
+    )
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """Image noise: RandAugment, crops and flips of training images."""
+
+    kind: str = option(
+        "randaugment",
+        "Image noise in training. crop: random crop and flip only (the paper's B0 and B1); none: "
+        "not even these.",
+        name="augment",
+        choices=("randaugment", "keras_cv", "crop", "none"),
+    )
+    num_layers: int = option(2, "RandAugment operations per image.", low=1)
+    magnitude: float = option(27.0, "Magnitude of RandAugment; 10 is full strength.", low=0)
+    flip: bool = option(True, "Flip images horizontally at random. Turn off for digits.")
+    cutout: bool = option(
+        False, "Cut a square of half the side out of every image (small images only)."
+    )
+    magnitude_noise: float = option(
+        0.0, "Standard deviation of RandAugment's magnitude (paper: 0).", low=0
+    )
+
+
+@dataclass(frozen=True)
+class RatesConfig:
+    """Learning rates: as given, or scaled by the labeled batch size."""
+
+    learning_rate_per_256: float = option(
+        0.016, "Base learning rate for a labeled batch of 256, scaled linearly.", low=0
+    )
+    learning_rate: float | None = option(
+        None,
+        "Base learning rate, not scaled. Unset: --learning_rate_per_256.",
+        low=0,
+        substitute="learning_rate_per_256",
+    )
+    final_learning_rate_per_256: float | None = option(
+        None, "Learning rate at the end of a staircase schedule, for a batch of 256.", low=0
+    )
+
+    def base(self, batch_size: int) -> float:
+        """Returns the base learning rate of a training."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return self.learning_rate_per_256 * (batch_size / 256)
+
+    def final(self, batch_size: int) -> float | None:
+        """Returns the last learning rate of a training, if it is given."""
+        final = self.final_learning_rate_per_256
+        return None if final is None else final * (batch_size / 256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Optimizer and schedule."""
+
+    name: str = option(
+        "rmsprop",
+        "Optimizer (paper: rmsprop).",
+        name="optimizer",
+        choices=("rmsprop", "adamw", "sgd"),
+    )
+    schedule: str = option(
+        "staircase",
+        "Learning-rate schedule (paper: staircase).",
+        choices=("staircase", "cosine", "constant"),
+    )
+    learning_rate: float
+    final_learning_rate: float | None
+    warmup_epochs: float = option(5.0, "Epochs of linear warm-up.", low=0)
+    warmup_steps: int | None = option(
+        None, "Steps of linear warm-up. Unset: --warmup_epochs.", low=0
+    )
+    epochs: float = option(350.0, "Epochs, counted in labeled images.", low=0)
+    train_ratio: float = option(
+        1.0, "Factor on epochs and decay interval, not on the warm-up.", above=0
+    )
+    adam_beta2: float = option(0.999, "Second-moment decay of adamw.", low=0, high=1)
+    weight_decay: float = option(
+        1e-5, "Factor on sum(v^2)/2 over all variables except batch norm's.", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Training: one teacher, student or supervised baseline.
+
+    ``steps`` is the length of the schedule, ``None`` where it follows from the epochs;
+    ``max_steps`` cuts the run short. ``unlabeled_batch_size`` is ratio * batch_size. Each step's
+    gradients come from ``accumulate_steps`` equal parts of its images, one after the other.
+
+    A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images, at the rate
+    with which its training, described by the other fields, ended. The stem and the first
+    ``frozen_blocks`` blocks stay as they are, unless it is 0.
+    """
+
+    role: str
+    round: int
+    model: ModelConfig
+    noise: NoiseConfig
+    optimizer: OptimizerConfig
+    batch_size: int
+    ratio: float
+    steps: int | None
+    max_steps: int | None = option(
+        None, "Stop every training after this many steps; the schedule is unchanged.", low=1
+    )
+    label_smoothing: float = option(0.1, "Smoothing of true and of hard labels.", low=0, high=1)
+    hard_labels: bool = option(False, "Train on the most likely class, not on probabilities.")
+    temperature: float = option(
+        1.0, "Temperature T of soft pseudo labels: a student's targets are p^(1/T).", above=0
+    )
+    ema_decay: float = option(0.9999, "Largest decay of the weight average.", low=0, high=1)
+    accumulate_steps: int = option(
+        1,
+        "Micro-batches per step, for batches that memory does not hold. Gradients are summed; "
+        "batch norm sees one micro-batch at a time.",
+        low=1,
+    )
+    teacher_mode: str = option(
+        "stored",
+        "Source of a student's pseudo labels: stored in the selected set, or an online teacher "
+        "that labels a clean copy of each image within the step.",
+        choices=("stored", "online"),
+    )
+    frozen_blocks: int
+    fixres_epochs: float
+    seed: int
+    labeled_weight: float = option(
+        1.0,
+        "Weight of the labeled images in a student's loss (paper: 1). 0: pseudo labels only; batch "
+        "norm still sees labeled images.",
+        low=0,
+    )
+
+    @property
+    def unlabeled_batch_size(self) -> int:
+        """Unlabeled images per step; 0 for supervised training."""
+        return round(self.ratio * self.batch_size)
+
+    @property
+    def images_per_step(self) -> int:
+        """Labeled and unlabeled images of one step."""
+        return self.batch_size + self.unlabeled_batch_size
+
+    def num_steps(self, num_labeled: int) -> int:
+        """Returns the length of the schedule: as given, or from the epochs of labeled images."""
+        if self.role == "fixres":
+            return max(1, round(self.fixres_epochs * num_labeled / self.batch_size))
+        if self.steps is not None:
+            return self.steps
+        epochs = self.optimizer.epochs * self.optimizer.train_ratio
+        return max(1, round(epochs * num_labeled / self.batch_size))
+
+
+@dataclass(frozen=True)
+class FixResConfig:
+    """Fine-tuning at a larger resolution (FixRes)."""
+
+    fixres_image_size: int | None = option(
+        None, "Image size of the fine-tuning. Unset: no fine-tuning.", low=1
+    )
+    fixres_epochs: float = option(
+        1.5, "Epochs of the fine-tuning, counted in labeled images.", above=0
+    )
+    frozen_blocks: int = option(
+        0, "Blocks that fine-tuning leaves unchanged, and the stem with them. 0: none.", low=0
+    )
