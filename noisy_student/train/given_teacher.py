@@ -27,8 +27,7 @@ def run(
     Args:
         model_path: a ``.keras`` file with a card; it must know all classes of ``validation``.
         validation: labeled images to measure its accuracy on.
-        output_dir: directory of this stage alone; receives ``model.keras``, ``train.json`` and
-            ``done.json``.
+        output_dir: directory of this stage alone.
         devices: devices from ``make_devices``.
         batch_size: images per batch.
 

@@ -23,18 +23,18 @@ def train_loop(
     log: config.LogConfig,
     state: TrainingState,
     directory: Path,
-    save_model: Callable[[str, LogRow], None],
+    save_best: Callable[[LogRow], None],
 ) -> MetricsLog:
-    """Takes the remaining steps.
+    """Takes the remaining steps and returns what was logged.
 
     Args:
-        learner: training, whose finished steps count.
+        learner: training, which may have finished some steps.
         data: batches from the next step on.
         last_step: number of steps at the end.
         log: how often to log, validate and save.
         state: checkpoints to save to.
         directory: receives the metrics.
-        save_model: saves the averaged model under a file name, given the last metrics.
+        save_best: saves the averaged model, given its metrics.
 
     Raises:
         SystemExit: SIGTERM or Ctrl-C stopped the loop; the state is saved.
@@ -72,18 +72,14 @@ def train_loop(
             best = metrics.write(row)
             progress.log(row)
             if devices.any(best and devices.is_chief):  # the chief has the whole history
-                save_model("best.keras", row)
+                save_best(row)
             if saves:
                 state.save(done)
             metrics.restart_clock()
     if stopped:
-        print(
-            f"{learner.name}: stopped by {signals.name} after step {done}, which is saved. "
-            "Run the same command again to continue.",
-            flush=True,
-        )
+        message = f"stopped by {signals.name} after step {done}, which is saved"
+        print(f"{learner.name}: {message}. Run the same command again to continue.", flush=True)
         raise SystemExit(signals.exit_code)
-    save_model("model.keras", metrics.history[-1])
     return metrics
 
 

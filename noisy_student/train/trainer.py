@@ -7,6 +7,7 @@ from its last checkpoint and ends with the same bytes as without the interruptio
 """
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,14 +75,16 @@ def run(
     with devices.writable(output_dir) as directory:
         state = TrainingState(output_dir, directory, **learner.trackables())
 
-        def save_model(name: str, row: LogRow) -> None:
+        def save(name: str, row: LogRow) -> None:
             _save_model(learner, directory / name, splits.class_names, row)
 
         with tfrecord_file.damage_named(batches.record_files(splits, inputs.selected_dir)):
             _restore(learner, inputs, splits.class_names, state)
             data = batches.open_batches(learner, splits, inputs.selected_dir, log)
             last_step = build.last_step(settings, len(splits.labeled))
-            metrics = loop.train_loop(learner, data, last_step, log, state, directory, save_model)
+            save_best = functools.partial(save, "best.keras")
+            metrics = loop.train_loop(learner, data, last_step, log, state, directory, save_best)
+        save("model.keras", metrics.history[-1])
         summary = _summary(learner, metrics, data.cache.report())
         write_json(directory / "train.json", summary)
         model_hash = file_hash(directory / "model.keras")

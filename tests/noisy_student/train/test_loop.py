@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from data import sources, tfrecord_file
 from noisy_student import config, train
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import given_teacher
+from noisy_student.train.metrics_log import MetricsLog
 
 MODEL = config.ModelConfig(
     name="efficientnet-b0",
@@ -133,6 +135,26 @@ def test_a_loss_that_is_not_finite_stops_the_training(splits, devices, tmp_path)
     with pytest.raises(ValueError, match=r"teacher: the loss became (nan|inf) in steps 1 to 2"):
         train.run(hot, splits, tmp_path, devices, LOG)
     assert not (tmp_path / "done.json").exists()
+
+
+def test_ctrl_c_saves_and_the_same_call_continues(splits, devices, tmp_path, capsys, monkeypatch):
+    """A SIGTERM does, too: test_devices.py, which compares the weights."""
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)  # as in a terminal
+    add = MetricsLog.add
+
+    def add_and_interrupt(log: MetricsLog, metrics: tf.Tensor) -> None:
+        add(log, metrics)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(MetricsLog, "add", add_and_interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        train.run(PLAIN, splits, tmp_path, devices, LOG)
+    assert stopped.value.code == 130
+    assert "stopped by Ctrl-C after step 1" in capsys.readouterr().out
+    monkeypatch.setattr(MetricsLog, "add", add)
+    summary = train.run(PLAIN, splits, tmp_path, devices, LOG)
+    assert f"continuing from {tmp_path}" in capsys.readouterr().out
+    assert [row["step"] for row in summary["history"]] == [1, 2, 4]
 
 
 def test_damage_that_training_meets_is_named(splits, devices, tmp_path):
