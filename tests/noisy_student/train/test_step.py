@@ -130,7 +130,7 @@ def test_every_step_has_noise_of_its_own_and_the_same_when_repeated(devices):
 
 
 def test_updates_from_accumulated_gradients_by_hand(devices):
-    """Two steps of RMSProp, each from the sum of both parts' gradients, which starts at zero."""
+    """Two steps of RMSProp, each from the sum of two micro-batches' gradients."""
     made = training(devices, accumulate_steps=2)
     variables = made.learner.model.trainable_variables
     compute = tf.function(functools.partial(gradients_of, made.learner))
@@ -202,7 +202,7 @@ def test_bfloat16_keeps_variables_logits_and_losses_in_float32(plain):
     finally:
         keras.config.set_dtype_policy("float32")
     assert inside == "bfloat16"
-    assert parts.dtype == logits.dtype == np.float32
+    assert parts.dtype == np.float32 and logits.dtype == tf.float32
     variables = made.model.variables + made.average_model.variables + made.optimizer.variables
     assert {v.dtype for v in variables if v is not made.optimizer.iterations} == {"float32"}
     exact = plain.run(batches(2), 2)
