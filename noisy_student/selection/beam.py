@@ -97,6 +97,15 @@ def write_decision(
         gather_all, num_classes, min_confidence, images_per_class, max_copies
     )
     merged.unlink()
+    _write_index(files, decision, output_dir, options)
+    write_json(Path(output_dir) / "decision.json", decision.to_dict())
+    return decision
+
+
+def _write_index(
+    files: list[Path], decision: Decision, output_dir: str | Path, options: PipelineOptions
+) -> None:
+    """Applies the decision to all shards, and writes the selected rows in ranges of id hashes."""
     bits = decision_index.file_bits(decision)
     with beam.Pipeline(options=options) as pipeline:
         rows = (
@@ -113,8 +122,6 @@ def write_decision(
             | beam.GroupByKey()
             | "write" >> beam.Map(_write_range, output_dir, bits)
         )
-    write_json(Path(output_dir) / "decision.json", decision.to_dict())
-    return decision
 
 
 def _gather_all(
