@@ -110,8 +110,7 @@ def plan(
     layout = Layout(
         settings.batch_size, settings.unlabeled_batch_size, num_devices, settings.accumulate_steps
     )
-    steps = settings.num_steps(num_labeled)
-    steps = min(steps, settings.max_steps or steps)
+    steps = settings.last_step(num_labeled)
     operations = 2.0 * (1 + _BACKWARD) * image.multiply_adds * steps * layout.total
     weights = 4.0 * 2 * (image.parameters + image.statistics)
     if online_teacher is not None:

@@ -93,8 +93,7 @@ class Estimator:
         """Returns the number of steps of a training without a budget; None if unknown."""
         if not self._num_labeled and (training.steps is None or training.role == "fixres"):
             return None
-        steps = training.num_steps(self._num_labeled)
-        return min(steps, training.max_steps or steps)
+        return training.last_step(self._num_labeled)
 
 
 def wall_seconds(seconds: Sequence[float | None], slots: int) -> float | None:

@@ -171,12 +171,6 @@ def count_parameters(model: keras.Model) -> int:
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
-def last_step(settings: config.TrainConfig, num_labeled: int) -> int:
-    """Returns the number of steps: the length of the schedule, unless `max_steps` is less."""
-    steps = settings.num_steps(num_labeled)
-    return min(steps, settings.max_steps or steps)
-
-
 def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.LearningRate:
     """Returns the learning rate of a training; epochs count labeled images.
 

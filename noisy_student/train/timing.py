@@ -46,7 +46,7 @@ def dry_run(settings: config.TrainConfig, splits: sources.Splits, devices: Devic
     """
     learner = build.build(settings, devices, len(splits.class_names), len(splits.labeled))
     size = derived.preprocess_spec(settings.model).image_size
-    steps = build.last_step(settings, len(splits.labeled))
+    steps = settings.last_step(len(splits.labeled))
     seconds = steps * time_steps(learner)
     o = settings.optimizer
     print(

@@ -81,7 +81,7 @@ def run(
         with tfrecord_file.damage_named(batches.record_files(splits, inputs.selected_dir)):
             _restore(learner, inputs, splits.class_names, state)
             data = batches.open_batches(learner, splits, inputs.selected_dir, log)
-            last_step = build.last_step(settings, len(splits.labeled))
+            last_step = settings.last_step(len(splits.labeled))
             save_best = functools.partial(save, "best.keras")
             metrics = loop.train_loop(learner, data, last_step, log, state, directory, save_best)
         save("model.keras", metrics.history[-1])

@@ -257,6 +257,11 @@ class TrainConfig:
         epochs = self.optimizer.epochs * self.optimizer.train_ratio
         return max(1, round(epochs * num_labeled / self.batch_size))
 
+    def last_step(self, num_labeled: int) -> int:
+        """Returns the number of steps to take: `num_steps`, unless `max_steps` is less."""
+        steps = self.num_steps(num_labeled)
+        return min(steps, self.max_steps or steps)
+
 
 @dataclass(frozen=True)
 class FixResConfig:

@@ -86,7 +86,9 @@ def test_fine_tuning_goes_on_at_the_last_rate():
 def test_steps_follow_from_labeled_epochs(epochs, train_ratio, steps, expected):
     optimizer = dataclasses.replace(OPTIMIZER, epochs=epochs, train_ratio=train_ratio)
     settings = dataclasses.replace(TEACHER, steps=steps, optimizer=optimizer)
-    assert settings.num_steps(24) == expected
+    assert settings.num_steps(24) == settings.last_step(24) == expected
+    cut = dataclasses.replace(settings, max_steps=7)
+    assert cut.num_steps(24) == expected and cut.last_step(24) == min(7, expected)
 
 
 def test_a_final_rate_is_kept_to_or_refused():
