@@ -225,40 +225,37 @@ class _ChainBuilder:
 
     def _last(self, last: Supervised | FineTuning, trainings: Sequence[Job]) -> list[Job]:
         """Adds the trainings after the last round."""
-        number, student = len(self._arm.rounds), trainings[-1]
-        start = (Input("init_model", student, _MODEL),)
-        changes = self._arm.rounds[-1].student + last.flags
+        rounds, (teacher, *students) = self._arm.rounds, trainings
         if isinstance(last, FineTuning):
-            role = ("--role=fixres", f"--round={number}")
-            return [self._add(f"fixres{number}", "train", (*role, *changes), start)]
+            changes = ("--role=fixres", f"--round={len(rounds)}", *rounds[-1].student, *last.flags)
+            start = (Input("init_model", students[-1], _MODEL),)
+            return [self._add(f"fixres{len(rounds)}", "train", changes, start)]
         if last.budget == "rounds":
-            return self._continued_teacher(last, trainings)
-        counted = tuple(trainings) if last.budget == "chain" else (student,)
-        label = "tuned" if last.starts_from_student else f"control_{last.budget}"
-        return [
-            self._add(
-                label,
-                "train",
-                ("--role=control", f"--rounds={number}", *changes),
-                start if last.starts_from_student else (),
-                budget=Budget(last.budget, counted),
-            )
-        ]
+            chain = [teacher]
+            for number, student in enumerate(students, start=1):
+                budget = Budget("student", (student,))
+                chain.append(self._supervised(f"control_rounds{number}", number, chain[-1], budget))
+            return chain[1:]
+        budget = Budget(last.budget, tuple(trainings if last.budget == "chain" else students[-1:]))
+        label, before = f"control_{last.budget}", None
+        if last.starts_from_student:
+            label, before = "tuned", students[-1]
+        return [self._supervised(label, len(rounds), before, budget)]
 
-    def _continued_teacher(self, last: Supervised, trainings: Sequence[Job]) -> list[Job]:
-        """Adds, for each student, a training on labeled images that starts as the student did."""
-        chain, students = list(trainings[:1]), trainings[1:]
-        rounds = zip(self._arm.rounds, students, strict=True)
-        for number, (changed, student) in enumerate(rounds, start=1):
-            job = self._add(
-                f"control_rounds{number}",
-                "train",
-                ("--role=control", f"--rounds={number}", *changed.student, *last.flags),
-                (Input("init_model", chain[-1], _MODEL),),
-                budget=Budget("student", (student,)),
-            )
-            chain.append(job)
-        return chain[1:]
+    def _supervised(self, label: str, number: int, before: Job | None, budget: Budget) -> Job:
+        """Adds a training on labeled images with the network and noise of round `number`.
+
+        Args:
+            label: what it is to its arm.
+            number: the round.
+            before: the training whose weights it starts from, or None.
+            budget: number of images.
+        """
+        last = self._arm.last.flags if self._arm.last else ()
+        role = ("--role=control", f"--rounds={number}")
+        inputs = (Input("init_model", before, _MODEL),) if before else ()
+        changes = (*role, *self._arm.rounds[number - 1].student, *last)
+        return self._add(label, "train", changes, inputs, budget=budget)
 
     def _add(
         self,
