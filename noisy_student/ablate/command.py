@@ -28,10 +28,11 @@ from noisy_student.ablate.jobs import Graph, Job
 from noisy_student.ablate.recipe import OPTIONS, OWN, Recipe
 from noisy_student.ablate.spec import ByDataset, Scaled, Study
 from noisy_student.ablate.tables import comparisons
-from noisy_student.ablate.time_estimate import Estimator, duration, wall_seconds
+from noisy_student.ablate.time_estimate import Estimator, wall_seconds
 from noisy_student.artifacts import stage
 from noisy_student.artifacts.files import write_json
 from noisy_student.config import schema
+from noisy_student.metrics.formatting import duration
 
 # Flags that a study sets itself.
 _RESERVED = (

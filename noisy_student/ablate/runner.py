@@ -22,8 +22,9 @@ from tqdm import tqdm
 import noisy_student
 from noisy_student.ablate.jobs import RECORD, Job
 from noisy_student.ablate.recipe import Recipe
-from noisy_student.ablate.time_estimate import Estimator, duration, wall_seconds
+from noisy_student.ablate.time_estimate import Estimator, wall_seconds
 from noisy_student.artifacts.files import write_json
+from noisy_student.metrics.formatting import duration
 from noisy_student.runtime import preemption
 
 _PACKAGES = Path(noisy_student.__file__).parents[1]

@@ -7,9 +7,9 @@ from typing import Any
 from noisy_student.ablate import statistics
 from noisy_student.ablate.results import Row
 from noisy_student.ablate.spec import EVERY_STAGE, Comparison, Study
-from noisy_student.ablate.time_estimate import duration
+from noisy_student.metrics.formatting import NONE, duration, interval
+from noisy_student.report.text import markdown_table
 
-_MISSING = "-"
 _CLAIMED = {1: "above 0", 0: "none", -1: "below 0"}
 _METRICS = {
     "clean.top1": "top-1",
@@ -148,7 +148,9 @@ def arms(table: Table) -> str:
     names = [metric_name(metric) for metric in table.metrics]
     headers = ["arm", f"seeds {seeds}", *names, "validation", "images", "s"]
     shown = {arm: arm for arm in table.arms} | {arm: f"*{arm}*" for arm in table.baseline_arms}
-    return markdown_table(headers, [[text, *_cells(table, arm)] for arm, text in shown.items()])
+    return "\n".join(
+        markdown_table(headers, [[text, *_cells(table, arm)] for arm, text in shown.items()])
+    )
 
 
 def comparisons(table: Table) -> str:
@@ -161,18 +163,18 @@ def comparisons(table: Table) -> str:
             table.values(arm, comparison.metric) for arm in (comparison.first, comparison.second)
         )
         both = first.keys() & second.keys()
-        by_seed = [f"{first[s] - second[s]:+.1f}" if s in both else _MISSING for s in table.seeds]
+        by_seed = [f"{first[s] - second[s]:+.1f}" if s in both else NONE for s in table.seeds]
         found = table.difference(comparison)
         rows.append(
             [
                 comparison_name(comparison),
                 ", ".join(by_seed),
-                _interval(found) if found else _MISSING,
+                _interval(found) if found else NONE,
                 _CLAIMED[comparison.sign],
                 f"**{found.verdict}**" if found else "not measured",
             ]
         )
-    return markdown_table(headers, rows)
+    return "\n".join(markdown_table(headers, rows))
 
 
 def attack(table: Table, benchmark: str) -> str:
@@ -192,7 +194,7 @@ def attack(table: Table, benchmark: str) -> str:
         [arm, *(f"{statistics.mean_sd(table.values(arm, m))[0]:.1f}" for m in metrics)]
         for arm in table.arms
     ]
-    return markdown_table(headers, rows)
+    return "\n".join(markdown_table(headers, rows))
 
 
 def claims(studies: Iterable[Study], tables: Mapping[tuple[str, str], Table], folder: str) -> str:
@@ -220,7 +222,7 @@ def claims(studies: Iterable[Study], tables: Mapping[tuple[str, str], Table], fo
         if any(cells):
             rows.append([study.claim, comparison_name(first), *cells])
     headers = ["claim", "first comparison", *(f"`{recipe}`" for recipe in recipes)]
-    return markdown_table(headers, rows)
+    return "\n".join(markdown_table(headers, rows))
 
 
 def gains(tables: Sequence[Table]) -> str:
@@ -232,16 +234,14 @@ def gains(tables: Sequence[Table]) -> str:
         means = {arm: statistics.mean_sd(table.values(arm, "clean.top1"))[0] for arm in table.arms}
         best = max((arm for arm in table.study.baselines if arm in means), key=means.__getitem__)
         gain = [
-            _interval(found)
-            if (found := table.difference(Comparison(student, other)))
-            else _MISSING
+            _interval(found) if (found := table.difference(Comparison(student, other))) else NONE
             for other in ("teacher", best)
         ]
         rows.append(
             [f"`{table.recipe}`", student, f"{means[student]:.1f}", f"{means['teacher']:.1f}"]
             + [gain[0], f"{means[best]:.1f} ({best.removeprefix('supervised, ')})", gain[1]]
         )
-    return markdown_table(headers, rows)
+    return "\n".join(markdown_table(headers, rows))
 
 
 def metric_name(name: str) -> str:
@@ -258,17 +258,11 @@ def comparison_name(compared: Comparison) -> str:
     return name if compared.metric == "clean.top1" else f"{name}: {metric_name(compared.metric)}"
 
 
-def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table of text cells."""
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _cells(table: Table, arm: str) -> list[str]:
     """Returns the cells of an arm's row behind its name."""
     rows = {row.seed: row for row in (*table.rows, *table.baselines) if row.arm == arm}
     first = table.values(arm, table.metrics[0])
-    by_seed = [f"{first[seed]:.1f}" if seed in first else _MISSING for seed in table.seeds]
+    by_seed = [f"{first[seed]:.1f}" if seed in first else NONE for seed in table.seeds]
     validation = {seed: row.validation_top1 for seed, row in rows.items()}
     return [
         ", ".join(by_seed),
@@ -305,13 +299,13 @@ def _provenance(table: Table) -> str:
 def _interval(found: statistics.Difference) -> str:
     if math.isnan(found.low):
         return f"{found.mean:+.1f}"
-    return f"{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+    return f"{found.mean:+.1f} ({interval((found.low, found.high), '+.1f')})"
 
 
 def _mean_sd(values: Mapping[int, float]) -> str:
     mean, sd = statistics.mean_sd(values)
     if not values:
-        return _MISSING
+        return NONE
     return f"{mean:.1f}" if math.isnan(sd) else f"{mean:.1f} ({sd:.1f})"
 
 

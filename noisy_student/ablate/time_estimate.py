@@ -102,19 +102,6 @@ def wall_seconds(seconds: Sequence[float | None], slots: int) -> float | None:
     return None if len(known) < len(seconds) else sum(known) / slots
 
 
-def duration(seconds: float | None) -> str:
-    """Formats a duration for readers; None is an unknown one."""
-    if seconds is None:
-        return "an unknown time"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"
-
-
 def _kind(job: Job) -> str:
     """Returns a name that jobs of similar duration share, trainings apart."""
     return job.label if job.stage == "evaluate" else job.stage

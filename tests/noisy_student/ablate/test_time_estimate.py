@@ -7,7 +7,7 @@ import pytest
 from noisy_student.ablate.claims import compute, paper
 from noisy_student.ablate.jobs import Graph, Job
 from noisy_student.ablate.recipe import Recipe
-from noisy_student.ablate.time_estimate import STARTUP, Estimator, duration, wall_seconds
+from noisy_student.ablate.time_estimate import STARTUP, Estimator, wall_seconds
 
 # One job at a time on two cores, seed 0 of the study compute; of the last one others ran beside.
 MEASURED = {"teacher": 56.8, "student1": 83.5, "student2": 118.6, "control_student": 123.3}
@@ -73,18 +73,3 @@ def test_epochs_of_an_unknown_number_of_images(jobs):
 def test_side_by_side():
     assert wall_seconds([30.0, 60.0, 10.0], 2) == 50
     assert wall_seconds([30.0, None], 2) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (4.4, "4 s"),
-        (89, "89 s"),
-        (91, "2 min"),
-        (7201, "2 h 0 min"),
-        (172799, "2.0 days"),
-        (None, "an unknown time"),
-    ],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
