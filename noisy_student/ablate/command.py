@@ -203,13 +203,7 @@ def _main(settings: config.Config) -> None:
         dry_run(graph, root, slots)
         return
     results_dir = Path(given.results_dir) if given.results_dir else None
-    failed = []
-    if not given.collect_only:
-        try:
-            failed = run(graph, root, slots)
-        except KeyboardInterrupt:
-            print("interrupted; the same command resumes", file=sys.stderr)
-            sys.exit(130)
+    failed = [] if given.collect_only else run(graph, root, slots)
     collect(graph, studies, root, results_dir)
     if failed:
         print(f"{len(failed)} jobs failed: {json.dumps([job.name for job in failed])}")

@@ -15,11 +15,11 @@ from noisy_student.config import derived, option, schema
 FOLDER = Path(noisy_student.__file__).parents[1] / "recipes"
 
 OPTIONS = option.named(schema.RUN)
-# Flags of a study itself, which no stage gets.
+# Flags of the study command, which no stage gets.
 OWN = tuple(option.named([schema.StudyCommandConfig]))
-# Flags that do not change what is computed. Every study sets the seeds.
+# Flags that do not affect results, and the seed, which a study sets itself.
 _NEUTRAL = ("seed", *(name for name in OPTIONS if not OPTIONS[name].changes_result))
-# Sizes that hold where a recipe leaves them unset.
+# Flags with a value in effect even where a recipe leaves them unset.
 _IMAGE_SIZES = ("image_size", "test_image_size", "fixres_image_size")
 _WIDTHS = ("teacher_width", "student_width")
 
@@ -38,43 +38,43 @@ class Resolved:
 
 
 class Recipe:
-    """A flag file and what was given beside it.
+    """A flag file, and flags given beside it.
 
     Attributes:
-        name: of the file.
-        arguments: what every command of a study begins with.
-        given: flags beside the file that change what is computed.
-        settings: of the recipe as it is.
-        student: the first one of the recipe as it is.
+        name: name of the file.
+        arguments: first arguments of every command of a study.
+        given: flags beside the file that affect results.
+        settings: configuration of the unchanged recipe.
+        student: its first student.
     """
 
     def __init__(self, name: str, given: Sequence[str] = ()):
         """Reads a recipe.
 
         Args:
-            name: of a file in ``recipes/``, or a path.
-            given: further flags for every stage, as on a command line.
+            name: name of a file in ``recipes/``, or a path.
+            given: further flags for every stage, as on the command line.
 
         Raises:
-            ValueError: there is no such recipe, or its flags are not valid.
+            ValueError: the recipe does not exist, or a flag is invalid.
         """
         path = Path(name) if name.endswith(".flags") else FOLDER / f"{name}.flags"
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.flags")))
-            raise ValueError(f"--recipe={name}: must be of {known}, or the path of a .flags file.")
+            raise ValueError(
+                f"--recipe={name}: must be one of {known}, or the path of a .flags file"
+            )
         self.name = path.stem
-        # One thread per operation: what is computed does not depend on how many jobs run at once.
+        # One thread per operation, so that results do not depend on the number of parallel jobs.
         self.arguments = (f"--flagfile={path}", *given, "--intra_op_threads=1")
-        names = [re.match(r"--(?:no)?(\w+)", flag)[1] for flag in given]
-        self.given = tuple(
-            flag for flag, name in zip(given, names, strict=True) if name not in _NEUTRAL
-        )
+        neutral = re.compile(rf"--(no)?({'|'.join(_NEUTRAL)})(=|$)")
+        self.given = tuple(flag for flag in given if not neutral.match(flag))
         self.settings = self._parse()
         self.student = self.settings.student(1)
         self._values = self.settings.to_json()
 
     def request(self) -> dict[str, Any]:
-        """What decides the results of a recipe, for the record: flags that are not the default."""
+        """Returns what identifies the recipe's results: its flags that differ from the defaults."""
         changing = {
             name: value
             for name, value in self._values.items()
@@ -86,11 +86,11 @@ class Recipe:
         """Resolves changed flags.
 
         Raises:
-            ValueError: a flag or value that is not valid here.
+            ValueError: a flag or its value is not valid for the recipe.
         """
-        settings = self._parse([self._written(flag) for flag in changed])
+        settings = self._parse([self._to_text(flag) for flag in changed])
         options, before = settings.options, self.settings.options
-        written = [
+        changes = [
             option.to_flag(options[name])
             for name, option in OPTIONS.items()
             if options[name] != before[name]
@@ -99,18 +99,18 @@ class Recipe:
         if "role" in settings.given:
             images = options["control_images"] or 1
             training = settings.training(options["role"], options["round"], images)
-        return Resolved(tuple(sorted(written)), training)
+        return Resolved(tuple(sorted(changes)), training)
 
-    def _written(self, flag: str | Scaled | ByDataset) -> str:
-        """A changed flag as on a command line."""
+    def _to_text(self, flag: str | Scaled | ByDataset) -> str:
+        """Returns a changed flag as on the command line."""
         if isinstance(flag, str):
             return flag
         if isinstance(flag, ByDataset):
             values, dataset = dict(flag.values), self.settings.data.dataset
             if dataset not in values:
                 raise ValueError(
-                    f"--{flag.flag} of this study is known for --dataset={', '.join(values)}, not "
-                    f"for {dataset}."
+                    f"--{flag.flag} of this study is defined for --dataset={', '.join(values)}, "
+                    f"not for {dataset}"
                 )
             return f"--{flag.flag}={values[dataset]}"
         name = flag.flag
@@ -123,7 +123,7 @@ class Recipe:
         return f"--{name}={','.join(f'{number:.10g}' for number in numbers)}"
 
     def _value(self, name: str) -> Any:
-        """A flag's value, or what holds where the recipe leaves it unset."""
+        """Returns the value of a flag that is in effect, even where the recipe leaves it unset."""
         value, teacher = self._values[name], self.settings.teacher.model
         if value not in (None, []):
             return value
@@ -132,7 +132,7 @@ class Recipe:
         if name in _WIDTHS:
             model = teacher if name == "teacher_width" else self.student.model
             return model.width or efficientnet.CONFIGS[model.name].width
-        raise ValueError(f"the recipe {self.name} sets no --{name}, of which a study takes a part.")
+        raise ValueError(f"recipe {self.name} does not set --{name}, which the study scales")
 
     def _parse(self, changed: Sequence[str] = ()) -> config.Config:
         """Returns the recipe's configuration with the flags in ``changed`` at their values."""
