@@ -9,6 +9,7 @@ import re
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -110,36 +111,6 @@ def accuracy(models: Sequence[Mapping[str, Any]]) -> str:
 
 
 @_styled
-def training_curve(
-    histories: Mapping[str, Sequence[Mapping[str, Any]]],
-    palette: Mapping[str, str],
-    images_per_step: Mapping[str, int],
-    key: str,
-) -> str:
-    """Draws a logged quantity by images seen, for every model that logged it.
-
-    Args:
-        histories: model -> rows of its training log.
-        palette: model -> color.
-        images_per_step: model -> images in one step.
-        key: of the quantity in the rows.
-    """
-    axes = _axes(height=2.6)
-    for name, history in histories.items():
-        rows = [row for row in history if row.get(key) is not None]
-        images = [row["step"] * images_per_step[name] / 1000 for row in rows]
-        axes.plot(images, [row[key] for row in rows], color=palette[name])
-    axes.set_xlabel("thousand images seen")
-    axes.set_xlim(left=0)
-    if key == "validation_top1":
-        axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
-    else:
-        axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    return _svg(axes)
-
-
-@_styled
 def confidence_histogram(selection: Mapping[str, Any]) -> str:
     """Draws the confidence of all labels and of those kept."""
     histogram = selection["confidence_histogram"]
@@ -210,33 +181,6 @@ def class_balance(selection: Mapping[str, Any]) -> str:
 
 
 @_styled
-def attack(
-    sizes: Sequence[float],
-    accuracies: Mapping[str, Sequence[float | None]],
-    palette: Mapping[str, str],
-) -> str:
-    """Draws top-1 of every model by epsilon of an adversarial attack.
-
-    Args:
-        sizes: the epsilons.
-        accuracies: model -> percent at each epsilon; None: not measured.
-        palette: model -> color.
-    """
-    axes = _axes(height=3.4)
-    for name, top1 in accuracies.items():
-        known = [
-            (size, value) for size, value in zip(sizes, top1, strict=True) if value is not None
-        ]
-        axes.plot(*zip(*known, strict=True), "o-", color=palette[name], markersize=4.5)
-    axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
-    axes.set_xlabel("epsilon: largest change of a pixel (0 to 255)")
-    axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    return _svg(axes)
-
-
-@_styled
 def bars(
     names: Sequence[str],
     values: Mapping[str, Sequence[float | None]],
@@ -269,30 +213,55 @@ def bars(
     return _svg(axes)
 
 
+@dataclass(frozen=True)
+class Scale:
+    """Size and axes of a line chart.
+
+    Attributes:
+        xlabel: meaning of the horizontal axis.
+        height: inches.
+        width: inches.
+        ticks: positions on the horizontal axis, where points are marked; empty: automatic.
+        percent: whether values are percentages.
+        from_zero: whether the vertical axis begins at 0.
+        top: its upper end, so that several charts share one scale; None: automatic.
+    """
+
+    xlabel: str
+    height: float = 3.0
+    width: float = 4.8
+    ticks: Sequence[float] = ()
+    percent: bool = True
+    from_zero: bool = True
+    top: float | None = None
+
+
 @_styled
-def severities(
-    curves: Mapping[str, Mapping[int, float]],
-    palette: Mapping[str, str],
-    highest: float,
-    is_small: bool = False,
+def lines(
+    curves: Mapping[str, Mapping[float, float]], palette: Mapping[str, str], scale: Scale
 ) -> str:
-    """Draws error by severity of a corruption.
+    """Draws one line for each model.
 
     Args:
-        curves: model -> severity -> percent.
+        curves: model -> x -> y.
         palette: model -> color.
-        highest: percent at the top, so that several charts share one scale.
-        is_small: for two charts in half a page.
+        scale: size and axes.
     """
-    axes = _axes(height=1.8, width=2.4) if is_small else _axes(height=3.0)
+    axes = _axes(scale.height, scale.width)
+    style = "o-" if scale.ticks else "-"
     for name, curve in curves.items():
-        axes.plot(list(curve), list(curve.values()), "o-", color=palette[name], markersize=4)
-    ticks = sorted({severity for curve in curves.values() for severity in curve})
-    axes.set_xticks(ticks)
-    axes.set_xlabel("severity")
-    axes.set_ylim(0, 1.06 * highest or 1)
-    axes.yaxis.set_major_formatter(_PERCENT)
-    axes.yaxis.set_major_locator(MaxNLocator(4 if is_small else 6, steps=[1, 2, 5, 10]))
+        x, y = list(curve), list(curve.values())
+        axes.plot(x, y, style, color=palette[name], markersize=4.2)
+    axes.set_xlabel(scale.xlabel)
+    if scale.ticks:
+        axes.set_xticks(scale.ticks, [f"{tick:g}" for tick in scale.ticks])
+    else:
+        axes.set_xlim(left=0)
+    if scale.percent:
+        axes.yaxis.set_major_formatter(_PERCENT)
+    if scale.from_zero:
+        axes.set_ylim(0, None if scale.top is None else 1.06 * scale.top or 1)
+    axes.yaxis.set_major_locator(MaxNLocator(4 if scale.height < 2 else 6, steps=[1, 2, 5, 10]))
     return _svg(axes)
 
 

@@ -75,20 +75,24 @@ def training_curves(
         histories: model -> rows of its training log.
         palette: model -> color.
     """
-    shown = [model for model in models if histories.get(model["name"])]
-    step = {m["name"]: m["labeled_batch_size"] + m["unlabeled_batch_size"] for m in shown}
-    labels = {model["name"]: model["label"] for model in shown}
+    labels = {model["name"]: model["label"] for model in models}
     found = []
     for key, (title, form) in _CURVES.items():
-        logged = {
-            name: histories[name] for name in labels if any(row.get(key) for row in histories[name])
+        curves = {
+            model["name"]: _curve(model, histories[model["name"]], key)
+            for model in models
+            if any(row.get(key) for row in histories.get(model["name"], ()))
         }
-        if logged:
-            last = ", ".join(
-                f"{labels[name]} {form.format(_last(rows, key))}" for name, rows in logged.items()
+        if curves:
+            is_accuracy = key == "validation_top1"
+            scale = charts.Scale(
+                "thousand images seen", 2.6, percent=is_accuracy, from_zero=not is_accuracy
             )
-            svg = charts.training_curve(logged, palette, step, key)
-            found.append(chart(title, svg, f"{title} by images seen. At the end: {last}."))
+            last = ", ".join(
+                f"{labels[name]} {form.format(curve[max(curve)])}" for name, curve in curves.items()
+            )
+            alt = f"{title} by images seen. At the end: {last}."
+            found.append(chart(title, charts.lines(curves, palette, scale), alt))
     return found
 
 
@@ -135,5 +139,9 @@ def _range(counts: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _last(rows: Sequence[Mapping[str, Any]], key: str) -> float:
-    return [row[key] for row in rows if row.get(key) is not None][-1]
+def _curve(
+    model: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], key: str
+) -> dict[float, float]:
+    """Returns thousand images seen -> logged value."""
+    step = model["labeled_batch_size"] + model["unlabeled_batch_size"]
+    return {row["step"] * step / 1000: row[key] for row in rows if row.get(key) is not None}

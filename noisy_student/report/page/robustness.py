@@ -1,5 +1,6 @@
 """Charts, tables and notes of each robustness benchmark, for the page."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,12 +88,15 @@ def _corruptions(
         }
         groups = (overall, *curves.values())
         top = max(max(curve.values()) for models in groups for curve in models.values())
-        svg = charts.severities(overall, palette, top)
+        ticks = sorted({severity for curve in overall.values() for severity in curve})
+        scale = charts.Scale("severity", ticks=ticks, top=top)
+        svg = charts.lines(overall, palette, scale)
         large.append(chart("Error by severity", svg, _ends("Error", overall, labels)))
+        small = dataclasses.replace(scale, height=1.8, width=2.4)
         families = [
             chart(
                 family,
-                charts.severities(models, palette, top, is_small=True),
+                charts.lines(models, palette, small),
                 _ends(f"Error on {family.lower()} corruptions", models, labels),
             )
             for family, models in curves.items()
@@ -120,8 +124,9 @@ def _attack(figures: Mapping[str, Any], attack: str, palette: Mapping[str, str])
         for model, row in values.items()
     }
     labels = _labels(figures)
-    title = f"Top-1 under {TITLES[attack]}"
-    drawn = chart(title, charts.attack(epsilons, values, palette), _ends("Top-1", curves, labels))
+    scale = charts.Scale("epsilon: largest change of a pixel (0 to 255)", 3.4, ticks=epsilons)
+    svg = charts.lines(curves, palette, scale)
+    drawn = chart(f"Top-1 under {TITLES[attack]}", svg, _ends("Top-1", curves, labels))
     count = max(sweep["num_examples"] for sweep in figures[attack].values())
     facts = [_ATTACKS[attack], f"{count:,} images; at epsilon 0 the image is unchanged."]
     if attack == "pgd":
@@ -157,11 +162,11 @@ def _benchmark(
     return Benchmark(title, list(facts), list(missing), shown, large, families, table, is_folded)
 
 
-def _curves(shared: Errors, names: Sequence[str]) -> dict[str, dict[int, float]]:
+def _curves(shared: Errors, names: Sequence[str]) -> dict[str, dict[float, float]]:
     """Returns model -> severity -> percent, averaged over those of ``names`` that have it."""
     curves = {}
     for model, errors in shared.items():
-        by_severity: dict[int, list[float]] = {}
+        by_severity: dict[float, list[float]] = {}
         for name in names:
             for severity, rate in errors[name]:
                 by_severity.setdefault(severity, []).append(100 * rate)
