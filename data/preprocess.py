@@ -1,4 +1,4 @@
-"""Decoding, cropping and resizing: from stored images to the uint8 squares models take.
+"""Decoding, cropping and resizing: from stored images to the uint8 squares that models take.
 
 Sources: the public code of Noisy Student Training for the evaluation crop, the training crop and
 the small-image crop; Szegedy et al., "Going deeper with convolutions" (section 6) for the training
@@ -13,15 +13,15 @@ from typing import Any
 import tensorflow as tf
 
 from data import seeds as seeds_lib
-from data.randaugment.operations import FILL
 
-# Images prepared side by side. No autotuning: its buffers may grow without bound, and to end its
+# Images prepared in parallel. No autotuning: its buffers may grow without bound, and ending its
 # thread took up to a minute.
 PARALLEL = os.cpu_count() or 1
 INTERPOLATIONS = ("bicubic_tf1", "bicubic", "bilinear")
+FILL = 128  # gray level of whatever an operation uncovers, as published
 _REFLECT = 4  # pixels of reflected border before the small-image crop, as published
-# The Inception crop as published. A rectangle also has to cover a tenth of the image, so that the
-# lowest hundredths of the range of areas are drawn again.
+# The Inception crop as published. A rectangle must also cover a tenth of the image, so areas below
+# that are drawn again.
 _INCEPTION_CROP = {
     "area_range": (0.08, 1.0),
     "min_object_covered": 0.1,
@@ -32,15 +32,15 @@ _INCEPTION_CROP = {
 
 @dataclasses.dataclass(frozen=True)
 class PreprocessSpec:
-    """How images become model input: stored beside a model, which is thus fed what it learned from.
+    """The steps from an image to model input; stored with a model, which always gets the same.
 
     Attributes:
       image_size: side of the square images, in pixels.
-      small_image: images are taken as they are (see `fit_small`), not center cropped.
+      small_image: True: images are not center cropped (see `fit_small`).
       crop_padding: the center crop covers image_size / (image_size + crop_padding) of the shorter
         side.
       interpolation: "bicubic_tf1" is TF1's resize_bicubic (no half-pixel centers, no antialiasing),
-        which published checkpoints were trained and evaluated with; "bicubic" and "bilinear" have
+        with which published checkpoints were trained and evaluated; "bicubic" and "bilinear" have
         both.
     """
 
@@ -66,7 +66,7 @@ class PreprocessSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PreprocessSpec":
-        """Reads what `to_dict` returned; a missing or unknown name is a ValueError."""
+        """Reverses `to_dict`; a ValueError names what is missing or unknown."""
         valid = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(values) - set(valid))
         if unknown or "image_size" not in values:
@@ -85,8 +85,8 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
         still WebP, or BMP (without a palette, which TensorFlow ignores).
 
     Returns:
-      RGB uint8 [H, W, 3], without the transparency if there is any, and as stored: an orientation
-      in the EXIF data turns nothing, as in the published preprocessing of ImageNet.
+      RGB uint8 [H, W, 3] without transparency. The orientation in EXIF data is ignored, as in the
+      published preprocessing of ImageNet.
     """
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
@@ -113,7 +113,7 @@ def eval_image(image: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
 
 
 def fit_small(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Makes an image the square a small-image model takes, touching no pixel if it can.
+    """Makes an image the square that a small-image model takes, changing no pixel if possible.
 
     Args:
       image: uint8 [H, W, 3].
@@ -149,7 +149,7 @@ def inception_crop(image: tf.Tensor, seed: tf.Tensor, spec: PreprocessSpec) -> t
       image: uint8 [H, W, 3].
       seed: int32 [2].
       spec: the size, the interpolation, and the center crop taken instead if ten rectangles drawn
-        (8 to 100% of the area, width / height 3/4 to 4/3) all stick out of the image.
+        (8 to 100% of the area, width / height 3/4 to 4/3) all extend beyond the image.
 
     Returns:
       uint8 [size, size, 3].
@@ -201,7 +201,8 @@ def cutout(images: tf.Tensor, seeds: tf.Tensor, side: int) -> tf.Tensor:
     Args:
       images: uint8 [B, H, W, 3].
       seeds: int32 [B, 2].
-      side: of the square in pixels. Its center is any pixel of the image, so that it may stick out.
+      side: side of the square in pixels. Its center is any pixel of the image; it may extend
+        beyond the border.
 
     Returns:
       uint8 [B, H, W, 3].

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-FILL = 128  # gray of uncovered pixels (public code)
+from data.preprocess import FILL
 
 # Tables: new values of the 256 levels of each channel, int32 [3, 256] or broadcastable to it.
 
