@@ -1,11 +1,11 @@
-"""TFRecord files as places to read from: where records begin, and what lies there.
+"""Random access to TFRecord files: where records begin, and what lies there.
 
 A file is a sequence of records, each a header (length of the data and its checksum), the data, and
 the data's checksum. Headers alone tell where every record begins, so that an index of a file costs
 a few bytes of it per record, and any record can be read by itself afterwards.
 
 Source: the format as TensorFlow documents it at `tf.data.TFRecordDataset` (tutorial "TFRecord and
-tf.train.Example"); RFC 3720, appendix B.4, for CRC-32C.
+tf.train.Example").
 """
 
 import contextlib
@@ -14,17 +14,17 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
+import google_crc32c
 import tensorflow as tf
 
 HEADER = struct.Struct("<QI")  # length of the data, its masked checksum
 FOOTER_BYTES = 4  # masked checksum of the data
 # The image of a record: the published layout, and that of tensorflow-datasets.
 IMAGE_KEYS = ("image/encoded", "image")
-_POLYNOMIAL = 0x82F63B78  # of CRC-32C, its bits reversed
 
 
-def spans(path: str | os.PathLike) -> Iterator[tuple[int, int]]:
-    """Where the records of a file lie, from their headers.
+def spans(path: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
+    """Finds the records of a file from their headers.
 
     Args:
         path: an uncompressed TFRecord file.
@@ -33,7 +33,7 @@ def spans(path: str | os.PathLike) -> Iterator[tuple[int, int]]:
         The byte at which a record begins, and the length of its data in bytes.
 
     Raises:
-        ValueError: naming the file and the byte at which it is damaged or cut short.
+        ValueError: names the file and the byte at which it is damaged or cut short.
     """
     size, offset, count = os.path.getsize(path), 0, 0
     with open(path, "rb", buffering=0) as file:
@@ -41,7 +41,7 @@ def spans(path: str | os.PathLike) -> Iterator[tuple[int, int]]:
             file.seek(offset)
             header = file.read(HEADER.size)
             complete = len(header) == HEADER.size
-            if complete and _masked_checksum(header[:8]) != HEADER.unpack(header)[1]:
+            if complete and not _is_sound(header):
                 raise ValueError(
                     f"{path} is not an uncompressed TFRecord file, or is damaged: the record at "
                     f"byte {offset} has a wrong checksum."
@@ -56,13 +56,14 @@ def spans(path: str | os.PathLike) -> Iterator[tuple[int, int]]:
             offset, count = end, count + 1
 
 
-def verify(files: Iterable[str | os.PathLike]) -> None:
+def verify(files: Iterable[str | os.PathLike[str]]) -> None:
     """Reads files in full, at the speed of the disk, and compares all checksums.
 
     Raises:
-        ValueError: naming the file, and the byte at which a damaged record begins.
+        ValueError: names the file, and the byte at which a damaged record begins.
     """
-    for path in map(os.fspath, files):
+    for file in files:
+        path = os.fspath(file)
         try:
             for _ in tf.data.TFRecordDataset(path).batch(64):
                 pass
@@ -72,11 +73,11 @@ def verify(files: Iterable[str | os.PathLike]) -> None:
 
 
 @contextlib.contextmanager
-def damage_named(files: Iterable[str | os.PathLike]) -> Iterator[None]:
-    """Where a DataLossError arises within, the file and byte of the damage are named.
+def damage_named(files: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
+    """Replaces a DataLossError by an error that names the file and byte of the damage.
 
     Args:
-        files: those that are being read.
+        files: the files that are read within the context.
 
     Raises:
         ValueError: see `verify`.
@@ -89,7 +90,7 @@ def damage_named(files: Iterable[str | os.PathLike]) -> Iterator[None]:
 
 
 def _first_damaged(path: str) -> int:
-    """The byte at which the first record begins that is not as it was written."""
+    """Returns the byte at which the first damaged record begins."""
     offsets = [offset for offset, _ in spans(path)]
     sound = 0
     try:
@@ -101,10 +102,10 @@ def _first_damaged(path: str) -> int:
 
 
 def length_at(path: str, offset: int) -> int:
-    """Length in bytes of the data of the record that begins at byte `offset` of a file.
+    """Returns the length in bytes of the data of the record at byte `offset` of a file.
 
     Raises:
-        ValueError: naming file and offset, where no record begins there.
+        ValueError: names file and offset where no record begins there.
     """
     with open(path, "rb") as file:
         return _length_at(file, offset)
@@ -114,16 +115,16 @@ def _length_at(file: BinaryIO, offset: int) -> int:
     """Reads the header of a record, and leaves the file where its data begin."""
     file.seek(offset)
     header = file.read(HEADER.size)
-    if len(header) < HEADER.size or _masked_checksum(header[:8]) != HEADER.unpack(header)[1]:
-        raise ValueError(f"{file.name} has no record at byte {offset}: was it written anew?")
+    if len(header) < HEADER.size or not _is_sound(header):
+        raise ValueError(f"{file.name} has no record at byte {offset}: was the file rewritten?")
     return HEADER.unpack(header)[0]
 
 
 def encoded_at(path: str, offset: int) -> bytes:
-    """The bytes of the encoded image in the record that begins at byte `offset` of a file.
+    """Returns the bytes of the encoded image in the record at byte `offset` of a file.
 
     Raises:
-        ValueError: naming file and offset, where no record with an image begins there.
+        ValueError: names file and offset where no record with an image begins there.
     """
     with open(path, "rb") as file:
         length = _length_at(file, offset)
@@ -135,7 +136,7 @@ def encoded_at(path: str, offset: int) -> bytes:
 
 
 def read_encoded(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """`encoded_at` as an operation on tensors, which compares the record's checksums.
+    """Does what `encoded_at` does as an operation on tensors, and compares the checksums.
 
     Args:
         path: string scalar.
@@ -160,22 +161,8 @@ def read_encoded(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     return tf.strings.join([found[key] for key in IMAGE_KEYS])  # only one of them is there
 
 
-def _checksum_table() -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (_POLYNOMIAL if value & 1 else 0)
-        table.append(value)
-    return table
-
-
-_TABLE = _checksum_table()
-
-
-def _masked_checksum(data: bytes) -> int:
-    """CRC-32C, rotated and shifted as TFRecord files store it."""
-    checksum = 0xFFFFFFFF
-    for byte in data:
-        checksum = _TABLE[(checksum ^ byte) & 0xFF] ^ checksum >> 8
-    checksum ^= 0xFFFFFFFF
-    return (checksum >> 15 | checksum << 17) + 0xA282EAD8 & 0xFFFFFFFF
+def _is_sound(header: bytes) -> bool:
+    """Returns whether a header's checksum, CRC-32C rotated and shifted, is that of its length."""
+    checksum = google_crc32c.value(header[:8])
+    masked = (checksum >> 15 | checksum << 17) + 0xA282EAD8 & 0xFFFFFFFF
+    return masked == HEADER.unpack(header)[1]
