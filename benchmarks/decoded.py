@@ -25,7 +25,7 @@ from absl import app, flags
 
 from benchmarks import memory
 from data import pipeline
-from data.examples import Examples
+from data.examples import WHOLE_FILE, EncodedExamples
 from data.pipeline.decoded import DecodedCache
 from data.preprocess import PreprocessSpec
 from data.sources import records
@@ -42,28 +42,29 @@ _NOISE = pipeline.Augmentation("randaugment", magnitude=5.0)
 _MIB = 1 << 20
 
 
-def _cifar10() -> Examples:
+def _cifar10() -> EncodedExamples:
     pattern = f"{_DATA_DIR.value}/cifar10/*/cifar10-train.tfrecord-*"
     examples, _ = records.read_unlabeled([pattern], tuple(map(str, range(10))))
     labeled = dataclasses.replace(examples, labels=np.zeros(len(examples), np.int32))
     return labeled.take(range(min(_IMAGES.value, len(examples))))
 
 
-def _as_files(examples: Examples, folder: pathlib.Path) -> Examples:
+def _as_files(examples: EncodedExamples, folder: pathlib.Path) -> EncodedExamples:
     """The same JPEGs, each a file of its own."""
     paths = [str(folder / f"{number:05d}.jpg") for number in range(len(examples))]
     for number, path in enumerate(paths):
         pathlib.Path(path).write_bytes(examples.encoded(number))
-    return dataclasses.replace(examples, files=np.array(paths, object), offsets=None)
+    offsets = np.full(len(paths), WHOLE_FILE)
+    return dataclasses.replace(examples, files=np.array(paths, object), offsets=offsets)
 
 
-def _batches(examples: Examples, cache: DecodedCache | None) -> tf.data.Dataset:
+def _batches(examples: EncodedExamples, cache: DecodedCache | None) -> tf.data.Dataset:
     return pipeline.training_batches(
-        examples, _SPEC, _NOISE, batch_size=_BATCH.value, seed=0, num_classes=10, cache=cache
+        examples, _SPEC, _NOISE, pipeline.Order(seed=0), batch_size=_BATCH.value, cache=cache
     )
 
 
-def _whole_cache(examples: Examples) -> DecodedCache:
+def _whole_cache(examples: EncodedExamples) -> DecodedCache:
     return DecodedCache(len(examples) * _SPEC.image_size**2 * 3)
 
 
@@ -86,7 +87,7 @@ def _refuse_difference(first: tf.data.Dataset, second: tf.data.Dataset) -> None:
                 raise RuntimeError(f"The arms differ in batch {step}: {name}.")
 
 
-def _compare(kind: str, examples: Examples) -> None:
+def _compare(kind: str, examples: EncodedExamples) -> None:
     start = time.process_time()
     cached = _batches(examples, _whole_cache(examples))
     spent = time.process_time() - start

@@ -22,7 +22,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from data import pipeline, robustness_sets
-from data.examples import Examples
+from data.examples import DecodedExamples, Examples
 from data.sources import folders
 from noisy_student.artifacts import model_file
 from noisy_student.evaluate import perturbations
@@ -111,7 +111,7 @@ def _arms(model: EvaluatedModel, scratch: pathlib.Path) -> dict[str, Callable[[]
         mapped = np.load(scratch / "images.npy", mmap_mode="r")
         labels = np.zeros(len(mapped), np.int32)
         ids = np.arange(len(mapped)).astype(str).astype(object)
-        examples = Examples(ids, labels, model.class_names, images=mapped)
+        examples = DecodedExamples(ids, labels, model.class_names, images=mapped)
         return {"bare pass": _bare(model, stored), "array": _files(model, examples, True)}
     examples = folders.read_labeled(_IMAGES.value, model.class_names)
     spread = np.linspace(0, len(examples) - 1, min(_COUNT.value, len(examples))).astype(int)

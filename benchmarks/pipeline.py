@@ -26,9 +26,9 @@ from absl import app, flags
 
 from benchmarks import memory
 from data import pipeline, preprocess, record_schema, seeds
-from data.examples import Examples
+from data.examples import EncodedExamples, Examples
 from data.pipeline import selected
-from data.pipeline.order import LABELED, Shard, batch_order
+from data.pipeline.order import LABELED, batch_order
 from data.preprocess import PreprocessSpec
 from data.sources import folders, records
 
@@ -55,13 +55,12 @@ def _ours(examples: Examples) -> tf.data.Dataset:
         examples,
         PreprocessSpec(_SIZE.value),
         pipeline.Augmentation("randaugment"),
+        pipeline.Order(seed=0),
         batch_size=_BATCH.value,
-        seed=0,
-        num_classes=len(examples.class_names),
     )
 
 
-def _keras_cv(examples: Examples) -> tf.data.Dataset:
+def _keras_cv(examples: EncodedExamples) -> tf.data.Dataset:
     """The same decoding, crop and flip; keras_cv's augmentation of whole batches."""
     import keras_cv
 
@@ -73,7 +72,7 @@ def _keras_cv(examples: Examples) -> tf.data.Dataset:
     )
 
 
-def _cropped(examples: Examples) -> tf.data.Dataset:
+def _cropped(examples: EncodedExamples) -> tf.data.Dataset:
     """Batches of decoded, randomly cropped and flipped images, uint8."""
     spec, files = PreprocessSpec(_SIZE.value), tf.constant(examples.files.tolist())
 
@@ -82,7 +81,7 @@ def _cropped(examples: Examples) -> tf.data.Dataset:
         seed = tf.cast(tf.stack([element["index"], element["pass"]]), tf.int32)
         return preprocess.inception_crop(image, seed, spec), seed
 
-    order = batch_order(len(examples), _BATCH.value, 0, LABELED, 0).unbatch()
+    order = batch_order(len(examples), _BATCH.value, pipeline.Order(seed=0), LABELED).unbatch()
     batches = order.map(load, tf.data.AUTOTUNE).batch(_BATCH.value, drop_remainder=True)
     return batches.map(
         lambda images, image_seeds: preprocess.flip(images, seeds.fold(image_seeds, 1)),
@@ -101,7 +100,7 @@ def _rate(batches: tf.data.Dataset) -> float:
     return count / elapsed
 
 
-def _throughput(examples: Examples) -> None:
+def _throughput(examples: EncodedExamples) -> None:
     arms = {
         "ours": _ours(examples),
         "without augmentation": _cropped(examples),
@@ -138,8 +137,8 @@ def _read_once(kind: str, folder: str) -> None:
     if kind == "stream":
         selected.IN_MEMORY_BYTES = 0
         spec = PreprocessSpec(_SMALL)
-        options = {"num_classes": 10, "batch_size": 100, "seed": 0, "start_step": 0}
-        batches = selected.record_batches(files, spec, shard=Shard(), **options)
+        records_read = pipeline.Selected(files, batch_size=100)
+        batches = selected.record_batches(records_read, spec, 10, pipeline.Order(seed=0)).dataset
     else:
         examples, _ = records.read_unlabeled(files, ("a",))
         batches = pipeline.evaluation_batches(examples, PreprocessSpec(32), batch_size=100)

@@ -22,7 +22,7 @@ from absl import app, flags
 
 import efficientnet
 from data import pipeline, seeds
-from data.examples import Examples
+from data.examples import DecodedExamples
 from data.preprocess import PreprocessSpec
 from data.sources import folders
 from noisy_student import config
@@ -50,7 +50,7 @@ def _seconds(work) -> float:
 def _labeling(folder: pathlib.Path) -> None:
     count, size = _BATCHES * _BATCH, 32
     rng = np.random.default_rng(0)
-    examples = Examples(
+    examples = DecodedExamples(
         ids=np.array([f"x/{i}" for i in range(count)], object),
         labels=np.full(count, -1, np.int32),
         class_names=tuple(map(str, range(10))),

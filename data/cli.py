@@ -31,7 +31,7 @@ def run(main: Callable[[], None]) -> None:
     app.run(guarded)
 
 
-def read_picture(path: str | os.PathLike, longer_side: int | None = None) -> np.ndarray:
+def read_picture(path: str | os.PathLike[str], longer_side: int | None = None) -> np.ndarray:
     """Reads an image to draw.
 
     Args:

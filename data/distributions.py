@@ -1,14 +1,14 @@
-"""Distributions over classes as they are stored: whole, or the most likely classes alone."""
+"""Distributions over classes as they are stored: whole, or only the most likely classes."""
 
 import numpy as np
 
 
 def keep_top(probabilities: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The largest probabilities, the largest first; of equal ones the lower class.
+    """Returns the largest probabilities, the largest first; of equal ones the lower class.
 
     Args:
         probabilities: float [N, C].
-        count: how many to keep (k), 1..C.
+        count: number of classes to keep (k), 1..C.
 
     Returns:
         The probabilities, as given [N, k], and their classes, int32 [N, k].
@@ -18,15 +18,15 @@ def keep_top(probabilities: np.ndarray, count: int) -> tuple[np.ndarray, np.ndar
 
 
 def dense(values: np.ndarray, classes: np.ndarray | None, num_classes: int) -> np.ndarray:
-    """Whole distributions that sum to 1, of what was stored of them.
+    """Completes stored distributions, so that they sum to 1.
 
-    What the stored probabilities lack of 1 is spread evenly over the other classes; then all are
-    divided by their sum, because float16 sums to 1 only roughly.
+    The rest of the probability is spread evenly over the other classes. Then all are divided by
+    their sum, because float16 sums to 1 only roughly.
 
     Args:
         values: float [N, k], stored probabilities.
-        classes: int [N, k], which these are of; None: of all, in order.
-        num_classes: C.
+        classes: int [N, k], their classes; None: all classes in order.
+        num_classes: number of classes (C).
 
     Returns:
         float32 [N, C].

@@ -1,13 +1,14 @@
-"""The one record schema: an encoded image with its label and the teacher's probabilities.
+"""The record schema: an encoded image with its label and the teacher's probabilities.
 
 The fields are those of the published code (paper's TF1 release: `image/encoded`, `label`, `prob`,
 `probabilities`), so that files of either work with both. Two optional ones, `image/id` and
 `image/copy`, let duplicates of an image be noised differently.
 """
 
+import contextlib
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -23,15 +24,15 @@ def serialize(
     example_id: str | None = None,
     copy: int | None = None,
 ) -> bytes:
-    """One record.
+    """Serializes one record.
 
     Args:
         encoded: JPEG or PNG bytes.
         label: the pseudo label.
-        prob: the teacher's confidence in it, 0..1.
+        prob: the teacher's confidence in the label, 0..1.
         probabilities: float32 [num_classes], the teacher's distribution.
         example_id: stable id of the image.
-        copy: which duplicate of the image this is, from 0.
+        copy: number of this duplicate of the image, from 0.
 
     Returns:
         A serialized tf.train.Example.
@@ -70,7 +71,7 @@ def parse(
     Args:
         serialized: string scalar, a tf.train.Example.
         num_classes: length of its probabilities; another length is an InvalidArgumentError.
-        fallback_id: string scalar, stands in for the id of a record that has none.
+        fallback_id: string scalar, the id of a record that has none itself.
 
     Returns:
         "encoded" string, "label" int32, "prob" float32, "probabilities" float32 [num_classes],
@@ -98,14 +99,14 @@ def parse(
 
 
 def hash_ids(ids: tf.Tensor) -> tf.Tensor:
-    """What noise tells images of records apart by: string [...] to int64 [...]."""
+    """Hashes the ids of records, on which their noise depends: string [...] to int64 [...]."""
     return tf.strings.to_hash_bucket_fast(ids, np.iinfo(np.int64).max)
 
 
 def read_file(file: tf.Tensor, num_classes: int) -> tf.data.Dataset:
-    """The parsed records of one file (string scalar, a path), in their order.
+    """Reads and parses the records of one file (string scalar, a path), in their order.
 
-    A record without an id takes the file's name and its own position for one.
+    The id of a record without one is the file's name and the record's position.
     """
     name = tf.strings.split(file, "/")[-1]
 
@@ -117,19 +118,36 @@ def read_file(file: tf.Tensor, num_classes: int) -> tf.data.Dataset:
 
 
 def shard_lengths(num_records: int, num_shards: int) -> list[int]:
-    """How many records each shard gets: nearly equally many.
+    """Returns the number of records of each shard: nearly equal.
 
     Raises:
-        ValueError: if `num_shards` is below 1.
+        ValueError: `num_shards` is below 1.
     """
     if num_shards < 1:
         raise ValueError(f"num_shards must be at least 1, not {num_shards}.")
     return np.diff(np.linspace(0, num_records, num_shards + 1).astype(int)).tolist()
 
 
+def shard_paths(
+    directory: str | os.PathLike[str], num_shards: int, prefix: str, suffix: str
+) -> list[pathlib.Path]:
+    """Returns the paths of shards, PREFIX-00000-of-00004.SUFFIX ...; creates the directory."""
+    folder = pathlib.Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [folder / f"{prefix}-{i:05d}-of-{num_shards:05d}.{suffix}" for i in range(num_shards)]
+
+
+@contextlib.contextmanager
+def appearing(path: pathlib.Path) -> Iterator[str]:
+    """Gives a file to write that appears as `path` when the context ends without an error."""
+    partial = path.with_name(path.name + ".tmp")
+    yield os.fspath(partial)
+    os.replace(partial, path)
+
+
 def write_shards(
     records: Iterable[bytes],
-    directory: str | os.PathLike,
+    directory: str | os.PathLike[str],
     num_records: int,
     num_shards: int,
     prefix: str = "records",
@@ -140,41 +158,36 @@ def write_shards(
 
     Args:
         records: serialized records.
-        directory: made if need be.
-        num_records: how many records there are.
-        num_shards: how many files to write, at least 1.
+        directory: created if it is missing.
+        num_records: number of records.
+        num_shards: number of files to write, at least 1.
         prefix: first part of the files' names.
 
     Returns:
         The paths of the shards.
 
     Raises:
-        ValueError: if `num_shards` is below 1, or there are not exactly `num_records` records.
+        ValueError: `num_shards` is below 1, or there are not exactly `num_records` records.
     """
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    lengths = shard_lengths(num_records, num_shards)
+    paths = shard_paths(directory, num_shards, prefix, "tfrecord")
     stream = iter(records)
-    paths = []
-    for shard, length in enumerate(shard_lengths(num_records, num_shards)):
-        path = directory / f"{prefix}-{shard:05d}-of-{num_shards:05d}.tfrecord"
-        partial = path.with_name(path.name + ".tmp")
-        with tf.io.TFRecordWriter(os.fspath(partial)) as writer:
+    for path, length in zip(paths, lengths, strict=True):
+        with appearing(path) as partial, tf.io.TFRecordWriter(partial) as writer:
             for _ in range(length):
                 record = next(stream, None)
                 if record is None:
-                    raise ValueError(f"{directory} was to get {num_records} records, got fewer.")
+                    raise ValueError(f"{directory} needs {num_records} records, got fewer.")
                 writer.write(record)
-        os.replace(partial, path)
-        paths.append(path)
     if next(stream, None) is not None:
-        raise ValueError(f"{directory} was to get {num_records} records, got more.")
+        raise ValueError(f"{directory} needs {num_records} records, got more.")
     return paths
 
 
-def count_records(files: Iterable[str | os.PathLike]) -> int:
-    """The number of records in TFRecord files, from their headers alone.
+def count_records(files: Iterable[str | os.PathLike[str]]) -> int:
+    """Returns the number of records in TFRecord files, from their headers alone.
 
     Raises:
-        ValueError: naming a file that is cut short or damaged, and where.
+        ValueError: names a file that is cut short or damaged, and where.
     """
     return sum(1 for file in files for _ in tfrecord_file.spans(file))

@@ -1,9 +1,8 @@
 """Stateless random numbers with one seed per image.
 
-``tf.random.stateless_uniform`` takes one seed per call, whereas a batch needs one per image, so
-that an image's noise depends on nothing but its own seed: not on its place in the batch, its
-neighbors or the number of threads. This module is the same generator, Philox 4x32-10, vectorized
-over seeds.
+``tf.random.stateless_uniform`` takes one seed per call, but a batch needs one per image: an image's
+noise depends only on its own seed, not on its place in the batch, its neighbors or the number of
+threads. This module is the same generator, Philox 4x32-10, vectorized over seeds.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), the
 algorithm behind ``alg="philox"`` of ``tf.random``; the tests compare the two bit by bit.
@@ -26,7 +25,7 @@ _UNIFORM, _FOLD = 0, 1
 
 @tf.function(autograph=False)  # traced once, not anew wherever it is used
 def _philox(key: tuple[tf.Tensor, ...], counter: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-    """Philox 4x32-10: two key words and four counter words to four random words.
+    """Computes Philox 4x32-10: two key words and four counter words to four random words.
 
     All words are uint64 tensors below 2**32 whose shapes broadcast.
     """
@@ -56,16 +55,16 @@ def _high(values: tf.Tensor) -> tf.Tensor:
 
 
 def _words(values: tf.Tensor) -> tf.Tensor:
-    """The 32-bit patterns of int32 or int64 values (the low half of the latter) as uint64."""
+    """Returns the low 32 bits of int32 or int64 values as uint64."""
     return _low(tf.cast(values, tf.uint64))
 
 
 def uniform(seeds: tf.Tensor, count: int) -> tf.Tensor:
-    """Uniform random numbers of every seed.
+    """Draws uniform random numbers for every seed.
 
     Args:
       seeds: int32 [..., 2].
-      count: how many numbers each seed gives.
+      count: numbers per seed.
 
     Returns:
       float32 [..., count] in [0, 1), multiples of 2**-23. Row i depends on ``seeds[i]`` alone, and
@@ -77,7 +76,7 @@ def uniform(seeds: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def _numbers(seeds: tf.Tensor, count: int) -> tf.Tensor:
-    """The first words of every seed of int32 [..., 2]: uint64 [..., count] below 2**32."""
+    """Draws the first words of every seed, int32 [..., 2]: uint64 [..., count] below 2**32."""
     seeds = tf.convert_to_tensor(seeds, tf.int32)
     first, second = tf.unstack(_words(seeds)[..., tf.newaxis], axis=-2)
     zero = tf.zeros([], tf.uint64)
@@ -88,27 +87,27 @@ def _numbers(seeds: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def bits(seeds: tf.Tensor, count: int) -> tf.Tensor:
-    """Random bits of every seed.
+    """Draws random bits for every seed.
 
     Args:
       seeds: int32 [N, 2].
-      count: how many numbers each seed gives.
+      count: numbers per seed.
 
     Returns:
       int32 [N, count], uniform over all 2**32 values; row i depends on ``seeds[i]`` alone. They are
-      the bits that ``uniform`` makes its numbers of.
+      the bits behind the numbers of ``uniform``.
     """
     return tf.bitcast(tf.cast(_numbers(seeds, count), tf.uint32), tf.int32)
 
 
 def uniform_int(uniforms: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
-    """Numbers uniform in [0, 1) to int32 numbers uniform in [0, limit), limit below 2**16."""
+    """Turns numbers uniform in [0, 1) into int32, uniform in [0, limit), limit below 2**16."""
     # The largest number, 1 - 2**-23, times the limit lies below the limit after rounding, too.
     return tf.cast(uniforms * tf.cast(limit, tf.float32), tf.int32)
 
 
 def fold(seeds: tf.Tensor, n: int) -> tf.Tensor:
-    """New seeds for another purpose.
+    """Derives seeds for another purpose.
 
     Args:
       seeds: int32 [..., 2].
@@ -125,13 +124,13 @@ def fold(seeds: tf.Tensor, n: int) -> tf.Tensor:
 def example_seeds(
     seed: int, pass_index: tf.Tensor, id_hash: tf.Tensor, copy: tf.Tensor
 ) -> tf.Tensor:
-    """The seed of each example of a batch, for one pass over the data.
+    """Derives the seed of each example of a batch, for one pass over the data.
 
     Args:
-      seed: the run's seed.
-      pass_index: int64 [B], which pass over the data.
+      seed: seed of the run.
+      pass_index: int64 [B], number of the pass over the data.
       id_hash: int64 [B], the bit pattern of the example's ``hash_ids``.
-      copy: int32 [B], which duplicate of the example.
+      copy: int32 [B], number of the duplicate of the example.
 
     Returns:
       int32 [B, 2]: a function of the four values alone.
@@ -149,7 +148,7 @@ def _as_seeds(words: tuple[tf.Tensor, ...]) -> tf.Tensor:
 
 
 def hash_ids(ids: Iterable[str]) -> np.ndarray:
-    """Stable 64-bit hashes of example ids.
+    """Computes stable 64-bit hashes of example ids.
 
     Args:
       ids: N strings.

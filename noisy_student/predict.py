@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data import pipeline
-from data.examples import UNKNOWN_LABEL, Examples
+from data.examples import UNKNOWN_LABEL, WHOLE_FILE, EncodedExamples
 from data.sources import folders, image_check
 from noisy_student import config
 from noisy_student.artifacts import model_file
@@ -40,11 +40,12 @@ def run(
     files = _files(images)
     with devices.prediction_scope():
         model, card = model_file.load_model(model_path)
-    examples = Examples(
+    examples = EncodedExamples(
         ids=np.array(files, object),
         labels=np.full(len(files), UNKNOWN_LABEL, np.int32),
         class_names=card["class_names"],
         files=np.array(files, object),
+        offsets=np.full(len(files), WHOLE_FILE),
     )
     step = devices.spread(inference.predict_step(model, devices.jit_compile))
     batch_size = min(batch_size, len(files))

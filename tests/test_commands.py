@@ -11,7 +11,9 @@ from tests.helpers.small_runs import ROOT, TINY, command, iterate, run
 
 
 def test_folders_of_images(tmp_path):
-    splits = sources.load_splits("mnist5k", num_labeled=100, num_validation=500)
+    splits = sources.load_splits(
+        sources.Builtin(), sources.Draw(num_labeled=100, num_validation=500)
+    )
     for name, examples in (
         ("labeled", splits.labeled),
         ("labeled", splits.validation.take(range(0, 500, 10))),

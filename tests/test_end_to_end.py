@@ -56,7 +56,9 @@ def test_the_saved_model_is_the_one_that_was_measured(workdir):
 
     model, card = model_file.load_model(workdir / "round2" / "student" / "model.keras")
     splits = sources.load_splits(
-        "mnist5k", num_labeled=100, num_validation=500, splits_file=workdir / "splits.json"
+        sources.Builtin(),
+        sources.Draw(num_labeled=100, num_validation=500),
+        splits_file=workdir / "splits.json",
     )
     logits = model(tf.constant(splits.test.images), training=False).numpy()
     top1 = 100 * np.mean(logits.argmax(1) == splits.test.labels)
@@ -139,7 +141,9 @@ def test_the_second_teacher_labels_the_firsts_images_again(tmp_path):
     assert second["num_written"] == first["num_written"]
 
     unlabeled = sources.load_splits(
-        "mnist5k", num_labeled=100, num_validation=500, splits_file=tmp_path / "splits.json"
+        sources.Builtin(),
+        sources.Draw(num_labeled=100, num_validation=500),
+        splits_file=tmp_path / "splits.json",
     ).unlabeled
     before, after = (
         student_set.read_set(student_set.files_of(tmp_path / part / "selected"), unlabeled)

@@ -231,7 +231,7 @@ def test_the_plan_needs_no_data_and_is_what_the_recipe_says(recipe):
 
 def pictures(name: str, count: int, side: int, classes: int) -> sources.Examples:
     rng = np.random.default_rng(len(name))
-    return sources.Examples(
+    return sources.DecodedExamples(
         ids=np.array([f"{name}/{number}" for number in range(count)], object),
         labels=rng.integers(0, classes, count).astype(np.int32),
         class_names=tuple(map(str, range(classes))),

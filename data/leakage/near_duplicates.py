@@ -1,10 +1,9 @@
 """Near duplicates among images: perceptual hashes, and a search for close ones.
 
-A hash says of each of the 64 lowest frequencies of an image whether it is above the median one,
-which re-encoding, resizing and changes of brightness or contrast hardly alter. Close hashes are
-found without comparing all pairs: cut into four bands of 16 bits, two hashes at distance d agree
-in one band but for d / 4 bits, so that a table per band, asked for all values that near, names
-every candidate.
+A hash has a bit for each of the 64 lowest frequencies of an image: is it above the median one?
+Re-encoding, resizing and changes of brightness or contrast hardly alter it. The search does not
+compare all pairs. Of the four bands of 16 bits of two hashes at distance d, one differs in at most
+d / 4 bits. So a table per band, queried for all values that near, names every candidate.
 
 Sources: Zauner, "Implementation and benchmarking of perceptual image hash functions" (2010) for the
 hash; Norouzi, Punjani, Fleet, "Fast search in Hamming space with multi-index hashing" (CVPR 2012)
@@ -27,19 +26,19 @@ _CANDIDATES = 1 << 24  # compared at once
 
 
 def thumbnails(examples: Examples) -> Iterator[np.ndarray]:
-    """Gray images squeezed into small squares.
+    """Makes gray images squeezed into small squares.
 
     Args:
         examples: N images.
 
     Yields:
-        float32 [b, 32, 32], 0..255, batches of the images in their order.
+        float32 [b, 32, 32], 0..255, batches in the order of the images.
     """
     yield from pipeline.thumbnail_batches(examples, SIDE, _BATCH).as_numpy_iterator()
 
 
 def hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """Perceptual hashes.
+    """Computes perceptual hashes.
 
     Args:
         thumbnails: float32 [N, 32, 32].
@@ -57,11 +56,11 @@ def hashes(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """How alike thumbnails are, whatever their brightness and contrast.
+    """Measures how alike thumbnails are, whatever their brightness and contrast.
 
     Args:
         first: float32 [N, 32, 32].
-        second: the same.
+        second: float32 [N, 32, 32].
 
     Returns:
         float32 [N], the correlation of the pixels of each pair, -1..1; 0 for an image of one color.
@@ -75,18 +74,18 @@ def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def close_pairs(
     first: np.ndarray, second: np.ndarray, max_distance: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs of hashes that differ in few bits.
+    """Finds all pairs of hashes that differ in few bits.
 
     Args:
         first: uint64 [M].
         second: uint64 [N], sorted into tables; memory grows with N, time hardly.
-        max_distance: in bits, 0..15.
+        max_distance: number of bits, 0..15.
 
     Returns:
         Positions in `first` and in `second`, int64 [P], in this order, and distances, int64 [P].
 
     Raises:
-        ValueError: for another max_distance.
+        ValueError: max_distance is out of range.
     """
     if not 0 <= max_distance < _BAND_BITS:
         raise ValueError(f"max_distance must be in 0..{_BAND_BITS - 1}, not {max_distance}.")
@@ -108,12 +107,12 @@ def close_pairs(
 
 
 def _pairs_in_ranges(begins: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Pairs (i, p) with begins[i] <= p < ends[i], in portions of bounded size."""
+    """Yields pairs (i, p) with begins[i] <= p < ends[i], in arrays of bounded size."""
     totals = np.cumsum(ends - begins)
     start = 0
     while start < len(begins):
         base = totals[start - 1] if start else 0
-        stop = max(np.searchsorted(totals, base + _CANDIDATES, side="right"), start + 1)
+        stop = max(int(np.searchsorted(totals, base + _CANDIDATES, side="right")), start + 1)
         counts = (ends - begins)[start:stop]
         rows = np.repeat(np.arange(start, stop), counts)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -122,7 +121,7 @@ def _pairs_in_ranges(begins: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.
 
 
 def _values_near_zero(bits: int) -> list[int]:
-    """All 16-bit values with at most so many bits set."""
+    """Returns all 16-bit values with at most `bits` bits set."""
     return [
         sum(1 << position for position in positions)
         for count in range(bits + 1)
@@ -131,13 +130,13 @@ def _values_near_zero(bits: int) -> list[int]:
 
 
 def _cosines() -> np.ndarray:
-    """The lowest waves of the discrete cosine transform (type II), float32 [16, 32]."""
+    """Returns the lowest waves of the discrete cosine transform (type II), float32 [16, 32]."""
     frequencies, places = np.arange(16)[:, np.newaxis], np.arange(SIDE)
     return np.cos(np.pi * frequencies * (places + 0.5) / SIDE).astype(np.float32)
 
 
 def _lowest_frequencies() -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the 64 lowest frequencies of a spectrum but the mean, int64 [64]."""
+    """Returns rows and columns, int64 [64], of the lowest frequencies except the mean."""
     rows, columns = np.indices([16, 16]).reshape(2, -1)
     order = np.lexsort([rows, rows**2 + columns**2])[1 : 1 + BITS]
     return rows[order], columns[order]

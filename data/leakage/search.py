@@ -1,13 +1,13 @@
-"""Are test images among those that are learned from? Finds near duplicates and shows them.
+"""Finds near duplicates of test images among the images that a model learns from.
 
     python -m data.leakage --dataset=folder --labeled_dir=train --unlabeled_dir=more \
         --test_dir=test --output_dir=leakage
 
-writes `leakage.json` (what was compared, and every pair), `leakage.html` (the pairs as pictures)
-and `exclude.txt` (the ids of the images to leave out, for `exclude` of `data.sources.load_splits`).
+writes `leakage.json` (the compared sets, and every pair), `leakage.html` (the pairs as pictures)
+and `exclude.txt` (the ids of the images to leave out, for `exclude` of `data.sources.Draw`).
 
-Found are copies that were re-encoded, resized, mirrored, or changed in brightness or contrast. Not
-found are crops, rotations and other views of the same thing.
+It finds copies that were re-encoded, resized, mirrored, or changed in brightness or contrast. It
+does not find crops, rotations and other photographs of the same thing.
 """
 
 import base64
@@ -18,6 +18,7 @@ import json
 import pathlib
 import time
 from collections.abc import Mapping
+from typing import Any, TypedDict
 
 import numpy as np
 import PIL.Image
@@ -40,11 +41,11 @@ class Pair:
     """An image and the test image that it looks like.
 
     Attributes:
-        index: of the image among those searched.
-        test_index: of the test image.
-        distance: between their hashes, in bits of 64.
-        correlation: of their gray thumbnails, -1..1.
-        mirrored: whether one is the mirror image of the other.
+        index: position of the image among those searched.
+        test_index: position of the test image.
+        distance: number of the 64 bits in which their hashes differ.
+        correlation: correlation of their gray thumbnails, -1..1.
+        mirrored: True if one is the mirror image of the other.
     """
 
     index: int
@@ -65,14 +66,14 @@ def find(
     Args:
         examples: the images to search.
         test: the test images.
-        max_distance: of the hashes, in bits, 0..15.
-        min_correlation: of the thumbnails, -1..1; decides on the pairs whose hashes are close.
+        max_distance: largest distance of hashes, in bits, 0..15.
+        min_correlation: smallest correlation of thumbnails, -1..1, of pairs with close hashes.
 
     Returns:
         Pairs in the order of `examples`, the most alike first.
 
     Raises:
-        ValueError: for a max_distance out of range.
+        ValueError: max_distance is out of range.
     """
     hashes = _hashes(examples)
     best: dict[tuple[int, int], Pair] = {}
@@ -93,7 +94,7 @@ def find(
 
 
 def _hashes(examples: Examples, mirrored: bool = False) -> np.ndarray:
-    """The hashes of images, or of their mirror images, uint64 [N]."""
+    """Computes the hashes of images, or of their mirror images, uint64 [N]."""
     parts = [np.zeros(0, np.uint64)]
     for batch in near_duplicates.thumbnails(examples):
         parts.append(near_duplicates.hashes(batch[:, :, ::-1] if mirrored else batch))
@@ -103,13 +104,13 @@ def _hashes(examples: Examples, mirrored: bool = False) -> np.ndarray:
 def _correlations(
     examples: Examples, rows: np.ndarray, test: Examples, test_rows: np.ndarray, mirrored: bool
 ) -> np.ndarray:
-    """How alike the images of each pair are, float32 [P]; only those in pairs are read."""
+    """Correlates the images of each pair, float32 [P]; reads only images in pairs."""
     first, second = _thumbnails(examples, rows), _thumbnails(test, test_rows)
     return near_duplicates.correlations(first, second[:, :, ::-1] if mirrored else second)
 
 
 def _thumbnails(examples: Examples, rows: np.ndarray) -> np.ndarray:
-    """The thumbnails of the images at `rows`, each read once."""
+    """Makes the thumbnails of the images at `rows`; reads each image once."""
     unique, where = np.unique(rows, return_inverse=True)
     side = near_duplicates.SIDE
     parts = [np.zeros([0, side, side], np.float32)]
@@ -117,62 +118,66 @@ def _thumbnails(examples: Examples, rows: np.ndarray) -> np.ndarray:
 
 
 def check(splits: Splits, max_distance: int, min_correlation: float) -> dict[str, list[Pair]]:
-    """The pairs of each split that is learned from, labeled, validation and unlabeled."""
+    """Finds the pairs of each split that a model learns from: labeled, validation, unlabeled."""
     return {
         name: find(getattr(splits, name), splits.test, max_distance, min_correlation)
         for name in _LEARNED_FROM
     }
 
 
-def summarize(splits: Splits, pairs: Mapping[str, list[Pair]]) -> dict:
-    """What was compared and found, ready for JSON.
+class Leakage(TypedDict):
+    """The content of leakage.json.
 
-    Args:
-        splits: the images.
-        pairs: what `check` returned for them.
-
-    Returns:
-        "test_images", "test_fingerprint", "test_images_leaked" (how many are in a pair), "sets"
-        (for each split "images", "fingerprint" and "near_duplicates") and "pairs".
+    Attributes:
+        test_images: number of test images.
+        test_fingerprint: their fingerprint.
+        test_images_leaked: number of test images in a pair.
+        sets: of each split "images", "fingerprint" and "near_duplicates".
+        pairs: fields of `Pair`, with the "set" and the ids in place of the positions.
+        max_distance: see `find`.
+        min_correlation: see `find`.
+        seconds: time of the search.
     """
-    leaked = {pair.test_index for found in pairs.values() for pair in found}
+
+    test_images: int
+    test_fingerprint: str
+    test_images_leaked: int
+    sets: dict[str, dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    max_distance: int
+    min_correlation: float
+    seconds: float
+
+
+def _set_summary(examples: Examples, found: list[Pair]) -> dict[str, Any]:
     return {
-        "test_images": len(splits.test),
-        "test_fingerprint": splits.test.fingerprint(),
-        "test_images_leaked": len(leaked),
-        "sets": {
-            name: {
-                "images": len(getattr(splits, name)),
-                "fingerprint": getattr(splits, name).fingerprint(),
-                "near_duplicates": len({pair.index for pair in found}),
-            }
-            for name, found in pairs.items()
-        },
-        "pairs": [
-            {
-                "set": name,
-                "id": str(getattr(splits, name).ids[pair.index]),
-                "test_id": str(splits.test.ids[pair.test_index]),
-                "distance": pair.distance,
-                "correlation": round(pair.correlation, 4),
-                "mirrored": pair.mirrored,
-            }
-            for name, found in pairs.items()
-            for pair in found
-        ],
+        "images": len(examples),
+        "fingerprint": examples.fingerprint(),
+        "near_duplicates": len({pair.index for pair in found}),
+    }
+
+
+def _found_pair(name: str, splits: Splits, pair: Pair) -> dict[str, Any]:
+    return {
+        "set": name,
+        "id": str(getattr(splits, name).ids[pair.index]),
+        "test_id": str(splits.test.ids[pair.test_index]),
+        "distance": pair.distance,
+        "correlation": round(pair.correlation, 4),
+        "mirrored": pair.mirrored,
     }
 
 
 def page(splits: Splits, pairs: Mapping[str, list[Pair]], max_pairs: int) -> str:
-    """A self-contained HTML page of the pairs.
+    """Renders the pairs as a self-contained HTML page.
 
     Args:
         splits: the images.
-        pairs: what `check` returned for them.
-        max_pairs: of each split, how many are shown.
+        pairs: result of `check` for them.
+        max_pairs: number of pairs to show of each split.
 
     Returns:
-        HTML, with all pictures inside.
+        HTML with all pictures inside.
     """
     sections = []
     for name, found in pairs.items():
@@ -191,14 +196,14 @@ _PAGE = """<!DOCTYPE html>
 img {{max-width: 160px; display: block}} figcaption {{max-width: 160px; overflow-wrap: anywhere;
 font-size: 11px}} div {{border-top: 1px solid #ccc; padding: 4px}}</style>
 <h1>Near duplicates of {count} test images</h1>
-<p>Left the image that is learned from, right the test image.</p>
+<p>Left: the image that a model learns from. Right: the test image.</p>
 {body}
 </html>
 """
 
 
 def _row(examples: Examples, test: Examples, pair: Pair) -> str:
-    """A pair as HTML."""
+    """Renders a pair as HTML."""
     mirrored = ", mirrored" if pair.mirrored else ""
     return (
         "<div>"
@@ -209,7 +214,7 @@ def _row(examples: Examples, test: Examples, pair: Pair) -> str:
 
 
 def _figure(examples: Examples, index: int) -> str:
-    """A small picture of an image, under its id and class."""
+    """Renders a small picture of an image with its id and class."""
     label = int(examples.labels[index])
     name = f" ({examples.class_names[label]})" if label >= 0 else ""
     with PIL.Image.open(io.BytesIO(examples.encoded(index))) as image:
@@ -231,8 +236,8 @@ def write(
     max_distance: int = MAX_DISTANCE,
     min_correlation: float = MIN_CORRELATION,
     max_pairs: int = 200,
-) -> dict:
-    """Compares all images learned from with the test images, and writes what was found.
+) -> Leakage:
+    """Compares the images that a model learns from with the test images, and writes the pairs.
 
     Args:
         splits: the images.
@@ -242,77 +247,80 @@ def write(
         max_pairs: see `page`.
 
     Returns:
-        What is in leakage.json: that of `summarize`, the two thresholds and "seconds".
+        The content of leakage.json.
     """
     start = time.perf_counter()
     pairs = check(splits, max_distance, min_correlation)
-    summary = summarize(splits, pairs) | {
+    result: Leakage = {
+        "test_images": len(splits.test),
+        "test_fingerprint": splits.test.fingerprint(),
+        "test_images_leaked": len({pair.test_index for found in pairs.values() for pair in found}),
+        "sets": {name: _set_summary(getattr(splits, name), pairs[name]) for name in pairs},
+        "pairs": [_found_pair(name, splits, pair) for name in pairs for pair in pairs[name]],
         "max_distance": max_distance,
         "min_correlation": min_correlation,
         "seconds": round(time.perf_counter() - start, 2),
     }
     folder = pathlib.Path(output_dir).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    excluded = sorted({pair["id"] for pair in summary["pairs"]})
+    excluded = sorted({pair["id"] for pair in result["pairs"]})
     (folder / "exclude.txt").write_text("".join(f"{name}\n" for name in excluded))
     (folder / "leakage.html").write_text(page(splits, pairs, max_pairs))
-    (folder / "leakage.json").write_text(json.dumps(summary, indent=1) + "\n")
-    return summary
+    (folder / "leakage.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
 
 
 def _main() -> None:
     values = flags.FLAGS.flag_values_dict()
-    splits = sources.load_splits(**{name: values[name] for name in _SOURCE_FLAGS})
-    summary = write(
-        splits,
-        values["output_dir"],
-        values["max_distance"],
-        values["min_correlation"],
-        values["max_pairs"],
-    )
-    for name, found in summary["sets"].items():
+    source, draw = sources.from_options({name: values[name] for name in _SOURCE_FLAGS})
+    splits = sources.load_splits(source, draw, values["splits_file"])
+    limits = [values[name] for name in ("max_distance", "min_correlation", "max_pairs")]
+    result = write(splits, values["output_dir"], *limits)
+    for name, found in result["sets"].items():
         print(f"{name}: {found['near_duplicates']} of {found['images']} look like a test image")
-    print(f"{summary['test_images_leaked']} of {summary['test_images']} test images are concerned")
+    print(f"{result['test_images_leaked']} of {result['test_images']} test images are affected")
     print(f"{values['output_dir']}/leakage.html shows them; exclude.txt lists what to leave out")
 
 
-_SOURCE_FLAGS = {
-    "dataset": "mnist5k | folder | records | tfds:NAME",
-    "data_dir": "Directory of tensorflow-datasets (tfds:NAME only).",
-    "labeled_dir": "Labeled images: a folder of class folders, or TFRecord files.",
-    "unlabeled_dir": "Folder of unlabeled images, flat or nested.",
-    "validation_dir": "Validation images; unset: held out of the labeled ones.",
-    "test_dir": "Test images; unset: held out of the labeled ones.",
-    "unlabeled_records": "Unlabeled images in TFRecord files: globs or folders.",
-    "unlabeled_dataset": "Another data set (tfds:NAME) whose images are the unlabeled ones.",
-    "labeled_split": "tfds:NAME: labeled split or slice; unset: train.",
-    "test_split": "tfds:NAME: test split or slice; unset: test.",
-    "unlabeled_split": "tfds:NAME: unlabeled split or slice.",
-    "unlabeled_fraction": "Part of the unlabeled images kept.",
-    "unlabeled_skew": "Long tail of the unlabeled images over their classes; 1: none.",
-    "num_labeled": "Labeled training images kept; the rest is unlabeled. 0: all.",
-    "num_validation": "Validation images held out of the labeled ones. -1: 10%.",
-    "seed": "Decides the splits.",
-    "splits_file": "Splits stored by a run (splits.json); unset: drawn from --seed, the same.",
+_SOURCE_FLAGS: dict[str, tuple[Any, str]] = {
+    "dataset": ("mnist5k", "mnist5k | folder | records | tfds:NAME"),
+    "data_dir": (None, "Directory of tensorflow-datasets (tfds:NAME only)."),
+    "labeled_dir": (None, "Labeled images: a folder of class folders, or TFRecord files."),
+    "unlabeled_dir": (None, "Folder of unlabeled images, flat or nested."),
+    "validation_dir": (None, "Validation images; unset: held out of the labeled ones."),
+    "test_dir": (None, "Test images; unset: held out of the labeled ones."),
+    "unlabeled_records": ([], "Unlabeled images in TFRecord files: globs or folders."),
+    "unlabeled_dataset": (None, "Data set (tfds:NAME) whose images are the unlabeled ones."),
+    "labeled_split": (None, "Labeled split or slice of tfds:NAME; unset: train."),
+    "test_split": (None, "Test split or slice of tfds:NAME; unset: test."),
+    "unlabeled_split": (None, "Unlabeled split or slice of tfds:NAME."),
+    "unlabeled_fraction": (1.0, "Fraction of the unlabeled images to keep."),
+    "unlabeled_skew": (1.0, "Long tail of the unlabeled images over their classes; 1: none."),
+    "num_labeled": (0, "Labeled training images to keep; the rest is unlabeled. 0: all."),
+    "num_validation": (-1, "Validation images held out of the labeled ones. -1: 10%."),
+    "seed": (0, "Seed of the splits."),
 }
 
 
 def _define_flags() -> None:
-    for name, text in _SOURCE_FLAGS.items():
-        if name == "unlabeled_records":
-            flags.DEFINE_list(name, [], text)
-        elif name in ("num_labeled", "seed"):
-            flags.DEFINE_integer(name, 0, text, lower_bound=0)
-        elif name in ("unlabeled_fraction", "unlabeled_skew"):
-            flags.DEFINE_float(name, 1.0, text)
-        elif name == "num_validation":
-            flags.DEFINE_integer(name, -1, text, lower_bound=-1)
-        else:
-            flags.DEFINE_string(name, "mnist5k" if name == "dataset" else None, text)
-    flags.DEFINE_string("output_dir", None, "Where the report goes.", required=True)
-    flags.DEFINE_integer("max_distance", MAX_DISTANCE, "Of hashes, in bits of 64.", 0, 15)
-    flags.DEFINE_float("min_correlation", MIN_CORRELATION, "Of thumbnails.", -1.0, 1.0)
-    flags.DEFINE_integer("max_pairs", 200, "Shown of each split.", lower_bound=0)
+    define = {
+        list: flags.DEFINE_list,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+        type(None): flags.DEFINE_string,
+    }
+    for name, (default, text) in _SOURCE_FLAGS.items():
+        define[type(default)](name, default, text)
+    flags.DEFINE_string(
+        "splits_file", None, "Splits stored by a run (splits.json); unset: drawn from --seed."
+    )
+    flags.DEFINE_string("output_dir", None, "Directory of the report.", required=True)
+    flags.DEFINE_integer("max_distance", MAX_DISTANCE, "Largest distance of hashes, bits.", 0, 15)
+    flags.DEFINE_float(
+        "min_correlation", MIN_CORRELATION, "Smallest correlation of thumbnails.", -1.0, 1.0
+    )
+    flags.DEFINE_integer("max_pairs", 200, "Pairs shown of each split.", lower_bound=0)
 
 
 def command() -> None:

@@ -7,9 +7,14 @@ from data.pipeline.batches import (
     thumbnail_batches,
     training_batches,
 )
+from data.pipeline.order import Order, Shard
+from data.pipeline.selected import Selected
 
 __all__ = [
     "Augmentation",
+    "Order",
+    "Selected",
+    "Shard",
     "evaluation_batches",
     "noisy_views",
     "thumbnail_batches",

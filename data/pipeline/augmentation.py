@@ -1,6 +1,7 @@
-"""The noise put on training images: crop, flip and RandAugment, in the published order.
+"""The noise of training images: crop, flip and RandAugment, in the published order.
 
-Sources: paper, section 3.1 (RandAugment) and the published code for the order of operations.
+Sources: Xie et al., CVPR 2020, section 3.1 (RandAugment), and the published code for the order of
+operations.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from data import preprocess, randaugment, seeds
 from data.preprocess import PreprocessSpec
 
 KINDS = ("randaugment", "keras_cv", "crop", "none")
-# What an image's seed is folded by, one constant per purpose.
+# Purposes of random numbers: an image's seed is folded by them.
 _CROP, _FLIP, _OPERATIONS, _CUTOUT = range(4)
 
 Noise = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -20,16 +21,16 @@ Noise = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Which noise is put on training images.
+    """The noise of training images.
 
     Attributes:
         kind: "randaugment" (the paper's), "keras_cv" (the layer of that name, within the limits
-            told at `batch_noise`), "crop" (no operations: random crop, flip and cutout alone) or
-            "none" (images as evaluated: neither random crop nor flip).
+            described at `batch_noise`), "crop" (only random crop, flip and cutout) or "none"
+            (images as evaluated: neither random crop nor flip).
         num_layers: operations per image.
-        magnitude: of the operations, on a scale where 10 is "full" (as far as keras_cv goes).
-        flip: whether images are mirrored at random; not for digits.
-        cutout: small images only: whether a square of half the side is filled with gray.
+        magnitude: magnitude of the operations; 10 is "full" (the maximum of keras_cv).
+        flip: mirrors images at random; not for digits.
+        cutout: fills a square of half the side with gray; small images only.
         magnitude_noise: standard deviation of the operations' magnitudes, for "randaugment" only.
     """
 
@@ -46,18 +47,18 @@ class Augmentation:
 
 
 def needs_original(spec: PreprocessSpec, augmentation: Augmentation) -> bool:
-    """Whether the noise starts from the original image, by a random crop of large images."""
+    """Returns True if the noise starts from the original image: a random crop of large images."""
     return not spec.small_image and augmentation.kind != "none"
 
 
 def single_noise(
     image: tf.Tensor, seed: tf.Tensor, spec: PreprocessSpec, augmentation: Augmentation
 ) -> tf.Tensor:
-    """The part of the noise that needs the original image: the random crop of large images.
+    """Applies the part of the noise that needs the original: the random crop of large images.
 
     Args:
         image: uint8 [H, W, 3].
-        seed: int32 [2], the image's.
+        seed: int32 [2], seed of the image.
         spec: size and interpolation.
         augmentation: the noise.
 
@@ -70,20 +71,20 @@ def single_noise(
 
 
 def batch_noise(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> Noise:
-    """The noise that works on whole batches.
+    """Returns the noise that works on whole batches.
 
     With "keras_cv" the noise does not follow from the seeds of the images: that layer's random
-    numbers have a state. It is started from `seed`, by way of TensorFlow's global seed and
-    generator, and images are processed one after the other, so that two runs get the same noise; a
-    run resumed in the middle gets other noise.
+    numbers have a state. TensorFlow's global seed and generator are set to `seed`, and images are
+    processed one after the other, so that two runs get the same noise. A run that resumes in the
+    middle gets other noise.
 
     Args:
         spec: size of the images.
         augmentation: the noise.
-        seed: the run's seed, for "keras_cv" only.
+        seed: seed of the run, for "keras_cv" only.
 
     Returns:
-        A function of images uint8 [B, S, S, 3] and seeds int32 [B, 2] that returns noised images of
+        A function of images uint8 [B, S, S, 3] and seeds int32 [B, 2]; it returns noised images of
         the same shape.
     """
     if augmentation.kind == "none":
@@ -111,7 +112,7 @@ def batch_noise(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> 
 
 
 def _operations(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> Noise:
-    """The augmentation policy itself, on uint8 [B, S, S, 3]."""
+    """Returns the augmentation policy itself, on uint8 [B, S, S, 3]."""
     if augmentation.kind == "crop":
         return lambda images, image_seeds: images
     if augmentation.kind == "keras_cv":
@@ -131,7 +132,7 @@ def _operations(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> 
 
 
 def _keras_cv(augmentation: Augmentation, seed: int) -> Noise:
-    """keras_cv's RandAugment, image by image in their order."""
+    """Returns keras_cv's RandAugment, applied image by image in their order."""
     import keras_cv  # A late import: slow, and only this noise needs it.
 
     tf.random.set_seed(seed)

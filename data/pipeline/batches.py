@@ -1,17 +1,15 @@
 """Input pipelines: batches of labeled and pseudo-labeled images for training, and for evaluation.
 
 Batch k of a training pipeline is a function of its arguments alone. Every pass over the data has
-its own permutation, drawn from (seed, pass) without state; which examples a batch holds follows
-from k; and the noise of an image follows from (seed, pass, id, copy). So neither parallelism nor
-resuming at a later step changes a batch.
+its own permutation, drawn from (seed, pass) without state. The noise of an image follows from
+(seed, pass, id, copy). So neither parallelism nor resuming at a later step changes a batch.
 
 Images in memory that a small-image model takes never leave whole batches, nor do those that a cache
-holds decoded; others are decoded, cropped and resized one by one, in parallel, and noised in
+holds decoded. Others are decoded, cropped and resized one by one, in parallel, and noised in
 batches.
 """
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,114 +18,74 @@ from data import preprocess, seeds
 from data.examples import UNKNOWN_LABEL, Examples
 from data.pipeline.augmentation import Augmentation, batch_noise, needs_original, single_noise
 from data.pipeline.decoded import DecodedCache
-from data.pipeline.example_columns import example_columns, original
-from data.pipeline.order import LABELED, Columns, Shard, batch_order, gather
-from data.pipeline.selected import record_batches
+from data.pipeline.order import LABELED, Columns, Order, batch_order
+from data.pipeline.selected import Selected, record_batches
+from data.pipeline.table import Batches, Read, example_table, image_table
 from data.preprocess import PreprocessSpec
 
 _PREFETCH = 4  # batches
 _AT_ONCE = 8  # batches of small images
-_NO_TRAINING_PASS = np.int64(-1)  # so that noise is none that training shows
-
-__all__ = [
-    "Augmentation",
-    "evaluation_batches",
-    "noisy_views",
-    "thumbnail_batches",
-    "training_batches",
-]
+_NO_TRAINING_PASS = np.int64(-1)  # its noise is none that training shows
 
 
 def training_batches(
     labeled: Examples,
     spec: PreprocessSpec,
     augmentation: Augmentation,
+    order: Order,
     *,
     batch_size: int,
-    seed: int,
-    num_classes: int,
-    selected_files: Sequence[str | os.PathLike] | None = None,
-    selected_examples: Examples | None = None,
-    unlabeled_batch_size: int = 0,
-    start_step: int = 0,
-    unlabeled_augmentation: Augmentation | None = None,
-    clean_spec: PreprocessSpec | None = None,
-    num_shards: int = 1,
-    shard_index: int = 0,
+    selected: Selected | None = None,
     cache: DecodedCache | None = None,
 ) -> tf.data.Dataset:
-    """An endless stream of training batches.
+    """Makes an endless stream of training batches.
 
-    Every pass sees every example once; batches run across the ends of passes. Of several hosts,
-    each makes its own rows: host i of n the i-th n-th of every batch, labeled and unlabeled, and no
-    other image is decoded there, unless it is cached. Put together in the order of the hosts, they
-    are the batches of a single one.
+    Every pass sees every example once; batches run across the ends of passes. Of n hosts, host i
+    makes the i-th n-th of the rows of every batch, and decodes only those images, unless they are
+    cached. Put together in the order of the hosts, the rows are the batches of a single one.
 
     Args:
-        labeled: the labeled images.
+        labeled: the labeled images, of C classes.
         spec: size and interpolation.
         augmentation: noise of the labeled images.
-        batch_size: labeled images per batch (B).
-        seed: decides order and noise.
-        num_classes: length of the distributions (C).
-        selected_files: TFRecord files of pseudo-labeled images, or those of an index
-            (`data.pipeline.selected_index`); None: labeled images only.
-        selected_examples: the images that an index is of.
-        unlabeled_batch_size: pseudo-labeled images per batch (U).
-        start_step: number of the first batch; earlier ones cost no image work.
-        unlabeled_augmentation: noise of the pseudo-labeled images; None: that of the labeled ones.
-        clean_spec: size (T) and interpolation of a clean copy of the pseudo-labeled images; None:
-            no copies. Small images allow no other than `spec`.
-        num_shards: how many hosts there are (n); divides both batch sizes.
-        shard_index: which of them this is, 0..n - 1.
+        order: seed, first batch and rows of this host.
+        batch_size: labeled images per batch of all hosts; a multiple of n.
+        selected: pseudo-labeled images; None: only labeled ones.
         cache: holds images on disk decoded where they fit, unless a random crop needs the
             originals; None: none are held. It changes no batch.
 
     Returns:
-        With n = 1: dictionaries of "images" uint8 [B, S, S, 3] and "labels" int32 [B], and with
-        `selected_files` also "unlabeled_images" uint8 [U, S, S, 3] and "probabilities" float32
-        [U, C], and with `clean_spec` "unlabeled_clean_images" uint8 [U, T, T, 3]. Else B/n and U/n
-        in place of B and U.
+        Dictionaries of "images" uint8 [B, S, S, 3] and "labels" int32 [B]. With `selected` also
+        "unlabeled_images" uint8 [U, S, S, 3] and "probabilities" float32 [U, C], and with clean
+        copies "unlabeled_clean_images" uint8 [U, T, T, 3]. B and U count the rows of this host.
 
     Raises:
-        ValueError: if there is nothing to read, a batch size is below 1 or no multiple of n, there
-            is no such host, a label is not in 0..C-1, or the records are of another number of
-            classes.
+        ValueError: there is nothing to read, a batch size is below 1 or no multiple of n, a label
+            is not in 0..C-1, or the records are of another number of classes.
     """
-    _check(labeled, batch_size, num_classes)
-    shard = Shard(num_shards, shard_index)
-    rows = shard.rows(batch_size)
-    order = batch_order(len(labeled), batch_size, seed, LABELED, start_step, rows)
-    columns = example_columns(
-        labeled, spec, None if needs_original(spec, augmentation) else cache, "labeled"
-    )
+    _check(labeled, batch_size)
+    held = None if needs_original(spec, augmentation) else cache
+    table = example_table(labeled, spec, held, "labeled")
+    batches = table.gather(batch_order(len(labeled), batch_size, order, LABELED))
+    rows = len(order.shard.rows(batch_size))
     at_once = _AT_ONCE if spec.small_image else 1
-    batches = gather(order, columns)
-    batches = _noised(batches, spec, augmentation, seed, len(rows), at_once=at_once)
-    batches = batches.map(lambda batch: {name: batch[name] for name in ("images", "labels")})
-    if selected_files is not None:
-        noise = unlabeled_augmentation or augmentation
-        whole = needs_original(spec, noise) or clean_spec not in (None, spec)
-        selected = record_batches(
-            [os.fspath(file) for file in selected_files],
-            spec,
-            num_classes=num_classes,
-            batch_size=unlabeled_batch_size,
-            seed=seed,
-            start_step=start_step,
-            shard=shard,
-            examples=selected_examples,
-            cache=None if whole else cache,
-        )
-        rows = shard.rows(unlabeled_batch_size)
-        selected = _noised(selected, spec, noise, seed, len(rows), clean_spec, at_once)
-        names = {"images": "unlabeled_images", "probabilities": "probabilities"}
-        if clean_spec is not None:
-            names["clean_images"] = "unlabeled_clean_images"
-        batches = tf.data.Dataset.zip(batches, selected).map(
-            lambda batch, other: batch | {new: other[name] for name, new in names.items()}
-        )
-    return _finished(batches)
+    noised = _noised(batches, spec, augmentation, order.seed, rows, at_once=at_once)
+    noised = noised.map(lambda batch: {name: batch[name] for name in ("images", "labels")})
+    if selected is None:
+        return _finished(noised)
+    noise = selected.augmentation or augmentation
+    whole = needs_original(spec, noise) or selected.clean_spec not in (None, spec)
+    num_classes = len(labeled.class_names)
+    batches = record_batches(selected, spec, num_classes, order, None if whole else cache)
+    rows = len(order.shard.rows(selected.batch_size))
+    others = _noised(batches, spec, noise, order.seed, rows, selected.clean_spec, at_once)
+    names = {"images": "unlabeled_images", "probabilities": "probabilities"}
+    if selected.clean_spec is not None:
+        names["clean_images"] = "unlabeled_clean_images"
+    both = tf.data.Dataset.zip(noised, others).map(
+        lambda batch, other: batch | {new: other[name] for name, new in names.items()}
+    )
+    return _finished(both)
 
 
 def evaluation_batches(
@@ -140,21 +98,21 @@ def evaluation_batches(
     cache: DecodedCache | None = None,
     name: str = "",
 ) -> tf.data.Dataset:
-    """Every example once, in order, without noise if not asked for.
+    """Makes batches of every example once, in order, without noise by default.
 
     Args:
         examples: the images.
-        spec: how they are cropped and resized.
-        batch_size: images per batch (b); the last batch is filled up.
+        spec: size, crop and interpolation.
+        batch_size: images per batch (b); the last batch is padded.
         augmentation: noise; None: none.
-        seed: of the noise, which follows from it and the id of an image.
-        cache: as for training; of use where the images are gone through several times.
-        name: of the images in the cache, for people.
+        seed: seed of the noise, which follows from it and the id of an image.
+        cache: as for training; useful where the images are read several times.
+        name: name of the images in the cache's report.
 
     Returns:
         Dictionaries of "images" uint8 [b, S, S, 3], "labels" int32 [b] and "index" int64 [b], the
-        position in `examples`; index and label are -1 where the last batch was filled up. With an
-        `augmentation` also "seeds" int32 [b, 2], that of each image.
+        position in `examples`; index and label of padding are -1. With an `augmentation` also
+        "seeds" int32 [b, 2], that of each image.
     """
     noise = augmentation or Augmentation("none")
     steps = -(-len(examples) // batch_size)
@@ -167,11 +125,11 @@ def evaluation_batches(
         }
     )
     cache = None if needs_original(spec, noise) else cache
-    batches = gather(order, example_columns(examples, spec, cache, name))
-    batches = _noised(batches, spec, noise, seed, batch_size)
+    batches = example_table(examples, spec, cache, name).gather(order)
+    noised = _noised(batches, spec, noise, seed, batch_size)
     names = ["images", "index", *(["seeds"] if augmentation else [])]
     return _finished(
-        batches.map(
+        noised.map(
             lambda batch: {
                 "labels": tf.where(batch["index"] < 0, UNKNOWN_LABEL, batch["labels"]),
                 **{name: batch[name] for name in names},
@@ -192,11 +150,11 @@ def noisy_views(
 
     Args:
         examples: the images.
-        indices: which of them (n).
+        indices: positions of the images to show (n).
         spec: size and interpolation.
         augmentation: the noise.
         seed: as for training.
-        views: how many noised copies of each; copy v is what pass v over the data shows.
+        views: number of noised copies of each; copy v is what pass v over the data shows.
 
     Returns:
         uint8 [n, views, S, S, 3].
@@ -208,26 +166,29 @@ def noisy_views(
             "pass": tf.fill([len(shown)], view),
         }
     )
-    batches = gather(order, example_columns(shown, spec))
-    batches = _noised(batches, spec, augmentation, seed, len(shown))
-    return np.stack([batch["images"].numpy() for batch in batches], axis=1)
+    batches = example_table(shown, spec).gather(order)
+    noised = _noised(batches, spec, augmentation, seed, len(shown))
+    return np.stack([batch["images"].numpy() for batch in noised], axis=1)
 
 
 def thumbnail_batches(examples: Examples, side: int, batch_size: int) -> tf.data.Dataset:
-    """Every image once, in order, gray and squeezed into a small square.
+    """Makes batches of every image once, in order, gray and squeezed into a small square.
 
     Args:
         examples: the images.
-        side: of the squares in pixels (s).
+        side: side of the squares in pixels (s).
         batch_size: images per batch (b); the last batch may be smaller.
 
     Returns:
         float32 [b, s, s], 0..255.
     """
-    columns = example_columns(examples, PreprocessSpec(side))
+    table = image_table(examples, PreprocessSpec(side))
+    if table.read is None:
+        raise RuntimeError("Thumbnails are made from original images.")
+    read = table.read
 
     def thumbnail(index: tf.Tensor) -> tf.Tensor:
-        image = original({name: tf.gather(column, index) for name, column in columns.items()})
+        image = read({name: tf.gather(column, index) for name, column in table.columns.items()})
         gray = tf.image.rgb_to_grayscale(tf.cast(image, tf.float32))
         small = tf.image.resize(gray, [side, side], "area")
         return tf.ensure_shape(small[..., 0], [side, side])
@@ -236,12 +197,13 @@ def thumbnail_batches(examples: Examples, side: int, batch_size: int) -> tf.data
     return _finished(images.batch(batch_size))
 
 
-def _check(labeled: Examples, batch_size: int, num_classes: int) -> None:
+def _check(labeled: Examples, batch_size: int) -> None:
     """Refuses labeled images that cannot be trained on."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
     if not len(labeled):
         raise ValueError("There are no labeled images.")
+    num_classes = len(labeled.class_names)
     invalid = np.flatnonzero((labeled.labels < 0) | (labeled.labels >= num_classes))
     if len(invalid):
         first = invalid[0]
@@ -252,7 +214,7 @@ def _check(labeled: Examples, batch_size: int, num_classes: int) -> None:
 
 
 def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """The pipeline with the options all pipelines have."""
+    """Sets the options that all pipelines have."""
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
@@ -262,7 +224,7 @@ def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _noised(
-    batches: tf.data.Dataset,
+    batches: Batches,
     spec: PreprocessSpec,
     augmentation: Augmentation,
     seed: int,
@@ -272,53 +234,64 @@ def _noised(
 ) -> tf.data.Dataset:
     """Turns batches of columns into batches with noised "images", uint8 [batch_size, S, S, 3].
 
-    With `clean_spec` also with "clean_images" of its size. Of images in memory as many batches are
-    noised `at_once`, those of an endless stream: small ones take less time than starting the
+    With `clean_spec` also with "clean_images" of its size. Images of the model's size are noised
+    `at_once` batches at a time, in endless streams: small ones take less time than starting the
     operations for them.
     """
     noise = batch_noise(spec, augmentation, seed)
+    dataset, read = batches.dataset, batches.read
+    if clean_spec not in (None, spec) and spec.small_image:
+        raise ValueError(f"Small images have one size: {clean_spec} for copies of {spec}.")
 
     def add_seeds(batch: Columns) -> Columns:
         drawn = seeds.example_seeds(seed, batch["pass"], batch["id_hash"], batch["copy"])
         return batch | {"seeds": drawn}
 
-    def load(element: Columns) -> Columns:
-        image = original(element)
-        if clean_spec is not None:
-            element = element | {"clean_images": preprocess.eval_image(image, clean_spec)}
-        return element | {"images": single_noise(image, element["seeds"], spec, augmentation)}
-
     def apply(batch: Columns) -> Columns:
-        if clean_spec is not None and "clean_images" not in batch:
+        if clean_spec is not None and read is None:
             batch = batch | {"clean_images": batch["images"]}
         return batch | {"images": noise(batch["images"], batch["seeds"])}
 
-    at_once = at_once if "images" in batches.element_spec else 1
+    if read is not None:
+        at_once = 1
     if at_once > 1:
-        batches = batches.batch(at_once, drop_remainder=True).map(_joined)
-    batches = batches.map(add_seeds, num_parallel_calls=preprocess.PARALLEL)
-    if clean_spec not in (None, spec) and spec.small_image:
-        raise ValueError(f"Small images have one size: {clean_spec} for copies of {spec}.")
-    if "images" not in batches.element_spec:
-        images = batches.unbatch().map(load, num_parallel_calls=preprocess.PARALLEL)
-        batches = images.batch(batch_size, drop_remainder=True)
+        dataset = dataset.batch(at_once, drop_remainder=True).map(_joined)
+    dataset = dataset.map(add_seeds, num_parallel_calls=preprocess.PARALLEL)
+    if read is not None:
+        load = _loader(read, spec, augmentation, clean_spec)
+        rows = dataset.unbatch().map(load, num_parallel_calls=preprocess.PARALLEL)
+        dataset = rows.batch(batch_size, drop_remainder=True)
     stateful = augmentation.kind == "keras_cv"
-    batches = batches.map(apply, num_parallel_calls=None if stateful else preprocess.PARALLEL)
+    dataset = dataset.map(apply, num_parallel_calls=None if stateful else preprocess.PARALLEL)
     if at_once > 1:
-        batches = batches.map(lambda batch: _parted(batch, at_once)).unbatch()
-    return batches
+        dataset = dataset.map(lambda batch: _split(batch, at_once)).unbatch()
+    return dataset
+
+
+def _loader(
+    read: Read, spec: PreprocessSpec, augmentation: Augmentation, clean_spec: PreprocessSpec | None
+) -> Callable[[Columns], Columns]:
+    """Returns a function that adds "images" to a row, and "clean_images" with a `clean_spec`."""
+
+    def load(row: Columns) -> Columns:
+        image = read(row)
+        if clean_spec is not None:
+            row = row | {"clean_images": preprocess.eval_image(image, clean_spec)}
+        return row | {"images": single_noise(image, row["seeds"], spec, augmentation)}
+
+    return load
 
 
 def _joined(batches: Columns) -> Columns:
-    """Batches [N, B, ...] as one [N * B, ...]."""
+    """Joins batches [N, B, ...] into one [N * B, ...]."""
     return {
         name: tf.reshape(values, [values.shape[0] * values.shape[1], *values.shape[2:]])
         for name, values in batches.items()
     }
 
 
-def _parted(batch: Columns, count: int) -> Columns:
-    """The reverse of `_joined`."""
+def _split(batch: Columns, count: int) -> Columns:
+    """Reverses `_joined`."""
     return {
         name: tf.reshape(values, [count, values.shape[0] // count, *values.shape[1:]])
         for name, values in batch.items()

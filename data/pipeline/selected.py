@@ -1,8 +1,9 @@
 """Batches of pseudo-labeled images, from memory where they fit and streamed where not.
 
-They lie in records, or an index says which images of a set they are; batch k is the same.
+The images lie in the records, or an index refers to images of a set. Batch k is the same.
 """
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -10,73 +11,77 @@ import tensorflow as tf
 
 from data import preprocess, record_schema, tfrecord_file
 from data.examples import Examples
-from data.pipeline.decoded import DecodedCache
-from data.pipeline.order import (
-    BLOCK,
-    SELECTED,
-    SHARDS,
-    Columns,
-    Shard,
-    batch_order,
-    gather,
-    permutation,
-)
+from data.pipeline.augmentation import Augmentation
+from data.pipeline.decoded import DecodedCache, Request
+from data.pipeline.order import BLOCK, SELECTED, SHARDS, Columns, Order, batch_order, permutation
 from data.pipeline.selected_index import SelectedIndex
+from data.pipeline.table import Batches, Read, Table
 from data.preprocess import PreprocessSpec
 
-IN_MEMORY_BYTES = 2 << 30  # files up to this size altogether are kept in memory
+IN_MEMORY_BYTES = 2 << 30  # files up to this total size are kept in memory
+BLOCK_RECORDS = 8192  # streamed records are shuffled in blocks of this length,
+_OPEN_SHARDS = 16  # read from this number of shards at once
 _READ_RECORDS = 1024
-_BLOCK_RECORDS = 8192  # streamed records are shuffled in blocks of as many,
-_OPEN_SHARDS = 16  # read from as many shards at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Selected:
+    """Pseudo-labeled images of a training.
+
+    Attributes:
+        files: TFRecord files, or those of an index (`data.pipeline.selected_index`, .parquet).
+        batch_size: images per batch of all hosts (U).
+        examples: images that an index refers to; None: files are records.
+        augmentation: noise of the images; None: that of the labeled ones.
+        clean_spec: size (T) and interpolation of a clean copy of the images; None: no copies. Small
+            images allow only the size of the noised ones.
+    """
+
+    files: Sequence[str | os.PathLike[str]]
+    batch_size: int
+    examples: Examples | None = None
+    augmentation: Augmentation | None = None
+    clean_spec: PreprocessSpec | None = None
 
 
 def record_batches(
-    files: Sequence[str],
+    selected: Selected,
     spec: PreprocessSpec,
-    *,
     num_classes: int,
-    batch_size: int,
-    seed: int,
-    start_step: int,
-    shard: Shard,
-    examples: Examples | None = None,
+    order: Order,
     cache: DecodedCache | None = None,
-) -> tf.data.Dataset:
-    """An endless stream of batches, in which every pass holds every record once.
+) -> Batches:
+    """Makes an endless stream of batches, in which every pass holds every record once.
 
-    Records in memory are permuted anew in every pass. Streamed ones are shuffled in blocks, out of
-    shards that are permuted and read several at once; every host reads all of them, and passes on
-    its own rows alone.
+    Records in memory are permuted anew in every pass. Streamed ones are shuffled in blocks, from
+    shards that are permuted and read several at once. Every host reads all of them, and passes on
+    only its own rows.
 
     Args:
-        files: TFRecord files, or those of an index (.parquet).
+        selected: the images.
         spec: images that are held decoded are brought to its size.
         num_classes: length of the distributions (C).
-        batch_size: records per batch (U).
-        seed: the run's seed.
-        start_step: number of the first batch.
-        shard: which rows of every batch are returned (u of them).
-        examples: the images that an index is of.
+        order: seed, first batch and rows of this host (u of them).
         cache: holds images decoded where they fit: those of records that are in memory anyway, and
-            all images that an index is of; None: none are held.
+            all images that an index refers to; None: none are held.
 
     Returns:
-        Dictionaries of what `tfrecord.parse` returns and "pass" int64, with a leading u; instead of
-        "encoded" there may be "images" uint8 [u, S, S, 3], or what else tells `data.pipeline` where
-        an image is.
+        Batches of what `record_schema.parse` returns except "encoded", of "pass" int64, and of the
+        images or their places, with a leading u.
 
     Raises:
-        ValueError: if there are no records, or they are of another number of classes; naming file
-            and offset of a damaged record. One that is streamed is a DataLossError in the stream,
-            which `recordfile.verify` explains.
+        ValueError: there are no records, or they are of another number of classes; names file and
+            offset of a damaged record. One that is streamed is a DataLossError in the stream, which
+            `tfrecord_file.verify` explains.
     """
-    if batch_size < 1:
-        raise ValueError(f"unlabeled_batch_size must be at least 1, not {batch_size}.")
-    if not files:
+    if selected.batch_size < 1:
+        raise ValueError(f"unlabeled_batch_size must be at least 1, not {selected.batch_size}.")
+    if not selected.files:
         raise ValueError("There are no records: the list of selected files is empty.")
-    indexed = files[0].endswith(".parquet")
-    if indexed:
-        source = SelectedIndex(files, examples, spec, cache)
+    files = [os.fspath(file) for file in selected.files]
+    source: _Records | SelectedIndex
+    if files[0].endswith(".parquet"):
+        source = SelectedIndex(files, selected.examples, spec, cache)
     else:
         source = _Records(files, spec, cache)
     if source.num_classes != num_classes:
@@ -84,18 +89,21 @@ def record_batches(
             f"The records of {files[0]} have {source.num_classes} probabilities, but there are "
             f"{num_classes} classes."
         )
-    rows = shard.rows(batch_size)
     if source.num_bytes > IN_MEMORY_BYTES:
-        batches = _streamed(source, files, batch_size, seed, start_step, rows)
+        rows = Batches(_streamed(source, files, selected.batch_size, order), source.read)
     else:
-        columns = source.read_all()
-        order = batch_order(len(columns["copy"]), batch_size, seed, SELECTED, start_step, rows)
-        batches = gather(order, columns)
-    return source.join(batches)
+        table = source.read_all()
+        rows = table.gather(
+            batch_order(len(table.columns["copy"]), selected.batch_size, order, SELECTED)
+        )
+    return source.join(rows)
 
 
 class _Records:
-    """Records with their images, of one number of classes, going by the first one."""
+    """Records with their images; the first one tells the number of classes.
+
+    `SelectedIndex` has the same methods.
+    """
 
     def __init__(self, files: Sequence[str], spec: PreprocessSpec, cache: DecodedCache | None):
         self._files, self._spec, self._cache = files, spec, cache
@@ -105,85 +113,86 @@ class _Records:
             raise ValueError(f"There are no records in the selected files {files}.")
         record = tf.train.Example.FromString(serialized.numpy())
         self.num_classes = len(record.features.feature["probabilities"].float_list.value)
+        self.read: Read | None = _decode
 
     def count(self) -> int:
+        """Returns the number of records."""
         return record_schema.count_records(self._files)
 
     def read_file(self, file: tf.Tensor) -> tf.data.Dataset:
+        """Reads the records of one file (string scalar, a path), in their order."""
         return record_schema.read_file(file, self.num_classes)
 
-    def read_all(self) -> Columns:
-        """All records as tensors; images decoded if held. A damaged file names itself."""
-        with tfrecord_file.damage_named(self._files):
-            return self._read_all()
-
-    def _read_all(self) -> Columns:
-        with tf.device("CPU:0"):
+    def read_all(self) -> Table:
+        """Reads all records; a ValueError names a damaged file."""
+        with tfrecord_file.damage_named(self._files), tf.device("CPU:0"):
             held = self._held()
-            records = tf.data.Dataset.from_tensor_slices(list(self._files)).flat_map(self.read_file)
+            records = self._records()
             if held is not None:
                 records = records.map(
                     lambda record: {k: v for k, v in record.items() if k != "encoded"}
                 )
             parts = list(records.batch(_READ_RECORDS))
             columns = {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
-            return columns if held is None else columns | {"images": held}
+            if held is None:
+                return Table(columns, _decode)
+            return Table(columns | {"images": held}, None)
+
+    def _records(self) -> tf.data.Dataset:
+        files = tf.data.Dataset.from_tensor_slices(list(self._files))
+        return files.flat_map(self.read_file)
 
     def _held(self) -> tf.Tensor | None:
-        """The images as evaluation shows them, uint8 [N, S, S, 3], if the cache holds them."""
+        """Returns the images as evaluated, uint8 [N, S, S, 3], if the cache holds them."""
         if self._cache is None:
             return None
 
-        def decode(record: Columns) -> tf.Tensor:
-            return preprocess.eval_image(preprocess.decode_image(record["encoded"]), self._spec)
+        def image(record: Columns) -> tf.Tensor:
+            return preprocess.eval_image(_decode(record), self._spec)
 
-        def images() -> tf.data.Dataset:
-            files = tf.data.Dataset.from_tensor_slices(list(self._files))
-            return files.flat_map(self.read_file).map(
-                decode, num_parallel_calls=preprocess.PARALLEL
-            )
-
-        return self._cache.hold(
+        request = Request(
             "selected",
             (tuple(self._files), self._spec),
-            self.count(),
-            self._spec.image_size,
-            images,
-            lambda number: f"Record {number} of those from {self._files[0]} on",
+            count=self.count(),
+            side=self._spec.image_size,
+            images=lambda: self._records().map(image, num_parallel_calls=preprocess.PARALLEL),
+            place=lambda number: f"Record {number} of those from {self._files[0]} on",
         )
+        return self._cache.hold(request)
 
-    def join(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """The batches as they are: records have their images."""
+    def join(self, batches: Batches) -> Batches:
+        """Returns the batches as they are: records have their images."""
         return batches
 
 
+def _decode(row: Columns) -> tf.Tensor:
+    return preprocess.decode_image(row["encoded"])
+
+
 def _streamed(
-    source: _Records | SelectedIndex,
-    files: Sequence[str],
-    batch_size: int,
-    seed: int,
-    start_step: int,
-    rows: range,
+    source: _Records | SelectedIndex, files: Sequence[str], batch_size: int, order: Order
 ) -> tf.data.Dataset:
-    """Batches of records which do not fit in memory."""
+    """Makes batches of records that do not fit in memory."""
     first_pass, offset = 0, 0
-    if start_step:
-        first_pass, offset = divmod(start_step * batch_size, source.count())
+    if order.start_step:
+        first_pass, offset = divmod(order.start_step * batch_size, source.count())
 
     def one_pass(position: tf.Tensor) -> tf.data.Dataset:
-        shards = tf.gather(files, permutation(len(files), seed, SHARDS, position))
+        shards = tf.gather(files, permutation(len(files), order.seed, SHARDS, position))
         records = tf.data.Dataset.from_tensor_slices(shards).interleave(
             source.read_file, cycle_length=_OPEN_SHARDS, num_parallel_calls=tf.data.AUTOTUNE
         )
 
         def shuffle(block: tf.Tensor, batch: Columns) -> Columns:
-            order = permutation(tf.shape(batch["copy"])[0], seed, BLOCK, position, block)
-            batch = {name: tf.gather(column, order) for name, column in batch.items()}
-            return batch | {"pass": tf.fill(tf.shape(order), position)}
+            count = tf.shape(batch["copy"])[0]
+            shuffled = permutation(count, order.seed, BLOCK, position, block)
+            batch = {name: tf.gather(column, shuffled) for name, column in batch.items()}
+            return batch | {"pass": tf.fill(tf.shape(shuffled), position)}
 
-        return records.batch(_BLOCK_RECORDS).enumerate().map(shuffle).prefetch(1).unbatch()
+        return records.batch(BLOCK_RECORDS).enumerate().map(shuffle).prefetch(1).unbatch()
 
     records = tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(offset)
+    rows = order.shard.rows(batch_size)
     if len(rows) < batch_size:
         numbered = records.enumerate().filter(
             lambda number, _: (

@@ -9,7 +9,7 @@ does not know. Images and videos are read on demand. Layouts:
     CIFAR-10-P    ROOT/PERTURBATION.npy, uint8 [N, frames, 32, 32, 3]
 
 Groups are the folders of the published archives and optional. ImageNet-A and -R are plain class
-folders: `data.sources.load_examples("folder", ...)` reads them.
+folders: `data.sources.load_examples(Folder(...))` reads them.
 
 Source: Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions and
 perturbations" (ICLR 2019), and the layout of its archives.

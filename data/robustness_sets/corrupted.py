@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from data.corruptions import CORRUPTIONS, SEVERITIES, TEST_CORRUPTIONS
-from data.examples import Examples
+from data.examples import DecodedExamples, Examples
 from data.robustness_sets import layout
 from data.sources import folders
-from data.sources.builtin import with_classes
 
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -127,13 +126,13 @@ def cifar10_c(root: str) -> CorruptedImages:
             )
         start = SEVERITIES.index(severity) * count
         prefix = f"cifar10_c/{corruption}/{severity}"
-        examples = Examples(
+        examples = DecodedExamples(
             ids=np.array([f"{prefix}/{position:05d}" for position in range(count)], object),
             labels=labels,
             class_names=CIFAR10_CLASSES,
             images=images[start : start + count],
         )
-        return with_classes(examples, class_names, "CIFAR-10-C")
+        return examples.with_classes(class_names, "CIFAR-10-C")
 
     return CorruptedImages(
         settings=tuple(setting for setting in SETTINGS if setting[0] in found),

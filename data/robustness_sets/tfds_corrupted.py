@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from data.examples import Examples
 from data.robustness_sets.corrupted import SETTINGS, CorruptedImages
-from data.sources import builtin
 from data.sources import tfds as tfds_sets
 
 _SPLIT = "validation"
@@ -44,9 +43,9 @@ def imagenet_c(
         return tfds_sets.count(f"{name}/{configs[corruption, severity]}", _SPLIT, data_dir)
 
     def read(corruption: str, severity: int, class_names: Sequence[str]) -> Examples:
-        dataset = f"tfds:{name}/{configs[corruption, severity]}"
-        examples = builtin.read(dataset, _SPLIT, data_dir)
-        return builtin.with_classes(examples, class_names, dataset)
+        dataset = f"{name}/{configs[corruption, severity]}"
+        examples = tfds_sets.read(dataset, _SPLIT, data_dir)
+        return examples.with_classes(class_names, f"tfds:{dataset}")
 
     return CorruptedImages(
         settings=found,

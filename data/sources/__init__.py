@@ -1,6 +1,38 @@
-"""Named data sets as examples with stable ids, and their stored, seeded splits."""
+"""Data sets as examples with stable ids, and their stored, seeded splits."""
 
-from data.examples import Examples
-from data.sources.load import Splits, load_examples, load_splits
+from data.examples import DecodedExamples, EncodedExamples, Examples
+from data.sources.draw import Draw
+from data.sources.load import load_examples, load_splits, request_of
+from data.sources.options import ON_DISK, from_options
+from data.sources.source import (
+    Builtin,
+    Folder,
+    Records,
+    Source,
+    Tfds,
+    Unlabeled,
+    UnlabeledFolder,
+    UnlabeledRecords,
+)
+from data.sources.splits import Splits
 
-__all__ = ["Examples", "Splits", "load_examples", "load_splits"]
+__all__ = [
+    "ON_DISK",
+    "Builtin",
+    "DecodedExamples",
+    "Draw",
+    "EncodedExamples",
+    "Examples",
+    "Folder",
+    "Records",
+    "Source",
+    "Splits",
+    "Tfds",
+    "Unlabeled",
+    "UnlabeledFolder",
+    "UnlabeledRecords",
+    "from_options",
+    "load_examples",
+    "load_splits",
+    "request_of",
+]

@@ -1,8 +1,8 @@
-"""Images in TFRecord files: ImageNet in its published layout, student-ready records, and others.
+"""Reader of TFRecord files: ImageNet in its published layout, student-ready records, and others.
 
-Files are indexed, not loaded: what stays in memory of an image is its id, its label and where its
-record begins. Indexing reads the headers of the records and the small features in them, and skips
-the images by their lengths.
+Files are indexed, not loaded: only the id, the label and the offset of an image stay in memory.
+Indexing reads the headers of the records and the small features in them, and skips the images by
+their lengths.
 
 Source: the public ImageNet TFRecord layout, `image/encoded`, `image/class/label` (from 1),
 `image/class/synset` and `image/class/text`; the wire format of Protocol Buffers, as documented
@@ -25,10 +25,10 @@ from absl import logging
 from google.protobuf.message import DecodeError
 
 from data import tfrecord_file
-from data.examples import UNKNOWN_LABEL, Examples
+from data.examples import UNKNOWN_LABEL, EncodedExamples
 from data.sources import image_check
 
-VERIFIED_BYTES = 1 << 30  # files up to this size altogether are read in full when they are indexed
+VERIFIED_BYTES = 1 << 30  # files up to this total size are read in full when they are indexed
 _NAMES = ("image/class/synset", "image/class/text")
 _LENGTH_DELIMITED = 2  # wire type of everything in a tf.train.Example above its numbers
 
@@ -38,16 +38,16 @@ class Entry:
     """A record of a TFRecord file, without its image.
 
     Attributes:
-        path: of the file.
-        number: its place in the file, from 0.
-        offset: the byte at which it begins.
-        label: its class, counted from 0, or None.
-        published: whether the label is of the published layout, hence a true one; a student-ready
+        path: path of the file.
+        number: position in the file, from 0.
+        offset: byte at which the record begins.
+        label: class, counted from 0, or None.
+        published: True if the label is of the published layout, hence a true one; a student-ready
             record's is the teacher's.
-        class_name: the name of its class, or None.
-        image_id: the id it has itself, or None.
-        copy: which copy of its image it is, from 0.
-        problem: what keeps its image from being readable, or "".
+        class_name: name of the class, or None.
+        image_id: id that the record itself has, or None.
+        copy: number of this copy of the image, from 0.
+        problem: what keeps the image from being readable, or "".
     """
 
     path: str
@@ -62,66 +62,67 @@ class Entry:
 
     @property
     def place(self) -> str:
-        """File and offset in words."""
+        """File and offset, for messages."""
         return f"{self.path}, record at byte {self.offset}"
 
 
 def index(path: str) -> Iterator[Entry]:
-    """The records of a file, in their order.
+    """Indexes the records of a file, in their order.
 
     Args:
         path: an uncompressed TFRecord file of tf.train.Example.
 
     Yields:
-        What the records say of themselves.
+        The entries of its records.
 
     Raises:
-        ValueError: naming the file and the offset of a record that is damaged or of another kind.
+        ValueError: names the file and the offset of a record that is damaged or of another kind.
     """
     if not os.path.getsize(path):
         return
     with open(path, "rb") as file:
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    for number, (offset, length) in enumerate(tfrecord_file.spans(path)):
+    for position, (offset, length) in enumerate(tfrecord_file.spans(path)):
         begin = offset + tfrecord_file.HEADER.size
         try:
-            yield _entry(path, number, offset, data[begin : begin + length])
+            yield _entry(path, position, offset, data[begin : begin + length])
         except (ValueError, IndexError, DecodeError) as error:
             raise ValueError(
                 f"{path}, record at byte {offset}, is no tf.train.Example: {error}."
             ) from error
 
 
-def _entry(path: str, number: int, offset: int, data: memoryview) -> Entry:
+def _entry(path: str, position: int, offset: int, data: memoryview) -> Entry:
     """Reads the small features of a record, and the ends of its image."""
     features = _features(data)
 
-    def value(*keys: str) -> bytes | int | None:
-        """The first value of the first of these features that has one."""
-        for key in keys:
-            if key in features:
-                feature = tf.train.Feature.FromString(bytes(features[key]))
-                values = feature.bytes_list.value or feature.int64_list.value
-                if values:
-                    return values[0]
-        return None
+    def number(key: str) -> int | None:
+        values = parsed(key).int64_list.value
+        return values[0] if values else None
 
-    published, name, image_id = value("image/class/label"), value(*_NAMES), value("image/id")
+    def text(*keys: str) -> str | None:
+        found = [value for key in keys for value in parsed(key).bytes_list.value]
+        return found[0].decode() if found else None
+
+    def parsed(key: str) -> tf.train.Feature:
+        return tf.train.Feature.FromString(bytes(features.get(key, b"")))
+
+    published, name = number("image/class/label"), text(*_NAMES)
     return Entry(
         path=path,
-        number=number,
+        number=position,
         offset=offset,
-        label=value("label") if published is None else published - 1,
+        label=number("label") if published is None else published - 1,
         published=published is not None,
-        class_name=None if name is None else sys.intern(name.decode()),
-        image_id=None if image_id is None else image_id.decode(),
-        copy=value("image/copy") or 0,
+        class_name=None if name is None else sys.intern(name),
+        image_id=text("image/id"),
+        copy=number("image/copy") or 0,
         problem=_image_problem(features),
     )
 
 
 def _image_problem(features: dict[str, memoryview]) -> str:
-    """What keeps the image of a record from being readable, or ""."""
+    """Returns what keeps the image of a record from being readable, or ""."""
     key = next((key for key in tfrecord_file.IMAGE_KEYS if key in features), None)
     if key is None:
         return f"has none of the features {', '.join(tfrecord_file.IMAGE_KEYS)}"
@@ -131,7 +132,7 @@ def _image_problem(features: dict[str, memoryview]) -> str:
 
 
 def _features(data: memoryview) -> dict[str, memoryview]:
-    """The serialized features of a serialized tf.train.Example, by name."""
+    """Returns the serialized features of a serialized tf.train.Example, by name."""
     features = {}
     for collection in _fields(data):
         for entry in _fields(collection):
@@ -141,7 +142,7 @@ def _features(data: memoryview) -> dict[str, memoryview]:
 
 
 def _fields(message: memoryview) -> Iterator[memoryview]:
-    """The fields of a serialized message that has length-delimited ones alone."""
+    """Yields the fields of a serialized message that has only length-delimited ones."""
     position = 0
     while position < len(message):
         if message[position] & 7 != _LENGTH_DELIMITED:
@@ -154,33 +155,33 @@ def _fields(message: memoryview) -> Iterator[memoryview]:
             if byte < 0x80:
                 break
         if position + length > len(message):
-            raise ValueError("a field sticks out of its message")
+            raise ValueError("a field extends beyond its message")
         yield message[position : position + length]
         position += length
 
 
 def find_files(patterns: Sequence[str]) -> list[str]:
-    """TFRecord files by name.
+    """Finds TFRecord files by name.
 
     Args:
-        patterns: each a file, a glob such as "train-*", or a folder, of which the files are taken
-            whose names have "tfrecord" or "-of-" in them.
+        patterns: files, globs such as "train-*", or folders, from which the files are taken whose
+            names have "tfrecord" or "-of-" in them.
 
     Returns:
         Paths, those of a pattern sorted, without repetition.
 
     Raises:
-        ValueError: naming a pattern that no file matches.
+        ValueError: names a pattern that no file matches.
     """
     found: dict[str, None] = {}
     for pattern in patterns:
         pattern = os.path.expanduser(pattern)
         if os.path.isdir(pattern):
-            named = [glob.glob(os.path.join(pattern, f"*{part}*")) for part in ("tfrecord", "-of-")]
-            matches = set(itertools.chain(*named))
+            globs = [os.path.join(pattern, f"*{part}*") for part in ("tfrecord", "-of-")]
         else:
-            matches = glob.glob(pattern)
-        files = sorted(match for match in matches if os.path.isfile(match))
+            globs = [pattern]
+        matches = set(itertools.chain.from_iterable(map(glob.glob, globs)))
+        files = sorted(filter(os.path.isfile, matches))
         if not files:
             raise ValueError(f"No TFRecord file matches {pattern!r}.")
         found.update(dict.fromkeys(files))
@@ -188,10 +189,10 @@ def find_files(patterns: Sequence[str]) -> list[str]:
 
 
 def verify_if_small(files: Sequence[str]) -> None:
-    """Compares the checksums of files up to VERIFIED_BYTES; those of others are, as they are read.
+    """Compares the checksums of files of up to VERIFIED_BYTES; others are checked while training.
 
     Raises:
-        ValueError: see `recordfile.verify`.
+        ValueError: see `tfrecord_file.verify`.
     """
     if sum(map(os.path.getsize, files)) <= VERIFIED_BYTES:
         tfrecord_file.verify(files)
@@ -199,12 +200,12 @@ def verify_if_small(files: Sequence[str]) -> None:
 
 def read_labeled(
     patterns: Sequence[str], class_names: Sequence[str] | None = None, prefix: str = "records"
-) -> Examples:
+) -> EncodedExamples:
     """Indexes labeled TFRecord files.
 
-    A record's class is the one it names (`image/class/synset`, else `image/class/text`); where it
-    names none, its number (`image/class/label` from 1, or `label` from 0 as in student-ready
-    records) decides, and is the class's name.
+    A record names its class (`image/class/synset`, else `image/class/text`). Where it names none,
+    its number (`image/class/label` from 1, or `label` from 0 as in student-ready records) decides,
+    and is the class's name.
 
     Args:
         patterns: see `find_files`.
@@ -213,12 +214,11 @@ def read_labeled(
             "records/train-00000-of-01024/000017".
 
     Returns:
-        Examples with `files` and `offsets`, in the order of the records. Copies of an image beyond
-        its first one (`image/copy`) are left out.
+        The images in the order of the records, without further copies of an image (`image/copy`).
 
     Raises:
-        ValueError: naming file and offset of a record that is damaged, no image, without label or
-            of another class; or a class without records.
+        ValueError: names file and offset of a record that is damaged, no image, without label or of
+            another class; or a class without records.
     """
     entries = _originals(patterns)
     for entry in entries:
@@ -233,18 +233,18 @@ def read_labeled(
         if label == UNKNOWN_LABEL:
             raise ValueError(
                 f"{entry.place}: there is no class {entry.class_name or entry.label}. Valid: "
-                f"{_some(class_names)} ({len(class_names)} in all)."
+                f"{image_check.abbreviated(class_names)} ({len(class_names)} in all)."
             )
     return _examples(entries, labels, class_names, prefix)
 
 
 def read_unlabeled(
     patterns: Sequence[str], class_names: Sequence[str], prefix: str = "unlabeled"
-) -> tuple[Examples, list[str]]:
+) -> tuple[EncodedExamples, list[str]]:
     """Indexes unlabeled TFRecord files.
 
-    Where all records name one of the known classes, or have a published number among them, these
-    labels are kept (to measure pseudo labels, never to train on them); otherwise all labels are -1.
+    If all records name one of the known classes, or have a published number among them, these
+    labels are kept (to measure pseudo labels, never to train on them). Otherwise all labels are -1.
 
     Args:
         patterns: see `find_files`.
@@ -252,18 +252,23 @@ def read_unlabeled(
         prefix: see `read_labeled`.
 
     Returns:
-        Examples as of `read_labeled`, and the places of the skipped records that are no images.
+        The images as `read_labeled` does, and the places of the records that were skipped because
+        they are no images.
 
     Raises:
-        ValueError: naming file and offset of a damaged record; or if no image is left.
+        ValueError: names file and offset of a damaged record; or no image is left.
     """
     entries = _originals(patterns)
     skipped = [f"{entry.place}: {entry.problem}" for entry in entries if entry.problem]
     if skipped:
-        logging.warning("%d records are no images: %s", len(skipped), _some(skipped))
+        logging.warning(
+            "%d records are no images: %s", len(skipped), image_check.abbreviated(skipped)
+        )
         entries = [entry for entry in entries if not entry.problem]
     if not entries:
-        raise ValueError(f"There is no image in the records of {_some(patterns)}.")
+        raise ValueError(
+            f"There is no image in the records of {image_check.abbreviated(patterns)}."
+        )
     index_of = {name: number for number, name in enumerate(class_names)}
     known = [entry.published or entry.class_name is not None for entry in entries]
     labels = [_label(entry, index_of) for entry in entries]
@@ -273,21 +278,22 @@ def read_unlabeled(
 
 
 def _originals(patterns: Sequence[str]) -> list[Entry]:
-    """The records of all files, but for further copies of an image."""
+    """Indexes all files, without further copies of an image."""
     files = find_files(patterns)
     verify_if_small(files)
     return [entry for path in files for entry in index(path) if not entry.copy]
 
 
 def _class_names(entries: list[Entry]) -> tuple[str, ...]:
-    """The names of the classes 0, 1, ..., each a class of at least one record."""
+    """Returns the names of the classes 0, 1, ..., each the class of at least one record."""
     names: dict[int, str] = {}
     for entry in entries:
-        name = entry.class_name or str(entry.label)
-        if entry.label < 0 or names.setdefault(entry.label, name) != name:
+        label = UNKNOWN_LABEL if entry.label is None else entry.label
+        name = entry.class_name or str(label)
+        if label < 0 or names.setdefault(label, name) != name:
             raise ValueError(
-                f"{entry.place}: class number {entry.label} (counted from 0) is {name!r} here"
-                + (f", but {names[entry.label]!r} before." if entry.label in names else ".")
+                f"{entry.place}: class number {label} (counted from 0) is {name!r} here"
+                + (f", but {names[label]!r} before." if label in names else ".")
             )
     missing = sorted(set(range(max(names, default=-1) + 1)) - set(names))
     if missing or not names:
@@ -304,17 +310,17 @@ def _class_names(entries: list[Entry]) -> tuple[str, ...]:
 
 
 def _label(entry: Entry, index_of: Mapping[str, int]) -> int:
-    """The class of a record among known ones, by name or else by number; -1 if it is none."""
+    """Returns the class of a record among known ones, by name or else by number; or -1."""
     if entry.class_name is not None:
         return index_of.get(entry.class_name, UNKNOWN_LABEL)
-    known = entry.label is not None and 0 <= entry.label < len(index_of)
-    return entry.label if known else UNKNOWN_LABEL
+    label = UNKNOWN_LABEL if entry.label is None else entry.label
+    return label if 0 <= label < len(index_of) else UNKNOWN_LABEL
 
 
 def _examples(
     entries: list[Entry], labels: list[int], class_names: Sequence[str], prefix: str
-) -> Examples:
-    """Examples of records."""
+) -> EncodedExamples:
+    """Returns records as examples."""
     folder = os.path.commonpath([os.path.dirname(path) for path in {e.path for e in entries}])
 
     def name(entry: Entry) -> str:
@@ -325,16 +331,10 @@ def _examples(
     if len(set(ids)) < len(ids):
         twice = next(name for name, count in collections.Counter(ids).items() if count > 1)
         raise ValueError(f"Several records have the id {twice!r}.")
-    return Examples(
+    return EncodedExamples(
         ids=np.array(ids, object),
         labels=np.array(labels, np.int32),
         class_names=tuple(class_names),
         files=np.array([entry.path for entry in entries], object),
         offsets=np.array([entry.offset for entry in entries], np.int64),
     )
-
-
-def _some(names: Sequence[str], limit: int = 10) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(map(str, names[:limit])) + more

@@ -1,4 +1,4 @@
-"""Stratified splits, drawn once from a seed and stored."""
+"""Splits of a data set, stratified draws, and the file that fixes a draw."""
 
 import dataclasses
 import hashlib
@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -14,19 +15,45 @@ from data.examples import Examples
 _FORMAT = 1
 
 
+class Excluded(TypedDict):
+    """Images that a list excludes: their number, and a hash of their ids."""
+
+    count: int
+    hash: str
+
+
+class SplitsInfo(TypedDict, total=False):
+    """What there is to know about splits, ready for JSON.
+
+    Attributes:
+        counts: number of images by split.
+        skipped: unlabeled files or records that are no images.
+        warnings: sentences.
+        unlabeled_labels_known: True if all unlabeled images of other places have true labels.
+        left_out: number of unlabeled images dropped by a fraction or skew; absent without one.
+        excluded: images that a list excludes; absent without one.
+    """
+
+    counts: dict[str, int]
+    skipped: list[str]
+    warnings: list[str]
+    unlabeled_labels_known: bool
+    left_out: int
+    excluded: Excluded
+
+
 @dataclasses.dataclass(frozen=True)
 class Splits:
     """The four sets of images of an experiment.
 
     Attributes:
-        labeled: what the teacher learns from.
-        validation: held out of the labeled pool.
-        unlabeled: what the teacher labels; may be empty. True labels, where known, are only for
-            measuring pseudo labels.
-        test: for the final evaluation.
+        labeled: images that the teacher learns from.
+        validation: images held out of the labeled pool.
+        unlabeled: images that the teacher labels; may be empty. True labels, where known, are only
+            for measuring pseudo labels.
+        test: images for the final evaluation.
         class_names: the name of every class, in the order of the labels.
-        info: "counts" (per split), "skipped" (files left out), "warnings" (sentences),
-            "unlabeled_labels_known"; "left_out", how many unlabeled images were thinned out.
+        info: counts, warnings and skipped files.
     """
 
     labeled: Examples
@@ -34,7 +61,7 @@ class Splits:
     unlabeled: Examples
     test: Examples
     class_names: tuple[str, ...]
-    info: dict
+    info: SplitsInfo
 
 
 def stratified(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -45,14 +72,14 @@ def stratified(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.n
 
     Args:
         labels: int [N], each at least 0.
-        count: how many to draw, 0..N.
-        rng: the source of randomness.
+        count: number to draw, 0..N.
+        rng: generator of random numbers.
 
     Returns:
         int64 [count], ascending.
 
     Raises:
-        ValueError: if `count` is not in 0..N.
+        ValueError: `count` is not in 0..N.
     """
     if not 0 <= count <= len(labels):
         raise ValueError(f"Cannot draw {count} of {len(labels)} images.")
@@ -65,7 +92,7 @@ def stratified(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.n
 
 
 def _quotas(sizes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """How many to draw of each class; int64, sums to `count`, never above `sizes`."""
+    """Returns the number to draw of each class: int64, sums to `count`, never above `sizes`."""
     shares = count * sizes / max(sizes.sum(), 1)
     quotas = np.floor(shares).astype(np.int64)
     if count >= len(sizes):
@@ -81,17 +108,16 @@ def _quotas(sizes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
 
 
 def sample(examples: Examples, count: int) -> Examples:
-    """A part of some images for what is too slow on all of them, with their class frequencies.
+    """Returns some of the images with the class frequencies of all, to measure on fewer.
 
-    The same images whatever the seed of a run, so that runs are measured on the same ones; of
-    files in the order of their classes, too, images of all classes.
+    The images do not depend on the seed of a run, so that runs are measured on the same ones.
 
     Args:
-        examples: [N], all with labels.
-        count: how many; 0, or more than there are: all.
+        examples: N images, all with labels.
+        count: number of images to take; 0, or more than there are: all.
 
     Returns:
-        [count], in the order of `examples`.
+        `count` images, in the order of `examples`.
     """
     if not 0 < count < len(examples):
         return examples
@@ -99,8 +125,8 @@ def sample(examples: Examples, count: int) -> Examples:
 
 
 def draw_or_load(
-    path: str | os.PathLike | None,
-    request: Mapping[str, object],
+    path: str | os.PathLike[str] | None,
+    request: Mapping[str, Any],
     draw: Callable[[], dict[str, list[str]]],
 ) -> dict[str, list[str]]:
     """Returns the stored splits of `request`, or draws and stores them.
@@ -108,13 +134,13 @@ def draw_or_load(
     Args:
         path: the JSON file; None: draw and store nothing.
         request: the arguments that decide the splits, JSON values only.
-        draw: called without arguments; returns split name -> ids.
+        draw: returns ids by split.
 
     Returns:
-        Split name -> ids.
+        Ids by split.
 
     Raises:
-        ValueError: if the file holds the splits of another request (showing the difference), or is
+        ValueError: the file holds the splits of another request (shows the difference), or is
             damaged.
     """
     if path is None:
@@ -131,7 +157,7 @@ def draw_or_load(
     return ids
 
 
-def _stored(path: pathlib.Path, request: Mapping[str, object]) -> dict[str, list[str]]:
+def _stored(path: pathlib.Path, request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Reads and checks a file of splits."""
     try:
         content = json.loads(path.read_text())
@@ -154,5 +180,5 @@ def _stored(path: pathlib.Path, request: Mapping[str, object]) -> dict[str, list
 
 
 def _hash(ids: Mapping[str, list[str]]) -> str:
-    """A hash (32 hex digits) of the names and ids of all splits."""
+    """Returns a hash (32 hex digits) of the names and ids of all splits."""
     return hashlib.blake2b(json.dumps(ids, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,25 +1,26 @@
-"""Images left out: those that a file lists, and unlabeled ones to study their number and balance.
+"""Subsets of images: without those that a file lists, and with fewer or unbalanced unlabeled ones.
 
-Which unlabeled images stay follows from hashes of the seed and their ids, so that parts are nested:
-a quarter contains the sixteenth, and a long tail the longer one.
+Hashes of the seed and the ids decide which unlabeled images stay. So subsets are nested: a quarter
+contains the sixteenth, and a long tail the longer one.
 """
 
 import hashlib
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from data import seeds
 from data.examples import Examples
+from data.sources.splits import Excluded
 
-# What hashes are drawn for, so that the two rules do not favor the same images.
+# Part of the hashed text, so that the two rules do not favor the same images.
 _SKEW, _FRACTION = "skew", "fraction"
 
 
 def kept(
-    ids: Sequence[str],
+    ids: Sequence[str] | np.ndarray,
     labels: np.ndarray,
     num_classes: int,
     *,
@@ -27,19 +28,19 @@ def kept(
     skew: float = 1.0,
     seed: int = 0,
 ) -> np.ndarray:
-    """Which images stay: first the skew, then the fraction of what it leaves.
+    """Returns the positions of the images that stay: first the skew, then the fraction of those.
 
     Args:
-        ids: of N images.
+        ids: N ids.
         labels: int [N], true labels, which only the skew looks at; -1: unknown.
-        num_classes: C.
-        fraction: above 0 and at most 1; that part of the images stays, rounded, at least one.
-        skew: at least 1; of the n_c images of class c of 0..C-1 round(n_c * skew^(-c / (C - 1)))
-            stay: of the first class all, of the last one n_c / skew.
-        seed: of the hashes.
+        num_classes: number of classes (C).
+        fraction: above 0 and at most 1; this fraction of the images stays, rounded, at least one.
+        skew: at least 1; of the n_c images of class c, round(n_c * skew^(-c / (C - 1))) stay: all
+            of the first class, n_c / skew of the last one.
+        seed: seed of the hashes.
 
     Returns:
-        int64 [M], positions, ascending.
+        int64 [M], ascending.
 
     Raises:
         ValueError: fraction or skew is out of range, or the skew meets an unknown label.
@@ -72,25 +73,26 @@ def check(fraction: float, skew: float) -> None:
         raise ValueError(f"unlabeled_skew must be 1 (off) or above, not {skew}.")
 
 
-def _order(ids: Sequence[str], where: np.ndarray, purpose: str, seed: int) -> np.ndarray:
-    """The positions by rising hash of their images."""
+def _order(
+    ids: Sequence[str] | np.ndarray, where: np.ndarray, purpose: str, seed: int
+) -> np.ndarray:
+    """Returns the positions by rising hash of their images."""
     hashes = seeds.hash_ids(f"{purpose}/{seed}/{ids[i]}" for i in where)
     return where[np.argsort(hashes, kind="stable")]
 
 
 def without(
-    splits: dict[str, Examples],
-    exclude: str | os.PathLike,
-    info: dict,
-    left_out: Sequence[str] = (),
-) -> dict[str, Examples]:
-    """The splits without the images whose ids a file lists; test images may not be among them.
+    splits: Mapping[str, Examples], exclude: str | os.PathLike[str], left_out: Sequence[str] = ()
+) -> tuple[dict[str, Examples], Excluded]:
+    """Drops the images whose ids a file lists; test images may not be among them.
 
     Args:
-        splits: name -> images.
+        splits: images by split.
         exclude: text file with an id on every line.
-        info: receives "excluded", number and hash of the ids.
         left_out: ids of images that are in none of the splits, and may be listed all the same.
+
+    Returns:
+        The splits without these images, and their number and hash.
 
     Raises:
         ValueError: there is no such file, or it lists a test image or an unknown one.
@@ -105,12 +107,9 @@ def without(
     unknown = excluded.difference(left_out, *(examples.ids for examples in splits.values()))
     if unknown:
         raise ValueError(f"{path} lists {min(unknown)}, which is in none of the splits.")
-    info["excluded"] = {
-        "count": len(excluded),
-        "hash": hashlib.blake2b("\0".join(sorted(excluded)).encode(), digest_size=16).hexdigest(),
-    }
+    digest = hashlib.blake2b("\0".join(sorted(excluded)).encode(), digest_size=16).hexdigest()
     kept = {
-        name: np.flatnonzero([i not in excluded for i in examples.ids])
+        name: examples.take(np.flatnonzero([i not in excluded for i in examples.ids]))
         for name, examples in splits.items()
     }
-    return {name: examples.take(kept[name]) for name, examples in splits.items()}
+    return kept, {"count": len(excluded), "hash": digest}

@@ -1,69 +1,72 @@
-"""Image classification sets of tensorflow-datasets.
+"""Reader of image classification sets of tensorflow-datasets.
 
-Sets of one image size that fit are read into memory. Others, such as imagenet2012, are indexed
-where they lie: tensorflow-datasets stores encoded images in TFRecord files.
+Sets of one image size that fit in memory are read into it. Others, such as imagenet2012, are
+indexed where they lie: tensorflow-datasets stores encoded images in TFRecord files.
 """
 
 import itertools
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from data.examples import Examples
+from data.examples import DecodedExamples, EncodedExamples
 from data.sources import records
 
-MEMORY_BYTES = 4 << 30  # sets of up to as many bytes of pixels, all splits together, are read
+TRAIN = "train"  # split of the labeled images where none is asked for
+MEMORY_BYTES = 4 << 30  # largest size in memory of a set, all splits together
 _READ_BATCH = 1000  # images per read of tensorflow-datasets
 _TIMEOUT_SECONDS = 20
-_TRAIN, _HELD_OUT = "train", ("test", "validation")
+_HELD_OUT = ("test", "validation")
 _UNLABELED = {"svhn_cropped": "extra"}  # published code: what its SVHN experiment pseudo-labels
 
 
-def read(name: str, split: str, data_dir: str | None = None) -> Examples:
+def read(name: str, split: str, data_dir: str | None = None) -> DecodedExamples | EncodedExamples:
     """Reads one split, in the order on disk.
 
     Args:
-        name: of the set, as tensorflow-datasets writes it: "NAME", "NAME/CONFIG", "NAME:VERSION".
-        split: of the set, or a slice such as "train[:10%]".
+        name: name of the set as tensorflow-datasets writes it: "NAME", "NAME/CONFIG" or
+            "NAME:VERSION".
+        split: a split of the set, or a slice such as "train[:10%]".
         data_dir: where tensorflow-datasets keeps its data; None: its default.
 
     Returns:
-        Examples with `images`, or with `files` and `offsets`. Their ids tell split and place in it,
-        as in "cifar10/train/00017", for slices, too.
+        The images. Their ids tell split and place in it, as in "cifar10/train/00017", for slices,
+        too.
 
     Raises:
-        ValueError: if there is no such set or split, it cannot be downloaded, or is none of
-            labeled images.
+        ValueError: there is no such set or split, it cannot be downloaded, or it is none of labeled
+            images.
     """
     builder = _builder(name, data_dir)
-    class_names = _class_names(builder, name)
     instructions = _split(builder, name, split).file_instructions
     places = list(itertools.chain.from_iterable(_places(builder, instructions)))
-    columns = _pixels(builder, split, len(places)) if _fits(builder) else _index(instructions)
-    return Examples(
-        ids=np.array([f"{name}/{part}/{number:05d}" for part, number in places], object),
-        class_names=class_names,
-        **columns,
-    )
+    ids = np.array([f"{name}/{part}/{number:05d}" for part, number in places], object)
+    class_names = _class_names(builder, name)
+    if _fits(builder):
+        images, labels = _pixels(builder, split, len(places))
+        return DecodedExamples(ids, labels, class_names, images)
+    return EncodedExamples(ids, class_names=class_names, **_index(instructions))
 
 
 def count(name: str, split: str, data_dir: str | None = None) -> int:
-    """The number of images of a split, without reading them; arguments and errors as for `read`."""
+    """Returns the number of images of a split without reading them; see `read`."""
     return _split(_builder(name, data_dir), name, split).num_examples
 
 
 def default_splits(name: str, data_dir: str | None = None) -> dict[str, str]:
-    """The splits taken where none are asked for; arguments and errors as for `read`.
+    """Returns the splits to take where none are asked for; see `read`.
 
     Returns:
-        "labeled", the split "train"; "test", the split "test", or "validation" where the set has no
-        test images or keeps their labels secret, as imagenet2012; "unlabeled", "extra" of SVHN.
+        "test": the split "test", or "validation" where the set has no test images or keeps their
+        labels secret, as imagenet2012; absent if there is neither. "unlabeled": "extra" of SVHN;
+        absent for other sets.
     """
     builder = _builder(name, data_dir)
-    splits = {"labeled": _TRAIN}
+    splits = {}
     held_out = [s for s in _HELD_OUT if s in builder.info.splits and _has_labels(builder, s)]
     if held_out:
         splits["test"] = held_out[0]
@@ -72,8 +75,11 @@ def default_splits(name: str, data_dir: str | None = None) -> dict[str, str]:
     return splits
 
 
-def _builder(name: str, data_dir: str | None):
-    """The tensorflow-datasets builder of a set, downloaded if need be."""
+# Objects of tensorflow-datasets are annotated as Any: it is imported only where it is used.
+
+
+def _builder(name: str, data_dir: str | None) -> Any:
+    """Returns the tensorflow-datasets builder of a set, after downloading it if necessary."""
     import tensorflow_datasets as tfds  # A late import: only these data sets need it.
 
     try:
@@ -96,8 +102,8 @@ def _builder(name: str, data_dir: str | None):
     return builder
 
 
-def _split(builder, name: str, split: str):
-    """What a set says of a split or a slice of one; ValueError if it has none such."""
+def _split(builder: Any, name: str, split: str) -> Any:
+    """Returns what a set knows about a split or slice; a ValueError names one that is missing."""
     try:
         return builder.info.splits[split]
     except ValueError as error:
@@ -105,8 +111,8 @@ def _split(builder, name: str, split: str):
         raise ValueError(f"tfds:{name} has no split {split!r}. Valid: {valid}, slices.") from error
 
 
-def _reach(urls: Iterable[str]):
-    """Raises OSError if the first server is out of reach; a download would retry for minutes."""
+def _reach(urls: Iterable[str]) -> None:
+    """Raises an OSError if the first server is out of reach; a download would retry for minutes."""
     for url in itertools.islice(urls, 1):
         try:
             urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS).close()
@@ -114,8 +120,8 @@ def _reach(urls: Iterable[str]):
             pass  # The server answers: let the download find out.
 
 
-def _class_names(builder, name: str) -> tuple[str, ...]:
-    """The class names of a set, in the order of its labels."""
+def _class_names(builder: Any, name: str) -> tuple[str, ...]:
+    """Returns the class names of a set, in the order of its labels."""
     features = builder.info.features
     if "image" not in features:
         raise ValueError(f"tfds:{name} has no feature 'image', only {list(features)}.")
@@ -125,8 +131,8 @@ def _class_names(builder, name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _fits(builder) -> bool:
-    """Whether all images have one size, and fit in memory altogether."""
+def _fits(builder: Any) -> bool:
+    """Returns True if all images have one size, and fit in memory altogether."""
     height, width, _ = builder.info.features["image"].shape
     if height is None or width is None:
         return False
@@ -134,19 +140,16 @@ def _fits(builder) -> bool:
     return total * height * width * 3 <= MEMORY_BYTES
 
 
-def _has_labels(builder, split: str) -> bool:
-    """Whether the first example of a split has a label."""
-    return any(entry.label >= 0 for entry in itertools.islice(_entries(builder, split), 1))
-
-
-def _entries(builder, split: str):
-    """The records of a whole split."""
+def _has_labels(builder: Any, split: str) -> bool:
+    """Returns True if the first example of a split has a label."""
     for instruction in builder.info.splits[split].file_instructions:
-        yield from records.index(instruction.filename)
+        for entry in records.index(instruction.filename):
+            return entry.label is not None and entry.label >= 0
+    return False
 
 
-def _places(builder, instructions) -> Iterable[Iterable[tuple[str, int]]]:
-    """For each of the files to read, the split and the place in it of every image taken from it."""
+def _places(builder: Any, instructions: Sequence[Any]) -> Iterator[Iterable[tuple[str, int]]]:
+    """Yields, for each of the files to read, split and place in it of every image it gives."""
     begins = {}
     for part, split in builder.info.splits.items():
         lengths = np.cumsum([0, *split.shard_lengths])
@@ -158,14 +161,14 @@ def _places(builder, instructions) -> Iterable[Iterable[tuple[str, int]]]:
         yield ((part, first + place) for place in range(_count(instruction)))
 
 
-def _count(instruction) -> int:
-    """How many images are taken of a file."""
+def _count(instruction: Any) -> int:
+    """Returns the number of images taken of a file."""
     left = instruction.examples_in_shard - instruction.skip
     return left if instruction.take < 0 else min(instruction.take, left)
 
 
-def _pixels(builder, split: str, total: int) -> dict[str, np.ndarray]:
-    """Images and labels of a split, in memory."""
+def _pixels(builder: Any, split: str, total: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the images, uint8 [N, H, W, 3], and the labels, int32 [N], of a split."""
     import tensorflow_datasets as tfds
 
     height, width, _ = builder.info.features["image"].shape
@@ -182,11 +185,11 @@ def _pixels(builder, split: str, total: int) -> dict[str, np.ndarray]:
         images[start:stop] = batch["image"]  # One gray channel becomes three.
         labels[start:stop] = batch["label"]
         start = stop
-    return {"images": images, "labels": labels}
+    return images, labels
 
 
-def _index(instructions) -> dict[str, np.ndarray]:
-    """Labels of a split, and where its images lie."""
+def _index(instructions: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Finds the labels, files and offsets of the images of a split."""
     records.verify_if_small([instruction.filename for instruction in instructions])
     taken: list[records.Entry] = []
     for instruction in instructions:

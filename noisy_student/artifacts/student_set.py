@@ -106,7 +106,7 @@ def write(
     )
     if form.index_only:
         whole, indices = within or (examples, None)
-        index_card = {
+        index_card: selected_index.Card = {
             "num_classes": num_classes,
             "examples": whole.fingerprint(),
             "image_bytes": _image_bytes(examples, copies),

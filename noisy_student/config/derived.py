@@ -27,7 +27,8 @@ def load_splits(
     Raises:
         ValueError: names the flag, folder or file at fault.
     """
-    return sources.load_splits(**dataclasses.asdict(data), splits_file=splits_file)
+    source, draw = sources.from_options(dataclasses.asdict(data))
+    return sources.load_splits(source, draw, splits_file)
 
 
 def preprocess_spec(model: ModelConfig) -> PreprocessSpec:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from data import pipeline, preprocess
-from data.examples import Examples
+from data.examples import DecodedExamples, Examples
 from data.preprocess import PreprocessSpec
 from noisy_student.evaluate.resumable import Progress
 from noisy_student.runtime import inference
@@ -74,7 +74,7 @@ class EvaluatedModel:
         """
         spec = without_crop(self.spec) if cropped else self.spec
         size = min(self.batch_size, len(examples))
-        if examples.images is not None and _match_input(examples.images, spec):
+        if isinstance(examples, DecodedExamples) and _match_input(examples.images, spec):
             tables = []
             for start in range(0, len(examples), size):
                 images = np.asarray(examples.images[start : start + size])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from data import perturbations, preprocess, seeds
-from data.examples import Examples
+from data.examples import DecodedExamples, Examples
 from data.preprocess import PreprocessSpec
 from data.robustness_sets import PerturbedVideos
 from data.sources import splits
@@ -107,7 +107,7 @@ def generated_sequence(
         uint8 [F, S, S, 3].
     """
     size = spec.image_size
-    if examples.images is not None:
+    if isinstance(examples, DecodedExamples):
         image = examples.images[index]
     else:
         image = preprocess.decode_image(examples.encoded(index)).numpy()
@@ -169,10 +169,10 @@ def describe(result: Result) -> str:
 def _key(examples: Examples, spec: PreprocessSpec, seed: int) -> Iterator[bytes]:
     """Yields what generated sequences depend on besides their names."""
     yield "\0".join([f"{spec} {seed}", *examples.ids]).encode()
-    if examples.images is not None:
+    if isinstance(examples, DecodedExamples):
         yield str(examples.images.shape).encode()
     for index in range(len(examples)):
-        if examples.images is not None:
+        if isinstance(examples, DecodedExamples):
             yield examples.images[index].tobytes()
         else:
             encoded = examples.encoded(index)

@@ -24,7 +24,7 @@ import numpy as np
 from absl import logging
 
 from data import sources
-from data.examples import Examples
+from data.examples import DecodedExamples, Examples
 from data.preprocess import PreprocessSpec
 from noisy_student import config
 from noisy_student.artifacts import model_file
@@ -38,7 +38,7 @@ from noisy_student.metrics import compare as comparison
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import Devices, make_devices
 
-_NO_EXAMPLES = Examples(
+_NO_EXAMPLES: Examples = DecodedExamples(
     np.array([], object), np.array([], np.int32), (), images=np.zeros([0, 1, 1, 3], np.uint8)
 )
 
@@ -199,10 +199,8 @@ def _main(settings: config.Config) -> None:
 
 def _test_images(settings: config.Config, class_names: tuple[str, ...]) -> Examples:
     """Returns the test images; of folders and records only ``--test_dir`` is read."""
-    dataset = settings.data.dataset
-    if dataset in ("folder", "records"):
-        folder = settings.required("test_dir")
-        return sources.load_examples(dataset, folder=folder, class_names=class_names)
+    if kind := sources.ON_DISK.get(settings.data.dataset):
+        return sources.load_examples(kind(settings.required("test_dir")), class_names)
     splits_file = settings.group(schema.EvaluateCommandConfig).splits_file
     return derived.load_splits(settings.data, splits_file).test
 

@@ -75,11 +75,11 @@ class LabeledImages(StoredBenchmark):
     def examples(self, options: config.RobustnessConfig, class_names: Sequence[str]) -> Examples:
         """Returns the images, with labels that refer to the model's `class_names`."""
         location = self.location(options)
-        if location.startswith(_TFDS):
-            return sources.load_examples(
-                location, data_dir=options.data_dir, split="test", class_names=class_names
-            )
-        return sources.load_examples("folder", folder=location, class_names=class_names)
+        if not location.startswith(_TFDS):
+            return sources.load_examples(sources.Folder(location), class_names)
+        name = location.removeprefix(_TFDS)
+        source = sources.Tfds(name, labeled_split="test", data_dir=options.data_dir)
+        return sources.load_examples(source, class_names)
 
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Measures accuracy among the classes present, as published, and among all classes."""

@@ -100,7 +100,7 @@ def _true_labels(examples: sources.Examples, class_names: list[str]) -> np.ndarr
 
 def _source_shards(examples: sources.Examples, index: np.ndarray) -> np.ndarray:
     """Returns the names of the TFRecord files that hold the images at `index`; "" for others."""
-    if examples.offsets is None or examples.files is None:
+    if not isinstance(examples, sources.EncodedExamples):
         return np.full(len(index), "", object)
     pairs = zip(examples.files[index], examples.offsets[index], strict=True)
     return np.array([Path(f).name if at >= 0 else "" for f, at in pairs], object)

@@ -62,7 +62,7 @@ def open_batches(
         cache=cache,
         name="validation",
     )
-    if description := cache.in_words():
+    if description := cache.describe():
         print(f"{learner.name}: {description}", flush=True)
     return Batches(training, validation, len(splits.validation), cache)
 
@@ -86,24 +86,26 @@ def training_batches(
         cache: keeps decoded images in memory.
     """
     layout = learner.layout
+    start_step = learner.finished_steps * layout.micro_batches
+    selected = None
+    if selected_files is not None:
+        selected = pipeline.Selected(
+            selected_files,
+            layout.micro_unlabeled,
+            examples=unlabeled,
+            clean_spec=learner.teacher_spec,
+        )
 
     def of_host(hosts: int, host: int) -> tf.data.Dataset:
         # Repeated rows may belong to another host, so then every host makes all rows.
-        num_shards, shard_index = (1, 0) if layout.is_padded else (hosts, host)
+        shard = pipeline.Shard() if layout.is_padded else pipeline.Shard(hosts, host)
         micro_batches = pipeline.training_batches(
             labeled,
             derived.preprocess_spec(learner.settings.model),
             pipeline.Augmentation(**dataclasses.asdict(learner.settings.noise)),
+            pipeline.Order(learner.settings.seed, start_step, shard),
             batch_size=layout.micro_labeled,
-            seed=learner.settings.seed,
-            num_classes=learner.num_classes,
-            selected_files=selected_files,
-            selected_examples=unlabeled,
-            unlabeled_batch_size=layout.micro_unlabeled,
-            start_step=learner.finished_steps * layout.micro_batches,
-            clean_spec=learner.teacher_spec,
-            num_shards=num_shards,
-            shard_index=shard_index,
+            selected=selected,
             cache=cache,
         )
         return layout.per_replica(micro_batches, hosts, host)

@@ -22,7 +22,7 @@ def quick_operations(monkeypatch):
 def streaming(monkeypatch):
     """Any set of records is too large for memory, and blocks are small enough to be several."""
     monkeypatch.setattr(selected, "IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr(selected, "_BLOCK_RECORDS", 7)
+    monkeypatch.setattr(selected, "BLOCK_RECORDS", 7)
 
 
 @pytest.fixture(params=["in memory", "streamed"])

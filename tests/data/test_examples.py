@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.examples import Examples, concatenate
+from data.examples import DecodedExamples, EncodedExamples, concatenate
 from data.sources.folders import read_labeled
 from tests.helpers.toy_folders import ids, write_classes
 
@@ -12,7 +12,9 @@ from tests.helpers.toy_folders import ids, write_classes
 def small_examples(n=10):
     images = np.arange(n * 12, dtype=np.uint8).reshape(n, 2, 2, 3)
     names = np.array([f"x/{i}" for i in range(n)], object)
-    return Examples(names, np.arange(n, dtype=np.int32), tuple("abcdefghij"[:n]), images=images)
+    return DecodedExamples(
+        names, np.arange(n, dtype=np.int32), tuple("abcdefghij"[:n]), images=images
+    )
 
 
 def test_take_keeps_columns_together():
@@ -51,18 +53,21 @@ def test_fingerprint_follows_ids_and_labels():
     assert examples.fingerprint() == small_examples().fingerprint()
     assert examples.fingerprint() != examples.take(range(9)).fingerprint()
     assert examples.fingerprint() != examples.take([1, 0, *range(2, 10)]).fingerprint()
-    changed = Examples(examples.ids, examples.labels[::-1], ("a",), images=examples.images)
+    changed = DecodedExamples(examples.ids, examples.labels[::-1], ("a",), images=examples.images)
     assert examples.fingerprint() != changed.fingerprint()
 
 
 def test_examples_refuse_columns_that_do_not_match():
     examples = small_examples()
     with pytest.raises(ValueError, match="differ in length"):
-        Examples(examples.ids[1:], examples.labels, ("a",), images=examples.images)
-    with pytest.raises(ValueError, match="exactly one of images and files"):
-        Examples(examples.ids, examples.labels, ("a",))
+        DecodedExamples(examples.ids[1:], examples.labels, ("a",), images=examples.images)
+    offsets = np.zeros(3, np.int64)
+    with pytest.raises(ValueError, match="differ in length.*'offsets': 3"):
+        EncodedExamples(examples.ids, examples.labels, ("a",), examples.ids, offsets)
     with pytest.raises(ValueError, match="float32"):
-        Examples(examples.ids, examples.labels, ("a",), images=examples.images.astype(np.float32))
+        DecodedExamples(
+            examples.ids, examples.labels, ("a",), images=examples.images.astype(np.float32)
+        )
 
 
 def test_files_and_arrays_cannot_be_joined(tmp_path):

@@ -167,9 +167,9 @@ def test_real_lite0_knows_real_images(tmp_path):
     card = archive.read_card(tmp_path / "lite0.keras")
     spec = preprocess.PreprocessSpec.from_dict(card["preprocess"])
     ids, _ = convert.imagenet_classes()
-    examples = sources.load_examples(
-        "folder", folder=str(SHARED / "imagenet_sample"), class_names=ids
-    ).take(range(0, 1000, 25))
+    examples = sources.load_examples(sources.Folder(str(SHARED / "imagenet_sample")), ids).take(
+        range(0, 1000, 25)
+    )
     images = np.stack(
         [
             preprocess.eval_image(preprocess.decode_image(examples.encoded(i)), spec)

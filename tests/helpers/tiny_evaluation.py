@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data.examples import Examples
+from data.examples import DecodedExamples, Examples
 from data.preprocess import PreprocessSpec
 from data.robustness_sets import CIFAR10_CLASSES
 from noisy_student import config, evaluate
@@ -70,7 +70,7 @@ def examples(count: int, seed: int = 0) -> Examples:
     """Pictures with random labels of the ten classes."""
     labels = np.random.default_rng(seed).integers(0, 10, count).astype(np.int32)
     ids = np.array([f"tiny/{i:03d}" for i in range(count)], object)
-    return Examples(ids, labels, WNIDS, images=pictures(count, seed=seed))
+    return DecodedExamples(ids, labels, WNIDS, images=pictures(count, seed=seed))
 
 
 def logits_one_by_one(images: np.ndarray) -> np.ndarray:

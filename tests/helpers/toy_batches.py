@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from data import pipeline, record_schema
-from data.examples import Examples
+from data.examples import WHOLE_FILE, DecodedExamples, EncodedExamples
 from data.pipeline import Augmentation
 from data.preprocess import PreprocessSpec
 
@@ -33,7 +33,7 @@ def marks(images):
 
 
 def examples(count, side=16, images=None):
-    return Examples(
+    return DecodedExamples(
         ids=np.array([f"x/{i:05d}" for i in range(count)], object),
         labels=(np.arange(count) % CLASSES).astype(np.int32),
         class_names=tuple("abcde"),
@@ -52,7 +52,14 @@ def as_files(source, folder):
     for i in range(len(source)):
         paths.append(str(folder / f"{i}.png"))
         Image.fromarray(source.images[i]).save(paths[-1])
-    return Examples(source.ids, source.labels, source.class_names, files=np.array(paths, object))
+    return of_files(source, paths)
+
+
+def of_files(source, paths):
+    """The ids and labels of `source` with image files."""
+    offsets = np.full(len(paths), WHOLE_FILE)
+    files = np.array(paths, object)
+    return EncodedExamples(source.ids, source.labels, source.class_names, files, offsets)
 
 
 def write_records(folder, source, copies=1, shards=2, with_ids=True):
@@ -67,11 +74,29 @@ def write_records(folder, source, copies=1, shards=2, with_ids=True):
     return record_schema.write_shards(records(), folder, len(source) * copies, shards)
 
 
-def batches(source, steps, spec=SMALL, noise=NOISE, batch_size=8, seed=3, **arguments):
-    stream = pipeline.training_batches(
-        source, spec, noise, batch_size=batch_size, seed=seed, num_classes=CLASSES, **arguments
+def batches(source, steps, spec=SMALL, noise=NOISE, **arguments):
+    """Batches as arrays; see `stream`."""
+    found = stream(source, spec, noise, **arguments)
+    return [{k: v.numpy() for k, v in batch.items()} for batch in found.take(steps)]
+
+
+def stream(source, spec=SMALL, noise=NOISE, batch_size=8, seed=3, **arguments):
+    """Training batches, with those arguments of theirs in a row that come in dataclasses."""
+    start_step = arguments.pop("start_step", 0)
+    shard = pipeline.Shard(arguments.pop("num_shards", 1), arguments.pop("shard_index", 0))
+    selected = None
+    if "selected_files" in arguments:
+        selected = pipeline.Selected(
+            arguments.pop("selected_files"),
+            arguments.pop("unlabeled_batch_size", 0),
+            arguments.pop("selected_examples", None),
+            arguments.pop("unlabeled_augmentation", None),
+            arguments.pop("clean_spec", None),
+        )
+    order = pipeline.Order(seed, start_step, shard)
+    return pipeline.training_batches(
+        source, spec, noise, order, batch_size=batch_size, selected=selected, **arguments
     )
-    return [{k: v.numpy() for k, v in batch.items()} for batch in stream.take(steps)]
 
 
 def assert_equal(first, second):

@@ -9,6 +9,7 @@ from noisy_student import config, pseudo_label
 from noisy_student.artifacts import model_file, student_set
 from noisy_student.runtime.devices import Devices
 from noisy_student.selection import write
+from tests.helpers import toy_batches
 from tests.helpers.toy_batches import textured
 
 NAMES = tuple("abcde")
@@ -47,16 +48,15 @@ def select(directory, examples, **changed):
 
 
 def training_batches(directory, examples, spec, steps=9, noise="none", **arguments):
-    stream = pipeline.training_batches(
-        textured(10, spec.image_size if spec.small_image else 30),
+    labeled = textured(10, spec.image_size if spec.small_image else 30)
+    return toy_batches.batches(
+        labeled,
+        steps,
         spec,
         pipeline.Augmentation(noise),
         batch_size=4,
-        seed=3,
-        num_classes=5,
         selected_files=student_set.files_of(directory),
         selected_examples=examples,
         unlabeled_batch_size=12,
         **arguments,
     )
-    return [{name: value.numpy() for name, value in batch.items()} for batch in stream.take(steps)]

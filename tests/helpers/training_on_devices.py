@@ -84,7 +84,7 @@ def examples(name: str, count: int, seed: int) -> sources.Examples:
     """Images with labels in turn."""
     ids = np.array([f"{name}/{index}" for index in range(count)], object)
     labels = np.arange(count, dtype=np.int32) % len(CLASSES)
-    return sources.Examples(ids, labels, CLASSES, images=images(count, seed))
+    return sources.DecodedExamples(ids, labels, CLASSES, images=images(count, seed))
 
 
 def make_splits() -> sources.Splits:

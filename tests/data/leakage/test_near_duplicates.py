@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data.examples import Examples
+from data.examples import DecodedExamples
 from data.leakage import near_duplicates
 
 
@@ -91,7 +91,7 @@ def test_correlations():
 def test_thumbnails_are_means_of_gray():
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     names = np.array(["a", "b", "c"], object)
-    examples = Examples(names, np.zeros(3, np.int32), ("x",), images=images)
+    examples = DecodedExamples(names, np.zeros(3, np.int32), ("x",), images=images)
     (found,) = near_duplicates.thumbnails(examples)
     gray = images @ np.array([0.2989, 0.587, 0.114])
     expected = gray.reshape(3, 32, 2, 32, 2).mean((2, 4))

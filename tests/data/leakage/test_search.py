@@ -53,11 +53,8 @@ def save(images, folder):
 
 def load(root):
     return sources.load_splits(
-        "folder",
-        labeled_dir=str(root / "train"),
-        unlabeled_dir=str(root / "more"),
-        test_dir=str(root / "test"),
-        num_validation=1,
+        sources.Folder(str(root / "train"), test_dir=str(root / "test")),
+        sources.Draw(num_validation=1, unlabeled=sources.UnlabeledFolder(str(root / "more"))),
     )
 
 
@@ -95,12 +92,12 @@ def test_the_report_lists_what_to_exclude(tmp_path):
     assert "unlabeled: 7 of 42 images" in page and "4 more pairs" in page
     assert planted[0] in page
     clean = sources.load_splits(
-        "folder",
-        labeled_dir=str(tmp_path / "train"),
-        unlabeled_dir=str(tmp_path / "more"),
-        test_dir=str(tmp_path / "test"),
-        num_validation=1,
-        exclude=tmp_path / "out" / "exclude.txt",
+        sources.Folder(str(tmp_path / "train"), test_dir=str(tmp_path / "test")),
+        sources.Draw(
+            num_validation=1,
+            exclude=tmp_path / "out" / "exclude.txt",
+            unlabeled=sources.UnlabeledFolder(str(tmp_path / "more")),
+        ),
     )
     assert set(splits.unlabeled.ids) - set(clean.unlabeled.ids) == set(planted)
     assert not any(leakage.check(clean, 8, 0.95).values())
@@ -108,7 +105,9 @@ def test_the_report_lists_what_to_exclude(tmp_path):
 
 def in_memory(image):
     image = np.clip(image, 0, 255).astype(np.uint8)[np.newaxis, ..., np.newaxis].repeat(3, -1)
-    return sources.Examples(np.array(["a"], object), np.zeros(1, np.int32), ("x",), images=image)
+    return sources.DecodedExamples(
+        np.array(["a"], object), np.zeros(1, np.int32), ("x",), images=image
+    )
 
 
 def test_close_hashes_of_different_pictures_are_told_apart():

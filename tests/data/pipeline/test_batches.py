@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -6,7 +7,6 @@ import tensorflow as tf
 from PIL import Image
 
 from data import pipeline, seeds
-from data.examples import Examples
 from data.pipeline import Augmentation, order, selected
 from data.pipeline.augmentation import batch_noise
 from data.preprocess import PreprocessSpec
@@ -21,6 +21,8 @@ from tests.helpers.toy_batches import (
     batches,
     examples,
     marks,
+    of_files,
+    stream,
     textured,
     write_records,
 )
@@ -30,17 +32,9 @@ pytestmark = pytest.mark.usefixtures("quick_operations")
 
 def test_batches_have_the_promised_form(tmp_path):
     files = write_records(tmp_path, examples(9))
-    stream = pipeline.training_batches(
-        examples(10),
-        SMALL,
-        NOISE,
-        batch_size=4,
-        seed=0,
-        num_classes=CLASSES,
-        selected_files=files,
-        unlabeled_batch_size=6,
-    )
-    assert stream.element_spec == {
+    arguments = {"selected_files": files, "unlabeled_batch_size": 6}
+    training = stream(examples(10), batch_size=4, **arguments)
+    assert training.element_spec == {
         "images": tf.TensorSpec([4, 16, 16, 3], tf.uint8),
         "labels": tf.TensorSpec([4], tf.int32),
         "unlabeled_images": tf.TensorSpec([6, 16, 16, 3], tf.uint8),
@@ -94,7 +88,7 @@ def test_resuming_does_no_image_work_for_earlier_batches(tmp_path):
     open(source.files[0], "wb").close()  # Not an image any more: whatever decodes it fails.
     with pytest.raises(tf.errors.InvalidArgumentError):
         batches(source, 2)
-    drawn = order.batch_order(16, 8, 3, order.LABELED, 0)
+    drawn = order.batch_order(16, 8, order.Order(seed=3), order.LABELED)
     clean = [0 in batch["index"].numpy() for batch in drawn.take(8)].index(False)
     assert len(batches(source, 1, start_step=clean)) == 1
 
@@ -107,17 +101,9 @@ def test_parallelism_changes_nothing(tmp_path, either):
         options = tf.data.Options()
         options.threading.private_threadpool_size = threads
         options.threading.max_intra_op_parallelism = threads
-        stream = pipeline.training_batches(
-            source,
-            LARGE,
-            NOISE,
-            batch_size=8,
-            seed=3,
-            num_classes=CLASSES,
-            selected_files=files,
-            unlabeled_batch_size=6,
-        ).with_options(options)
-        return [{k: v.numpy() for k, v in batch.items()} for batch in stream.take(6)]
+        arguments = {"selected_files": files, "unlabeled_batch_size": 6}
+        training = stream(source, LARGE, **arguments).with_options(options)
+        return [{k: v.numpy() for k, v in batch.items()} for batch in training.take(6)]
 
     assert_equal(run(1), run(7))
 
@@ -184,7 +170,8 @@ def test_hosts_together_make_the_batches_of_one(tmp_path, either):
 def test_a_host_decodes_its_own_rows_alone(tmp_path):
     source = as_files(textured(16), tmp_path / "files")
     open(source.files[0], "wb").close()  # Not an image any more: whatever decodes it fails.
-    drawn = [batch["index"].numpy() for batch in order.batch_order(16, 8, 3, 0, 0).take(2)]
+    everything = order.batch_order(16, 8, order.Order(seed=3), order.LABELED)
+    drawn = [batch["index"].numpy() for batch in everything.take(2)]
     (host,) = [int(np.flatnonzero(batch == 0)[0] // 4) for batch in drawn if 0 in batch]
     assert len(batches(source, 2, num_shards=2, shard_index=1 - host)) == 2
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -218,9 +205,7 @@ def test_large_images_of_different_sizes(tmp_path):
     paths = [str(folder / f"{i}.jpg") for i in range(6)]
     for i, path in enumerate(paths):
         Image.new("RGB", (30 + 10 * i, 50), (40, 40, 40)).save(path)
-    source = Examples(
-        np.array(paths, object), np.zeros(6, np.int32), ("a",), files=np.array(paths, object)
-    )
+    source = of_files(examples(6), paths)
     (batch,) = batches(source, 1, LARGE, Augmentation(magnitude=0), batch_size=6)
     assert np.abs(batch["images"].astype(int) - 40).max() <= 2
 
@@ -242,16 +227,8 @@ def test_inputs_that_cannot_be_trained_on_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no records"):
         batches(examples(3), 1, selected_files=[], unlabeled_batch_size=2)
     with pytest.raises(ValueError, match="5 probabilities, but there are 7 classes"):
-        pipeline.training_batches(
-            examples(3),
-            SMALL,
-            NONE,
-            batch_size=2,
-            seed=0,
-            num_classes=7,
-            selected_files=files,
-            unlabeled_batch_size=2,
-        )
+        seven = dataclasses.replace(examples(3), class_names=tuple("abcdefg"))
+        batches(seven, 1, selected_files=files, unlabeled_batch_size=2)
 
 
 # Evaluation.
@@ -263,14 +240,14 @@ def test_evaluation_sees_every_example_once_in_order(tmp_path, count, stored):
     source = examples(count)
     if stored == "files":
         source = as_files(source, tmp_path / "files")
-    stream = pipeline.evaluation_batches(source, SMALL, batch_size=8)
-    assert stream.element_spec == {
+    evaluation = pipeline.evaluation_batches(source, SMALL, batch_size=8)
+    assert evaluation.element_spec == {
         "images": tf.TensorSpec([8, 16, 16, 3], tf.uint8),
         "labels": tf.TensorSpec([8], tf.int32),
         "index": tf.TensorSpec([8], tf.int64),
     }
     seen = []
-    for batch in stream:
+    for batch in evaluation:
         images, labels, index = (batch[k].numpy() for k in ("images", "labels", "index"))
         real = index >= 0
         assert marks(images[real]) == index[real].tolist()

@@ -1,5 +1,6 @@
 """What is decoded once: the same batches, whole sets or none, and no decoding afterwards."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -8,9 +9,8 @@ import tensorflow as tf
 from PIL import Image
 
 from data import pipeline, preprocess, record_schema
-from data.examples import Examples
-from data.pipeline import example_columns, order, selected
-from data.pipeline.decoded import DecodedCache
+from data.pipeline import selected, table
+from data.pipeline.decoded import DecodedCache, Request
 from data.sources import folders, records
 from tests.helpers import toy_batches as toy
 
@@ -31,8 +31,7 @@ def mixed_files(folder, count):
         image = Image.fromarray(rng.integers(0, 256, (height, width, 3)).astype(np.uint8))
         paths.append(str(folder / f"{i}.{'png' if i % 3 else 'jpg'}"))
         (image if i % 5 else image.convert("L")).save(paths[-1])
-    source = toy.examples(count)
-    return Examples(source.ids, source.labels, source.class_names, files=np.array(paths, object))
+    return toy.of_files(toy.examples(count), paths)
 
 
 def as_source_records(source, folder):
@@ -44,9 +43,7 @@ def as_source_records(source, folder):
     ]
     record_schema.write_shards(rows, folder, len(rows), 2)
     found = records.read_unlabeled([str(folder)], source.class_names)[0]
-    return Examples(
-        source.ids, source.labels, source.class_names, files=found.files, offsets=found.offsets
-    )
+    return dataclasses.replace(source, files=found.files, offsets=found.offsets)
 
 
 def source_of(kind, tmp_path):
@@ -115,18 +112,17 @@ def test_clean_copies_of_another_size_need_the_originals(tmp_path):
 
 
 def test_selected_records_in_memory_are_held_decoded_in_place_of_encoded(tmp_path):
-    files = [str(f) for f in toy.write_records(tmp_path / "selected", toy.textured(20))]
-    options = {"num_classes": toy.CLASSES, "batch_size": 6, "seed": 3, "start_step": 0}
+    files = toy.write_records(tmp_path / "selected", toy.textured(20))
+    records_read, order = pipeline.Selected(files, 6), pipeline.Order(seed=3)
     for cache, there, missing in (
         (DecodedCache(20 * IMAGE), "images", "encoded"),
         (DecodedCache(20 * IMAGE - 1), "encoded", "images"),
         (None, "encoded", "images"),
     ):
-        stream = selected.record_batches(
-            files, toy.SMALL, shard=order.Shard(), cache=cache, **options
-        )
-        assert there in stream.element_spec
-        assert missing not in stream.element_spec
+        stream = selected.record_batches(records_read, toy.SMALL, toy.CLASSES, order, cache)
+        assert there in stream.dataset.element_spec
+        assert missing not in stream.dataset.element_spec
+        assert (stream.read is None) == (there == "images")
 
 
 @pytest.mark.parametrize("kind", ["files", "records"])
@@ -134,18 +130,13 @@ def test_nothing_is_decoded_after_the_first_time(tmp_path, kind):
     """Neither in training nor in evaluation, however often: the files are gone."""
     source = source_of(kind, tmp_path)
     selected_dir = tmp_path / "selected"
-    arguments = {
-        "batch_size": 8,
-        "seed": 3,
-        "num_classes": toy.CLASSES,
-        "selected_files": toy.write_records(selected_dir, toy.textured(20)),
-        "unlabeled_batch_size": 6,
-    }
+    files = toy.write_records(selected_dir, toy.textured(20))
+    arguments = {"selected_files": files, "unlabeled_batch_size": 6}
     clean = {"batch_size": 7, "name": "validation"}
-    expected = list(pipeline.training_batches(source, toy.SMALL, toy.NOISE, **arguments).take(12))
+    expected = list(toy.stream(source, **arguments).take(12))
     shown = list(pipeline.evaluation_batches(source, toy.LARGE, **clean))
     cache = DecodedCache(MIB)
-    training = pipeline.training_batches(source, toy.SMALL, toy.NOISE, cache=cache, **arguments)
+    training = toy.stream(source, cache=cache, **arguments)
     evaluation = pipeline.evaluation_batches(source, toy.LARGE, cache=cache, **clean)
     for folder in ("images", "source", "selected"):
         shutil.rmtree(tmp_path / folder, ignore_errors=True)
@@ -162,7 +153,7 @@ def test_nothing_is_decoded_after_the_first_time(tmp_path, kind):
 def test_held_images_are_fitted_originals(tmp_path):
     source = mixed_files(tmp_path / "images", 12)
     cache = DecodedCache(MIB)
-    columns = example_columns.example_columns(source, toy.SMALL, cache, "unlabeled")
+    columns = table.image_table(source, toy.SMALL, cache, "unlabeled").columns
     assert "file" not in columns
     for index, image in enumerate(columns["images"].numpy()):
         original = preprocess.decode_image(tf.constant(source.encoded(index)))
@@ -176,8 +167,8 @@ def test_a_set_is_held_whole_or_not_at_all(tmp_path):
     for cache in (exactly, less):
         toy.assert_equal(toy.batches(source, 4, cache=cache), expected)
     assert (held(exactly), held(less)) == ({"labeled": True}, {"labeled": False})
-    assert "file" in example_columns.example_columns(source, toy.SMALL, less)
-    assert "images" in example_columns.example_columns(source, toy.SMALL, exactly)
+    assert set(table.image_table(source, toy.SMALL, less).columns) == {"file"}
+    assert set(table.image_table(source, toy.SMALL, exactly).columns) == {"images"}
 
 
 def unasked():
@@ -189,20 +180,24 @@ def test_the_budget_is_that_of_all_sets_together():
         return tf.data.Dataset.from_tensor_slices(toy.textured(count).images)
 
     cache = DecodedCache(12 * IMAGE)
-    first = cache.hold("labeled", "a", 8, 16, lambda: images(8), str)
+
+    def hold(name, key, count, make):
+        return cache.hold(Request(name, key, count, 16, make, str))
+
+    first = hold("labeled", "a", 8, lambda: images(8))
     np.testing.assert_array_equal(first, toy.textured(8).images)
-    assert cache.hold("selected", "b", 300_000_000, 16, unasked, str) is None
-    assert cache.hold("unlabeled", "c", 5, 16, unasked, str) is None
-    assert cache.hold("validation", "d", 4, 16, lambda: images(4), str) is not None
-    assert cache.hold("labeled", "a", 8, 16, unasked, str) is first
-    assert cache.hold("selected", "b", 300_000_000, 16, unasked, str) is None
+    assert hold("selected", "b", 300_000_000, unasked) is None
+    assert hold("unlabeled", "c", 5, unasked) is None
+    assert hold("validation", "d", 4, lambda: images(4)) is not None
+    assert hold("labeled", "a", 8, unasked) is first
+    assert hold("selected", "b", 300_000_000, unasked) is None
     assert [(entry["name"], entry["held"]) for entry in cache.report()["sets"]] == [
         ("labeled", True),
         ("selected", False),
         ("unlabeled", False),
         ("validation", True),
     ]
-    assert cache.in_words() == (
+    assert cache.describe() == (
         "decoded once: 8 labeled images (0.0 MiB), 4 validation images (0.0 MiB); decoded in every "
         "pass: 300,000,000 selected images (219,726.6 MiB), 5 unlabeled images (0.0 MiB)"
     )
@@ -212,7 +207,7 @@ def test_a_budget_of_nothing_is_off(tmp_path):
     source = mixed_files(tmp_path / "images", 10)
     cache = DecodedCache(0)
     toy.assert_equal(toy.batches(source, 3, cache=cache), toy.batches(source, 3))
-    assert (cache.report(), cache.in_words()) == ({"budget_mib": 0, "sets": []}, "")
+    assert (cache.report(), cache.describe()) == ({"budget_mib": 0, "sets": []}, "")
     with pytest.raises(ValueError, match="cannot have -1 bytes"):
         DecodedCache(-1)
 
@@ -264,7 +259,7 @@ def test_damaged_unlabeled_images_are_skipped_before_the_cache_sees_them(tmp_pat
     found, skipped = folders.read_unlabeled(str(tmp_path / "images"), ("a",))
     assert skipped == [str(tmp_path / "images" / "6.jpg")]
     cache = DecodedCache(MIB)
-    columns = example_columns.example_columns(found, toy.SMALL, cache, "unlabeled")
+    columns = table.image_table(found, toy.SMALL, cache, "unlabeled").columns
     assert columns["images"].shape == (9, 16, 16, 3)
 
 

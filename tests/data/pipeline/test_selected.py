@@ -27,7 +27,7 @@ def test_records_keep_their_probabilities_and_are_seen_once_a_pass(tmp_path, eit
 def test_streamed_records_are_shuffled_in_blocks_and_by_shards(
     tmp_path, streaming, monkeypatch, block, shards
 ):
-    monkeypatch.setattr(selected, "_BLOCK_RECORDS", block)
+    monkeypatch.setattr(selected, "BLOCK_RECORDS", block)
     files = write_records(tmp_path, examples(16), shards=shards)
     arguments = {"noise": NONE, "selected_files": files, "unlabeled_batch_size": 16}
     passes = [marks(batch["unlabeled_images"]) for batch in batches(examples(8), 3, **arguments)]

@@ -98,7 +98,7 @@ def test_what_is_wrong_with_imagenet_c_is_named(imagenet_c):
 
 def test_imagenet_a_is_a_folder_of_some_classes(tmp_path):
     write_pictures(tmp_path, classes=WNIDS[1:])
-    examples = sources.load_examples("folder", folder=str(tmp_path), class_names=WNIDS)
+    examples = sources.load_examples(sources.Folder(str(tmp_path)), WNIDS)
     assert examples.labels.tolist() == [1, 1, 2, 2]
     assert examples.class_names == WNIDS
 

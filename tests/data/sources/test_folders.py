@@ -27,7 +27,7 @@ def test_folder_classes_are_sorted_by_name(tmp_path):
 
 def test_folder_without_test_images_holds_out_a_fifth(tmp_path, warnings_logged):
     folder = write_classes(tmp_path, {"cat": 50, "dog": 50})
-    splits = sources.load_splits("folder", labeled_dir=folder, num_labeled=20)
+    splits = sources.load_splits(sources.Folder(folder), sources.Draw(num_labeled=20))
     assert splits.info["counts"] == {"test": 20, "validation": 10, "labeled": 20, "unlabeled": 50}
     assert class_counts(splits.test) == {0: 10, 1: 10}
     assert warnings_logged == splits.info["warnings"]
@@ -36,18 +36,18 @@ def test_folder_without_test_images_holds_out_a_fifth(tmp_path, warnings_logged)
 
 def test_validation_has_at_least_one_image_of_each_class(tmp_path):
     folder = write_classes(tmp_path, {"cat": 3, "dog": 3, "eel": 3})
-    splits = sources.load_splits("folder", labeled_dir=folder)
+    splits = sources.load_splits(sources.Folder(folder))
     assert class_counts(splits.validation) == {0: 1, 1: 1, 2: 1}
 
 
 def test_mnist_as_folder_gives_the_same_split_sizes(tmp_path):
-    pool = builtin.read("mnist5k", "all")
+    pool = builtin.read_mnist5k()
     for i in range(0, 5000, 5):  # every fifth image: 100 of each digit
         path = tmp_path / str(pool.labels[i]) / f"{i}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(pool.encoded(i))
-    splits = sources.load_splits("folder", labeled_dir=str(tmp_path), num_labeled=20)
-    mnist = sources.load_splits("mnist5k", num_labeled=100)
+    splits = sources.load_splits(sources.Folder(str(tmp_path)), sources.Draw(num_labeled=20))
+    mnist = sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=100))
     for name, split in parts(splits).items():
         assert class_counts(split).keys() == class_counts(parts(mnist)[name]).keys()
         assert 5 * len(split) == len(parts(mnist)[name]), name
@@ -58,12 +58,15 @@ def test_mnist_as_folder_gives_the_same_split_sizes(tmp_path):
 
 def test_given_folders_are_taken_whole(tmp_path):
     splits = sources.load_splits(
-        "folder",
-        labeled_dir=write_classes(tmp_path / "train", {"cat": 6, "dog": 6}),
-        validation_dir=write_classes(tmp_path / "val", {"cat": 2}),
-        test_dir=write_classes(tmp_path / "test", {"dog": 3}),
-        unlabeled_dir=write_classes(tmp_path / "more", {"x": 4}),
-        num_labeled=4,
+        sources.Folder(
+            write_classes(tmp_path / "train", {"cat": 6, "dog": 6}),
+            validation_dir=write_classes(tmp_path / "val", {"cat": 2}),
+            test_dir=write_classes(tmp_path / "test", {"dog": 3}),
+        ),
+        sources.Draw(
+            num_labeled=4,
+            unlabeled=sources.UnlabeledFolder(write_classes(tmp_path / "more", {"x": 4})),
+        ),
     )
     assert ids(splits.validation) == ["validation/cat/000.png", "validation/cat/001.png"]
     assert splits.test.labels.tolist() == [1, 1, 1]  # mapped by name, though alone
@@ -172,7 +175,9 @@ def test_folder_errors_name_what_is_wrong(tmp_path, make):
     folder = write_classes(tmp_path / "train", {"cat": 5, "dog": 5})
     arguments, culprit = make(tmp_path)
     with pytest.raises(ValueError, match=culprit) as error:
-        sources.load_splits("folder", **{"labeled_dir": folder} | arguments)
+        unlabeled = arguments.pop("unlabeled_dir", None)
+        draw = sources.Draw(unlabeled=unlabeled and sources.UnlabeledFolder(unlabeled))
+        sources.load_splits(sources.Folder(**{"labeled_dir": folder} | arguments), draw)
     assert "\n" not in str(error.value)
 
 
@@ -201,7 +206,8 @@ def test_unlabeled_files_that_are_no_images_are_skipped(tmp_path, warnings_logge
     write_image(tmp_path / "more" / "deep" / "down" / "b.png")
     (tmp_path / "more" / "deep" / "readme.txt").write_text("no image")
     splits = sources.load_splits(
-        "folder", labeled_dir=labeled, unlabeled_dir=str(tmp_path / "more")
+        sources.Folder(labeled),
+        sources.Draw(unlabeled=sources.UnlabeledFolder(str(tmp_path / "more"))),
     )
     assert ids(splits.unlabeled) == ["unlabeled/a.png", "unlabeled/deep/down/b.png"]
     assert splits.unlabeled.labels.tolist() == [-1, -1]
@@ -213,9 +219,13 @@ def test_unlabeled_files_that_are_no_images_are_skipped(tmp_path, warnings_logge
 def test_unlabeled_folders_named_like_classes_keep_their_labels(tmp_path):
     labeled = write_classes(tmp_path / "train", {"cat": 5, "dog": 5})
     more = write_classes(tmp_path / "more", {"dog": 2})
-    splits = sources.load_splits("folder", labeled_dir=labeled, unlabeled_dir=more)
+    splits = sources.load_splits(
+        sources.Folder(labeled), sources.Draw(unlabeled=sources.UnlabeledFolder(more))
+    )
     assert splits.unlabeled.labels.tolist() == [1, 1]
     assert splits.info["unlabeled_labels_known"]
     write_image(tmp_path / "more" / "loose.png")
-    splits = sources.load_splits("folder", labeled_dir=labeled, unlabeled_dir=more)
+    splits = sources.load_splits(
+        sources.Folder(labeled), sources.Draw(unlabeled=sources.UnlabeledFolder(more))
+    )
     assert splits.unlabeled.labels.tolist() == [-1, -1, -1]

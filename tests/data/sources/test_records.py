@@ -245,10 +245,10 @@ def test_corrupt_shards_are_named(tmp_path):
     offset = list(tfrecord_file.spans(second))[3][0]
     flip_byte(second, in_image(second, offset))
     with pytest.raises(ValueError, match=f"{second} is damaged: the record at byte {offset}"):
-        sources.load_splits("records", labeled_dir=pattern)
+        sources.load_splits(sources.Records(pattern))
     second.write_bytes(second.read_bytes()[: offset + 60])
     with pytest.raises(ValueError, match=f"{second} is cut short after 3.* at byte {offset}"):
-        sources.load_splits("records", labeled_dir=pattern)
+        sources.load_splits(sources.Records(pattern))
 
 
 def test_damage_in_files_too_large_to_verify_stops_training(tmp_path, monkeypatch):
@@ -314,12 +314,12 @@ def test_records_are_a_data_set(tmp_path):
     test = write_imagenet(tmp_path, 6, shards=1, split="validation")
     write(tmp_path / "more" / "a.tfrecord", [example(encoded=encode(i)) for i in range(5)])
     splits = sources.load_splits(
-        "records",
-        labeled_dir=labeled,
-        test_dir=test,
-        unlabeled_records=[str(tmp_path / "more")],
-        num_labeled=12,
-        num_validation=6,
+        sources.Records(labeled, test_dir=test),
+        sources.Draw(
+            num_labeled=12,
+            num_validation=6,
+            unlabeled=sources.UnlabeledRecords([str(tmp_path / "more")]),
+        ),
         splits_file=tmp_path / "splits.json",
     )
     counts = {"labeled": 12, "validation": 6, "unlabeled": 42 + 5, "test": 6}
@@ -328,8 +328,8 @@ def test_records_are_a_data_set(tmp_path):
     assert splits.unlabeled.ids[-1] == "unlabeled/a.tfrecord/000004"
     assert splits.test.ids[0] == "test/validation-00000-of-00001/000000"
     with pytest.raises(ValueError, match="both labeled and test images, such as .*byte 0"):
-        sources.load_splits("records", labeled_dir=labeled, test_dir=labeled)
-    alone = sources.load_examples("records", folder=test, class_names=CLASSES)
+        sources.load_splits(sources.Records(labeled, test_dir=labeled))
+    alone = sources.load_examples(sources.Records(test), CLASSES)
     assert alone.labels.tolist() == splits.test.labels.tolist()
 
 
@@ -344,11 +344,11 @@ def test_records_give_the_batches_of_the_same_images_in_memory(tmp_path):
 
     serialized = [imagenet(i, encoded=encoded(i)) for i in range(12)]
     indexed = records.read_labeled([write(tmp_path / "a", serialized)])
-    loaded = sources.Examples(indexed.ids, indexed.labels, CLASSES, images=images)
+    loaded = sources.DecodedExamples(indexed.ids, indexed.labels, CLASSES, images=images)
     for spec in (PreprocessSpec(16), PreprocessSpec(20, small_image=True)):
         first, second = (
             pipeline.training_batches(
-                examples, spec, Augmentation("none"), batch_size=4, seed=0, num_classes=3
+                examples, spec, Augmentation("none"), pipeline.Order(seed=0), batch_size=4
             ).take(4)
             for examples in (indexed, loaded)
         )

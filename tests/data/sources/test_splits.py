@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from data import sources
-from data.examples import Examples
+from data.examples import DecodedExamples
+from data.sources import draw
 from data.sources.splits import sample, stratified
 from tests.helpers.toy_folders import all_ids, parts, write_classes, write_image
 
@@ -47,7 +48,9 @@ def test_stratified_refuses_more_than_there_is():
 def test_a_sample_of_images_in_the_order_of_their_classes_has_all_classes():
     labels = np.repeat(np.arange(3, dtype=np.int32), [50, 30, 20])
     ids = np.array([f"{i:03d}" for i in range(100)], object)
-    examples = Examples(ids, labels, ("a", "b", "c"), images=np.zeros((100, 1, 1, 3), np.uint8))
+    examples = DecodedExamples(
+        ids, labels, ("a", "b", "c"), images=np.zeros((100, 1, 1, 3), np.uint8)
+    )
     some = sample(examples, 10)
     assert np.bincount(some.labels).tolist() == [5, 3, 2]
     assert list(some.ids) == sorted(some.ids)
@@ -58,14 +61,14 @@ def test_a_sample_of_images_in_the_order_of_their_classes_has_all_classes():
 
 def test_splits_are_drawn_once(tmp_path, monkeypatch):
     path = tmp_path / "run" / "splits.json"
-    first = sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+    first = sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=100), splits_file=path)
     written = path.read_bytes()
 
     def never(*args):
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(sources, "stratified", never)
-    again = sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+    monkeypatch.setattr(draw, "stratified", never)
+    again = sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=100), splits_file=path)
     assert path.read_bytes() == written
     assert list(path.parent.iterdir()) == [path]
     for name, split in parts(again).items():
@@ -74,41 +77,43 @@ def test_splits_are_drawn_once(tmp_path, monkeypatch):
 
 def test_another_request_is_refused_with_the_difference(tmp_path):
     path = tmp_path / "splits.json"
-    sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+    sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=100), splits_file=path)
     with pytest.raises(ValueError) as error:
-        sources.load_splits("mnist5k", num_labeled=200, seed=1, splits_file=path)
+        sources.load_splits(
+            sources.Builtin(), sources.Draw(num_labeled=200, seed=1), splits_file=path
+        )
     assert "num_labeled: stored 100, requested 200; seed: stored 0, requested 1" in str(error.value)
     assert "dataset" not in str(error.value)
 
 
 def test_altered_splits_are_refused(tmp_path):
     path = tmp_path / "splits.json"
-    sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+    sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=100), splits_file=path)
     content = json.loads(path.read_text())
     content["ids"]["labeled"].append(content["ids"]["test"].pop())
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="altered"):
-        sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+        sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=100), splits_file=path)
     path.write_text(path.read_text()[:100])
     with pytest.raises(ValueError, match="not a file of stored splits"):
-        sources.load_splits("mnist5k", num_labeled=100, splits_file=path)
+        sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=100), splits_file=path)
 
 
 def test_a_vanished_image_is_named(tmp_path):
     folder = write_classes(tmp_path / "images", {"cat": 10, "dog": 10})
-    request = {"labeled_dir": folder, "splits_file": tmp_path / "splits.json"}
-    splits = sources.load_splits("folder", **request)
+    request = {"source": sources.Folder(folder), "splits_file": tmp_path / "splits.json"}
+    splits = sources.load_splits(**request)
     gone = splits.validation.ids[0]
     (tmp_path / "images" / gone.removeprefix("folder/")).unlink()
     with pytest.raises(ValueError, match=f"'validation' are gone, such as {gone}"):
-        sources.load_splits("folder", **request)
+        sources.load_splits(**request)
 
 
 def test_new_images_do_not_change_stored_splits(tmp_path, warnings_logged):
     folder = write_classes(tmp_path / "images", {"cat": 10, "dog": 10})
-    request = {"labeled_dir": folder, "splits_file": tmp_path / "splits.json"}
-    before = sources.load_splits("folder", **request)
+    request = {"source": sources.Folder(folder), "splits_file": tmp_path / "splits.json"}
+    before = sources.load_splits(**request)
     write_image(tmp_path / "images" / "cat" / "new.png")
-    after = sources.load_splits("folder", **request)
+    after = sources.load_splits(**request)
     assert all_ids(after) == all_ids(before)
     assert any("1 images are in none of the stored splits" in line for line in warnings_logged)

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -72,14 +73,17 @@ def test_one_image_or_one_class_or_none():
 def test_values_out_of_range_are_refused(rule):
     (name, value), *_ = rule.items()
     with pytest.raises(ValueError, match=f"unlabeled_{name} must be .* not {value}"):
-        sources.load_splits("mnist5k", num_labeled=100, **{f"unlabeled_{name}": value})
+        sources.Draw(num_labeled=100, **{f"unlabeled_{name}": value})
 
 
 def test_a_skew_needs_true_labels(tmp_path):
     labeled = write_classes(tmp_path / "labeled", {"cat": 9, "dog": 9})
     others = write_classes(tmp_path / "others", {"any": 3})
     with pytest.raises(ValueError, match="unlabeled_skew = 2 needs the true labels .* of 3 of"):
-        sources.load_splits("folder", labeled_dir=labeled, unlabeled_dir=others, unlabeled_skew=2.0)
+        sources.load_splits(
+            sources.Folder(labeled),
+            sources.Draw(unlabeled_skew=2.0, unlabeled=sources.UnlabeledFolder(others)),
+        )
 
 
 # In the splits.
@@ -88,9 +92,10 @@ def test_a_skew_needs_true_labels(tmp_path):
 def test_splits_keep_a_part_of_the_unlabeled_images_and_nothing_else_changes(
     tmp_path, warnings_logged
 ):
-    whole = sources.load_splits("mnist5k", num_labeled=100)
+    whole = sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=100))
     part = sources.load_splits(
-        "mnist5k", num_labeled=100, unlabeled_fraction=0.25, unlabeled_skew=4.0
+        sources.Builtin(),
+        sources.Draw(num_labeled=100, unlabeled_fraction=0.25, unlabeled_skew=4.0),
     )
     for name in ("labeled", "validation", "test"):
         assert getattr(part, name).fingerprint() == getattr(whole, name).fingerprint()
@@ -107,33 +112,36 @@ def test_splits_keep_a_part_of_the_unlabeled_images_and_nothing_else_changes(
 def test_images_of_another_source_are_thinned_with_those_of_the_pool(tmp_path):
     labeled = write_classes(tmp_path / "labeled", {"cat": 20, "dog": 20})
     others = write_classes(tmp_path / "others", {"any": 30})
-    request = {"labeled_dir": labeled, "unlabeled_dir": others, "num_labeled": 4}
-    whole = sources.load_splits("folder", **request)
-    part = sources.load_splits("folder", **request, unlabeled_fraction=0.5)
+    draw = sources.Draw(num_labeled=4, unlabeled=sources.UnlabeledFolder(others))
+    whole = sources.load_splits(sources.Folder(labeled), draw)
+    half = dataclasses.replace(draw, unlabeled_fraction=0.5)
+    part = sources.load_splits(sources.Folder(labeled), half)
     wanted = round(len(whole.unlabeled) / 2)
     assert set(ids(part.unlabeled)) == smallest(ids(whole.unlabeled), "fraction", 0, wanted)
 
 
 def test_a_part_is_drawn_once_and_stored(tmp_path, monkeypatch, warnings_logged):
-    request = {"dataset": "mnist5k", "num_labeled": 100, "splits_file": tmp_path / "splits.json"}
-    first = sources.load_splits(**request, unlabeled_fraction=0.25)
+    draw = sources.Draw(num_labeled=100, unlabeled_fraction=0.25)
+    first = sources.load_splits(sources.Builtin(), draw, tmp_path / "splits.json")
 
     def never(*args, **kwargs):
         raise AssertionError("drawn again")
 
     monkeypatch.setattr(subset, "kept", never)
-    again = sources.load_splits(**request, unlabeled_fraction=0.25)
+    again = sources.load_splits(sources.Builtin(), draw, tmp_path / "splits.json")
     assert again.unlabeled.fingerprint() == first.unlabeled.fingerprint()
     assert again.info == first.info and not warnings_logged
     with pytest.raises(ValueError, match="unlabeled_fraction: stored 0.25, requested 0.5"):
-        sources.load_splits(**request, unlabeled_fraction=0.5)
+        half = dataclasses.replace(draw, unlabeled_fraction=0.5)
+        sources.load_splits(sources.Builtin(), half, tmp_path / "splits.json")
 
 
 def test_an_image_may_be_excluded_and_left_out(tmp_path):
-    request = {"dataset": "mnist5k", "num_labeled": 100}
-    whole = sources.load_splits(**request)
-    part = sources.load_splits(**request, unlabeled_fraction=0.25)
+    draw = sources.Draw(num_labeled=100, unlabeled_fraction=0.25)
+    whole = sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=100))
+    part = sources.load_splits(sources.Builtin(), draw)
     gone = sorted(set(ids(whole.unlabeled)) - set(ids(part.unlabeled)))[0]
     (tmp_path / "exclude.txt").write_text(f"{gone}\n{part.unlabeled.ids[0]}\n")
-    rest = sources.load_splits(**request, unlabeled_fraction=0.25, exclude=tmp_path / "exclude.txt")
+    draw = dataclasses.replace(draw, exclude=tmp_path / "exclude.txt")
+    rest = sources.load_splits(sources.Builtin(), draw)
     assert set(all_ids(part)) - set(all_ids(rest)) == {part.unlabeled.ids[0]}

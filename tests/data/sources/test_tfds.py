@@ -21,12 +21,12 @@ def test_unknown_and_missing_tfds_sets_are_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tfds_sets.urllib.request, "urlopen", no_network)
     with pytest.raises(ValueError, match="'no_such_set'"):
-        sources.load_splits("tfds:no_such_set", data_dir=str(tmp_path))
+        sources.load_splits(sources.Tfds("no_such_set", data_dir=str(tmp_path)))
     with pytest.raises(ValueError, match="'mnist' is not in .* and cannot be downloaded") as error:
-        sources.load_splits("tfds:mnist", data_dir=str(tmp_path))
+        sources.load_splits(sources.Tfds("mnist", data_dir=str(tmp_path)))
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="'imagenet2012' is not in .* and cannot be downloaded"):
-        sources.load_splits("tfds:imagenet2012", data_dir=str(tmp_path))
+        sources.load_splits(sources.Tfds("imagenet2012", data_dir=str(tmp_path)))
 
 
 def write_tfds(data_dir, name, version, side, channels, counts):
@@ -57,9 +57,11 @@ def write_tfds(data_dir, name, version, side, channels, counts):
 
 def test_gray_tfds_images_get_three_channels(tmp_path):
     write_tfds(tmp_path, "grays", "1.0.0", 6, 1, {"train": 30})
-    splits = sources.load_splits("tfds:grays", data_dir=str(tmp_path), num_labeled=4)
+    splits = sources.load_splits(
+        sources.Tfds("grays", data_dir=str(tmp_path)), sources.Draw(num_labeled=4)
+    )
     assert splits.info["counts"] == {"test": 6, "validation": 3, "labeled": 4, "unlabeled": 17}
-    train = sources.load_examples("tfds:grays", data_dir=str(tmp_path), split="train")
+    train = sources.load_examples(sources.Tfds("grays", "train", data_dir=str(tmp_path)))
     assert train.images.shape == (30, 6, 6, 3)
     assert np.all(train.images[17] == 17)
     assert train.labels[:4].tolist() == [0, 1, 0, 1]
@@ -69,11 +71,15 @@ def test_gray_tfds_images_get_three_channels(tmp_path):
 def test_the_extra_images_of_svhn_are_unlabeled(tmp_path):
     counts = {"train": 40, "test": 10, "extra": 1500}
     write_tfds(tmp_path, "svhn_cropped", "3.1.0", 32, 3, counts)
-    splits = sources.load_splits("tfds:svhn_cropped", data_dir=str(tmp_path), num_validation=10)
+    splits = sources.load_splits(
+        sources.Tfds("svhn_cropped", data_dir=str(tmp_path)), sources.Draw(num_validation=10)
+    )
     assert splits.info["counts"] == {"test": 10, "validation": 10, "labeled": 30, "unlabeled": 1500}
     assert splits.unlabeled.ids[1499] == "svhn_cropped/extra/01499"
     assert np.all(splits.unlabeled.images[1499] == 1499 % 256)
-    splits = sources.load_splits("tfds:svhn_cropped", data_dir=str(tmp_path), num_labeled=10)
+    splits = sources.load_splits(
+        sources.Tfds("svhn_cropped", data_dir=str(tmp_path)), sources.Draw(num_labeled=10)
+    )
     assert len(splits.unlabeled) == 26 + 1500
 
 
@@ -83,12 +89,14 @@ def test_the_extra_images_of_svhn_are_unlabeled(tmp_path):
 def test_slices_keep_the_ids_of_their_split(tmp_path):
     write_tfds(tmp_path, "grays", "1.0.0", 6, 1, {"train": 30, "test": 10})
     splits = sources.load_splits(
-        "tfds:grays",
-        data_dir=str(tmp_path),
-        labeled_split="train[10:20]",
-        unlabeled_split="train[20:]",
-        test_split="test[:50%]",
-        num_validation=2,
+        sources.Tfds(
+            "grays",
+            labeled_split="train[10:20]",
+            test_split="test[:50%]",
+            data_dir=str(tmp_path),
+            unlabeled_split="train[20:]",
+        ),
+        sources.Draw(num_validation=2),
     )
     pool = [f"grays/train/{i:05d}" for i in range(10, 20)]
     assert sorted([*splits.labeled.ids, *splits.validation.ids]) == pool
@@ -97,9 +105,11 @@ def test_slices_keep_the_ids_of_their_split(tmp_path):
     assert ids(splits.test) == [f"grays/test/{i:05d}" for i in range(5)]
     overlapping = {"labeled_split": "train[14:]", "test_split": "train[:15]"}
     with pytest.raises(ValueError, match="grays/train/00014 is both in 'test' and in"):
-        sources.load_splits("tfds:grays", data_dir=str(tmp_path), **overlapping)
+        sources.load_splits(sources.Tfds("grays", data_dir=str(tmp_path), **overlapping))
     with pytest.raises(ValueError, match=r"no split 'trian\[:3\]'. Valid: .*train"):
-        sources.load_splits("tfds:grays", data_dir=str(tmp_path), labeled_split="trian[:3]")
+        sources.load_splits(
+            sources.Tfds("grays", labeled_split="trian[:3]", data_dir=str(tmp_path))
+        )
 
 
 # Images of varying size, as those of ImageNet.
@@ -136,8 +146,8 @@ def write_photos(data_dir, counts, with_labels=("train", "validation", "test"), 
 
 def test_images_of_varying_size_stay_on_disk(tmp_path):
     write_photos(tmp_path, {"train": 40, "validation": 10})
-    examples = sources.load_examples("tfds:photos", data_dir=str(tmp_path), split="train")
-    assert examples.images is None
+    examples = sources.load_examples(sources.Tfds("photos", "train", data_dir=str(tmp_path)))
+    assert isinstance(examples, sources.EncodedExamples)
     assert ids(examples) == [f"photos/train/{i:05d}" for i in range(40)]
     assert examples.labels.tolist() == [0, 1] * 20
     (batch,) = pipeline.evaluation_batches(examples, PreprocessSpec(12), batch_size=40)
@@ -149,13 +159,13 @@ def test_images_of_varying_size_stay_on_disk(tmp_path):
 
 def test_slices_of_images_on_disk(tmp_path):
     write_photos(tmp_path, {"train": 40, "validation": 10})
-    some = sources.load_examples("tfds:photos", data_dir=str(tmp_path), split="train[10:30]")
+    some = sources.load_examples(sources.Tfds("photos", "train[10:30]", data_dir=str(tmp_path)))
     assert ids(some) == [f"photos/train/{i:05d}" for i in range(10, 30)]
-    whole = sources.load_examples("tfds:photos", data_dir=str(tmp_path), split="train")
+    whole = sources.load_examples(sources.Tfds("photos", "train", data_dir=str(tmp_path)))
     assert [some.encoded(i) for i in range(20)] == [whole.encoded(i) for i in range(10, 30)]
     assert some.labels.tolist() == whole.labels[10:30].tolist()
     mixed = "validation[:3]+train[38:]"
-    some = sources.load_examples("tfds:photos", data_dir=str(tmp_path), split=mixed)
+    some = sources.load_examples(sources.Tfds("photos", mixed, data_dir=str(tmp_path)))
     assert [name.removeprefix("photos/") for name in some.ids] == [
         *("validation/00000", "validation/00001", "validation/00002"),
         *("train/00038", "train/00039"),
@@ -166,7 +176,9 @@ def test_slices_of_images_on_disk(tmp_path):
 def test_validation_images_are_the_test_where_its_labels_are_secret(tmp_path, secret):
     labels = ("train", "validation") if secret else ("train", "validation", "test")
     write_photos(tmp_path, {"train": 40, "validation": 10, "test": 20}, with_labels=labels)
-    splits = sources.load_splits("tfds:photos", data_dir=str(tmp_path), num_labeled=4)
+    splits = sources.load_splits(
+        sources.Tfds("photos", data_dir=str(tmp_path)), sources.Draw(num_labeled=4)
+    )
     expected = {"test": 10 if secret else 20, "validation": 4, "labeled": 4, "unlabeled": 32}
     assert splits.info["counts"] == expected
     assert splits.test.ids[0] == f"photos/{'validation' if secret else 'test'}/00000"
@@ -175,10 +187,11 @@ def test_validation_images_are_the_test_where_its_labels_are_secret(tmp_path, se
 def test_sets_too_large_for_memory_stay_on_disk(tmp_path, monkeypatch):
     write_tfds(tmp_path, "grays", "1.0.0", 6, 1, {"train": 30})
     monkeypatch.setattr(tfds_sets, "MEMORY_BYTES", 30 * 6 * 6 * 3)
-    loaded = sources.load_examples("tfds:grays", data_dir=str(tmp_path), split="train")
+    loaded = sources.load_examples(sources.Tfds("grays", "train", data_dir=str(tmp_path)))
     monkeypatch.setattr(tfds_sets, "MEMORY_BYTES", 30 * 6 * 6 * 3 - 1)
-    indexed = sources.load_examples("tfds:grays", data_dir=str(tmp_path), split="train")
-    assert loaded.files is None and indexed.images is None
+    indexed = sources.load_examples(sources.Tfds("grays", "train", data_dir=str(tmp_path)))
+    assert isinstance(loaded, sources.DecodedExamples)
+    assert isinstance(indexed, sources.EncodedExamples)
     assert indexed.fingerprint() == loaded.fingerprint()
     spec = PreprocessSpec(6, small_image=True)
     (first,), (second,) = (
@@ -192,16 +205,16 @@ def test_corrupt_shards_are_named(tmp_path):
     shard = folder / "photos-train.tfrecord-00001-of-00003"
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.raises(ValueError, match="00001-of-00003 is cut short after 12 records"):
-        sources.load_examples("tfds:photos", data_dir=str(tmp_path), split="train")
+        sources.load_examples(sources.Tfds("photos", "train", data_dir=str(tmp_path)))
 
 
 @pytest.mark.skipif(not CIFAR.is_dir(), reason=f"no data in {CIFAR}")
 def test_cifar10():
-    test = sources.load_examples("tfds:cifar10", data_dir=str(CIFAR))
+    test = sources.load_examples(sources.Tfds("cifar10", "test", data_dir=str(CIFAR)))
     assert test.images.shape == (10_000, 32, 32, 3)
     assert class_counts(test) == dict.fromkeys(range(10), 1000)
     assert ids(test)[::9999] == ["cifar10/test/00000", "cifar10/test/09999"]
     assert test.class_names[3] == "cat"
     assert 100 < test.images.mean() < 140
     with pytest.raises(ValueError, match="no split 'extra'. Valid: .*train"):
-        sources.load_examples("tfds:cifar10", data_dir=str(CIFAR), split="extra")
+        sources.load_examples(sources.Tfds("cifar10", "extra", data_dir=str(CIFAR)))

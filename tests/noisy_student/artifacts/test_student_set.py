@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from data import pipeline
 from data.pipeline import decoded, selected
-from data.pipeline.order import Shard
 from data.preprocess import PreprocessSpec
 from noisy_student.artifacts import student_set
 from noisy_student.selection import write
@@ -19,16 +19,9 @@ LARGE = PreprocessSpec(24)
 
 def labels_in(directory, examples, spec, steps=9, start_step=0, shard=None):
     """All of the batches but the images, whose form is not yet the same."""
-    stream = selected.record_batches(
-        student_set.files_of(directory),
-        spec,
-        num_classes=5,
-        batch_size=12,
-        seed=3,
-        start_step=start_step,
-        shard=shard or Shard(),
-        examples=examples,
-    )
+    files = student_set.files_of(directory)
+    order = pipeline.Order(3, start_step, shard or pipeline.Shard())
+    stream = selected.record_batches(pipeline.Selected(files, 12, examples), spec, 5, order).dataset
     names = ("label", "prob", "probabilities", "id_hash", "copy", "pass")
     return [{name: batch[name].numpy() for name in names} for batch in stream.take(steps)]
 
@@ -47,7 +40,7 @@ def labels_in(directory, examples, spec, steps=9, start_step=0, shard=None):
 def test_records_and_index_train_alike(tmp_path, model_path, source, spec, streaming, monkeypatch):
     if streaming:
         monkeypatch.setattr(selected, "IN_MEMORY_BYTES", 0)
-        monkeypatch.setattr(selected, "_BLOCK_RECORDS", 7)
+        monkeypatch.setattr(selected, "BLOCK_RECORDS", 7)
     label(model_path, source, tmp_path / "labels", store_top_k=3)
     as_records = select(tmp_path / "labels", source)
     as_index = select(tmp_path / "labels", source, index_only=True)
@@ -56,7 +49,7 @@ def test_records_and_index_train_alike(tmp_path, model_path, source, spec, strea
     found = labels_in(as_records, None, spec)
     assert_equal(found, labels_in(as_index, source, spec))
     assert_equal(found[2:4], labels_in(as_index, source, spec, steps=2, start_step=2))
-    half = labels_in(as_index, source, spec, shard=Shard(2, 1))
+    half = labels_in(as_index, source, spec, shard=pipeline.Shard(2, 1))
     assert_equal([{name: rows[6:] for name, rows in batch.items()} for batch in found], half)
     assert len({(i, c) for b in found for i, c in zip(b["id_hash"], b["copy"], strict=True)}) > 50
 
@@ -70,7 +63,7 @@ def test_images_that_an_index_is_of_are_decoded_once(
     chosen = select(tmp_path / "labels", source, index_only=True)
     if block:
         monkeypatch.setattr(selected, "IN_MEMORY_BYTES", 0)
-        monkeypatch.setattr(selected, "_BLOCK_RECORDS", block)
+        monkeypatch.setattr(selected, "BLOCK_RECORDS", block)
     expected = training_batches(chosen, source, SPEC)
     cache = decoded.DecodedCache(1 << 20)
     assert_equal(training_batches(chosen, source, SPEC, cache=cache), expected)

@@ -17,6 +17,7 @@ from noisy_student.evaluate import generated_cache
 from noisy_student.evaluate import perturbations as evaluate_perturbations
 from noisy_student.evaluate.generated_cache import GeneratedCache
 from tests.helpers import tiny_evaluation as tiny
+from tests.helpers import toy_batches
 from tests.helpers.tiny_evaluation import content, count_calls, killed_after
 
 COUNT = 10
@@ -121,7 +122,7 @@ def test_sequences_of_image_files_are_keyed_by_preprocessing_and_bytes(tmp_path,
     files = [tmp_path / f"{i}.png" for i in range(4)]
     for file, image in zip(files, tiny.pictures(4, side=64), strict=True):
         tiny.write_image(file, image)
-    on_disk = dataclasses.replace(photos, images=None, files=np.array([*map(str, files)], object))
+    on_disk = toy_batches.of_files(photos, [*map(str, files)])
     paths = {}
     for interpolation in ("bicubic_tf1", "bilinear"):
         paths[interpolation] = tmp_path / f"{interpolation}.keras"

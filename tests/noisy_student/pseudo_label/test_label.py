@@ -34,7 +34,7 @@ def examples():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, SIZE).astype(np.int32)
     labels[3] = -1
-    return sources.Examples(
+    return sources.DecodedExamples(
         ids=np.array([f"toy/{i}" for i in range(SIZE)], object),
         labels=labels,
         class_names=NAMES,

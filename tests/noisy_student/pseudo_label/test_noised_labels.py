@@ -49,7 +49,7 @@ def model():
 @pytest.fixture(scope="module")
 def examples():
     rng = np.random.default_rng(0)
-    return sources.Examples(
+    return sources.DecodedExamples(
         ids=np.array([f"toy/{i}" for i in range(SIZE)], object),
         labels=rng.integers(0, 3, SIZE).astype(np.int32),
         class_names=NAMES,

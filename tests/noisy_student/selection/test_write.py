@@ -26,7 +26,7 @@ def examples():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 4, SIZE).astype(np.int32)
     truth[::10] = -1
-    return sources.Examples(
+    return sources.DecodedExamples(
         ids=np.array([f"toy/{i:05d}" for i in range(SIZE)], object),
         labels=truth,
         class_names=NAMES,

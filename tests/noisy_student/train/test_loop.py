@@ -14,6 +14,7 @@ from noisy_student import config, train
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import given_teacher
 from noisy_student.train.metrics_log import MetricsLog
+from tests.helpers import toy_batches
 
 MODEL = config.ModelConfig(
     name="efficientnet-b0",
@@ -86,7 +87,7 @@ def splits():
         ids = np.array([f"{name}/{i}" for i in range(count)], object)
         labels = np.arange(count, dtype=np.int32) % 3
         images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        return sources.Examples(ids, labels, ("a", "b", "c"), images=images)
+        return sources.DecodedExamples(ids, labels, ("a", "b", "c"), images=images)
 
     parts = [part(name, 24) for name in ("labeled", "validation", "unlabeled", "test")]
     return sources.Splits(*parts, class_names=("a", "b", "c"), info={})
@@ -166,8 +167,9 @@ def test_damage_that_training_meets_is_named(splits, devices, tmp_path):
             features = tf.train.Features(feature={"image/encoded": feature})
             writer.write(tf.train.Example(features=features).SerializeToString())
     offsets = np.array([offset for offset, _ in tfrecord_file.spans(path)])
+    ids, labels, names = (getattr(splits.labeled, n) for n in ("ids", "labels", "class_names"))
     files = np.full(len(offsets), path, object)
-    labeled = dataclasses.replace(splits.labeled, images=None, files=files, offsets=offsets)
+    labeled = sources.EncodedExamples(ids, labels, names, files, offsets)
     data = bytearray((tmp_path / "records").read_bytes())
     data[offsets[5] + 50] ^= 1
     (tmp_path / "records").write_bytes(data)
@@ -181,7 +183,7 @@ def test_what_is_decoded_once_is_said_and_changes_nothing(splits, devices, tmp_p
         paths = [str(tmp_path / f"{name}-{i}.png") for i in range(len(examples))]
         for path, image in zip(paths, examples.images, strict=True):
             tf.io.write_file(path, tf.io.encode_png(image))
-        return dataclasses.replace(examples, images=None, files=np.array(paths, object))
+        return toy_batches.of_files(examples, paths)
 
     on_disk = dataclasses.replace(
         splits, labeled=as_files("labeled"), validation=as_files("validation")
