@@ -22,7 +22,15 @@ from noisy_student.metrics import per_image
 _SAVED = 8  # adversarial images written as PNG files for each epsilon
 
 
-class FGSM(benchmark.Benchmark):
+class _Attack(benchmark.Benchmark):
+    def describe(self, result: Result) -> str:
+        """Returns the accuracy at each epsilon."""
+        pairs = zip(result["epsilons"], result["top1"], strict=True)
+        accuracies = ", ".join(f"{top1:.2f}% at {epsilon:g}" for epsilon, top1 in pairs)
+        return f"{accuracies} ({result['num_examples']} images)"
+
+
+class FGSM(_Attack):
     """Accuracy after one signed gradient step on each image; one gradient serves all epsilons."""
 
     name = "fgsm"
@@ -63,12 +71,8 @@ class FGSM(benchmark.Benchmark):
         rows = np.concatenate(columns, axis=1)
         return _metrics(epsilons, [_measured(examples, row) for row in rows], len(examples))
 
-    def describe(self, result: Result) -> str:
-        """Returns the accuracy at each epsilon."""
-        return _describe(result)
 
-
-class PGD(benchmark.Benchmark):
+class PGD(_Attack):
     """Accuracy under projected gradient descent; each epsilon is a part with a result file."""
 
     name = "pgd"
@@ -110,10 +114,6 @@ class PGD(benchmark.Benchmark):
         counts = dict.fromkeys(parts, len(examples))
         found = resumable.measure_parts(counts, measure, task.folder, task.request)
         return _metrics(epsilons, list(found.values()), len(examples)) | _strength(attack)
-
-    def describe(self, result: Result) -> str:
-        """Returns the accuracy at each epsilon."""
-        return _describe(result)
 
 
 def worst_attack(
@@ -208,12 +208,6 @@ def _metrics(
         "top1": [content["top1"] for content in found],
         "by_image": {f"{epsilon:g}": content["by_image"] for epsilon, content in by_epsilon},
     }
-
-
-def _describe(result: Result) -> str:
-    pairs = zip(result["epsilons"], result["top1"], strict=True)
-    accuracies = ", ".join(f"{top1:.2f}% at {epsilon:g}" for epsilon, top1 in pairs)
-    return f"{accuracies} ({result['num_examples']} images)"
 
 
 def _save(images: np.ndarray, folder: Path, epsilon: float) -> None:

@@ -59,17 +59,12 @@ class GeneratedPerturbations(benchmark.Benchmark):
             {name: (perturbations.num_frames(name, native_size), size, size, 3) for name in names},
         )
 
-        def videos(name: str) -> Iterator[np.ndarray]:
+        def measure(name: str, progress: Progress) -> dict[str, Any]:
             def generate(index: int) -> np.ndarray:
                 return generated_sequence(examples, index, name, model.spec, model.seed)
 
-            batches = cache.batches(name, lambda: _ahead(len(examples), generate), batch_size=1)
-            return (batch[0] for batch in batches)
-
-        def measure(name: str, progress: Progress) -> dict[str, Any]:
-            return _measured(
-                task.folder, name, examples.ids, _ranked(model, videos(name), progress)
-            )
+            videos = cache.batches(name, lambda: _ahead(len(examples), generate), batch_size=1)
+            return _measured(task.folder, name, examples.ids, _ranked(model, videos, progress))
 
         counts = dict.fromkeys(names, len(examples))
         found = resumable.measure_parts(counts, measure, task.folder, task.request)
@@ -144,9 +139,8 @@ def evaluate_stored(
 
     def measure(name: str, progress: Progress) -> dict[str, Any]:
         videos = opened[name]
-        batches = _ahead(len(videos), lambda i: resize_whole(videos[i], model.spec))
-        rankings = _ranked(model, (batch[0] for batch in batches), progress)
-        return _measured(folder, name, videos.ids, rankings)
+        resized = _ahead(len(videos), lambda i: resize_whole(videos[i], model.spec))
+        return _measured(folder, name, videos.ids, _ranked(model, resized, progress))
 
     found = resumable.measure_parts(counts, measure, folder, request)
     return _metrics(found) | {
@@ -200,20 +194,26 @@ def _measured(folder: Path, name: str, ids: np.ndarray, rankings: np.ndarray) ->
 
 
 def _ranked(model: EvaluatedModel, videos: Iterable[np.ndarray], progress: Progress) -> np.ndarray:
-    """Returns the top classes of each frame, best first: int32 [videos, F, min(5, C)]."""
+    """Returns the top classes of each frame, best first: int32 [videos, F, min(5, C)].
+
+    Args:
+        model: the model.
+        videos: uint8 [1, F, S, S, 3] each.
+        progress: called with the number of videos in each finished batch.
+    """
     videos = iter(videos)
     first = next(videos)
-    per_batch = max(1, model.batch_size // len(first))
+    # The first batch is the largest. Later ones are padded to its size.
+    per_batch = max(1, model.batch_size // first.shape[1])
     videos = itertools.chain([first], videos)
     rows: list[np.ndarray] = []
     while batch := list(itertools.islice(videos, per_batch)):
-        num_frames = len(batch[0])
-        # The first batch is the largest: later ones are padded to its size.
-        padded = (len(rows[0]) if rows else len(batch)) * num_frames
-        probabilities = model.probabilities(np.concatenate(batch), padded)
+        frames = np.concatenate(batch)
+        padded = (len(rows[0]) if rows else len(frames)) * frames.shape[1]
+        probabilities = model.probabilities(frames.reshape(-1, *frames.shape[2:]), padded)
         top = np.argsort(-probabilities, axis=1, kind="stable")[:, :_TOP].astype(np.int32)
-        rows.append(top.reshape(len(batch), num_frames, -1))
-        progress(len(batch))
+        rows.append(top.reshape(*frames.shape[:2], -1))
+        progress(len(frames))
     return np.concatenate(rows)
 
 
