@@ -121,8 +121,8 @@ def build(
         average.reset()
         teacher, teacher_spec = _load_teacher(teacher_model)
         learning_rate = make_schedule(settings, num_labeled)
-        optimizer_ = optimizer.build(o.name, learning_rate, o.adam_beta2)
-        optimizer_.build(model.trainable_variables)
+        weight_optimizer = optimizer.build(o.name, learning_rate, o.adam_beta2)
+        weight_optimizer.build(model.trainable_variables)
     return Learner(
         settings=settings,
         devices=devices,
@@ -131,7 +131,7 @@ def build(
         average_model=average_model,
         average=average,
         learning_rate=learning_rate,
-        optimizer=optimizer_,
+        optimizer=weight_optimizer,
         teacher=teacher,
         teacher_spec=teacher_spec,
     )
