@@ -8,6 +8,7 @@ from its last checkpoint and ends with the same bytes as without the interruptio
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,9 @@ def _save_model(learner: Learner, path: Path, class_names: tuple[str, ...], row:
     )
 
 
-def _summary(learner: Learner, metrics: MetricsLog, decoded_once: dict[str, Any]) -> TrainSummary:
+def _summary(
+    learner: Learner, metrics: MetricsLog, decoded_once: Mapping[str, object]
+) -> TrainSummary:
     settings, history = learner.settings, metrics.history
     last = history[-1]
     accuracies = [row["validation_top1"] for row in history if "validation_top1" in row]
@@ -185,5 +188,5 @@ def _summary(learner: Learner, metrics: MetricsLog, decoded_once: dict[str, Any]
         "validation_top1": last.get("validation_top1"),
         "best_validation_top1": max(accuracies, default=None),
         "history": history,
-        "decoded_once": decoded_once,
+        "decoded_once": dict(decoded_once),
     }
