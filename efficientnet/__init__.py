@@ -1,9 +1,8 @@
-"""EfficientNet B0-B7, L0-L2 and Lite0-4 for TensorFlow: knows nothing of data or training."""
+"""EfficientNet B0-B7, L0-L2 and Lite0-4 for TensorFlow, independent of data and training."""
 
 from efficientnet.config import CONFIGS
 from efficientnet.cpu_ops import portable_ops
-from efficientnet.layers import freeze_batch_norm
-from efficientnet.model import build_model, is_decayed
+from efficientnet.model import build_model, freeze_batch_norm, is_decayed
 from efficientnet.noise import noise_scope, row_noise_scope
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""Saved models: a ``.keras`` file with a card beside the weights.
+"""Saved models: ``.keras`` files that contain a model card.
 
-The card, ``card.json`` in the zip archive, is what later stages need to know of a model: class
-names, preprocessing, where the weights come from. Two models with the same weights, layers and card
-give the same bytes. Keras itself ignores the card, and reads such a file like any other.
+The card, ``card.json`` in the zip archive, tells later stages a model's class names, preprocessing
+and the origin of its weights. Two models with the same weights, layers and card give the same
+bytes. Keras ignores the card and reads such a file like any other.
 """
 
 import json
@@ -19,12 +19,12 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip archive can carry
 
 
 def save(model: keras.Model, path: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
-    """Writes model and card atomically, bytes depending on nothing but these.
+    """Writes a model and its card atomically; the bytes depend on nothing else.
 
     Args:
         model: any Keras model.
-        path: ends in ``.keras``; its folder is made if need be.
-        card: JSON-like.
+        path: file ending in ``.keras``; missing folders are created.
+        card: JSON-serializable content.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,9 +34,9 @@ def save(model: keras.Model, path: str | os.PathLike[str], card: Mapping[str, An
     with zipfile.ZipFile(raw) as source, zipfile.ZipFile(temporary, "w") as target:
         for name in sorted(source.namelist()):
             content = source.read(name)
-            if name == "metadata.json":  # carries the date
+            if name == "metadata.json":  # contains the date
                 content = _without_date(content)
-            elif name == "config.json":  # carries addresses in memory
+            elif name == "config.json":  # contains memory addresses
                 content = _with_numbered_objects(content)
             target.writestr(zipfile.ZipInfo(name, _EPOCH), content)
         target.writestr(zipfile.ZipInfo(CARD, _EPOCH), json.dumps(card, indent=1, sort_keys=True))
@@ -45,27 +45,27 @@ def save(model: keras.Model, path: str | os.PathLike[str], card: Mapping[str, An
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Returns the card of a saved model, without loading the weights.
+    """Reads the card of a saved model without loading its weights.
 
     Raises:
-        ValueError: the file is missing, is no zip archive, or holds no card.
+        ValueError: the file is missing, is not a zip archive, or contains no card.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(CARD))
     except FileNotFoundError:
-        raise ValueError(f"model file {path} does not exist.") from None
+        raise ValueError(f"Model file {path} does not exist.") from None
     except (zipfile.BadZipFile, IsADirectoryError):
-        raise ValueError(f"{path} is not a .keras file (or is damaged).") from None
+        raise ValueError(f"{path} is damaged or not a .keras file.") from None
     except KeyError:
         raise ValueError(
-            f"{path} is a Keras model without {CARD} (class names and preprocessing): train it "
-            "here, or convert its weights with python -m efficientnet.convert."
+            f"{path} is a Keras model without {CARD} (class names and preprocessing); use a model "
+            "trained here, or convert its weights with python -m efficientnet.convert."
         ) from None
 
 
 def _with_numbered_objects(config: bytes) -> bytes:
-    """Replaces the ids of shared objects by their order of appearance."""
+    """Replaces the ids of shared objects with their order of appearance."""
     numbers: dict[int, int] = {}
 
     def number(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reading files of weights into named arrays, whatever model they are of."""
+"""Readers of weight files: from any model to named arrays."""
 
 import os
 import pickle
@@ -21,11 +21,11 @@ def read_tf1(path: Path_) -> dict[str, np.ndarray]:
     """Reads all variables of a TensorFlow checkpoint.
 
     Args:
-        path: prefix ("dir/model.ckpt"), folder (the checkpoint which the file ``checkpoint`` names,
-            or the only one in it or below), or tar archive of such a folder.
+        path: prefix ("dir/model.ckpt"), folder, or tar archive of a folder. In a folder, takes the
+            checkpoint named by the file ``checkpoint``, or the only one in it or below it.
 
     Raises:
-        ValueError: there is no checkpoint, or several, or it cannot be read.
+        ValueError: there is no checkpoint, there are several, or it cannot be read.
     """
     path = Path(path)
     if path.is_file() and tarfile.is_tarfile(path):
@@ -40,7 +40,7 @@ def read_tf1(path: Path_) -> dict[str, np.ndarray]:
     prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(path))
     if not Path(f"{prefix}.index").is_file():
         raise ValueError(
-            f"There is no checkpoint {path}: expected a prefix with {prefix}.index beside it, a "
+            f"Checkpoint {path} does not exist; give a prefix with {prefix}.index beside it, a "
             "folder or a tar archive."
         )
     return _read_prefix(prefix, str(path))
@@ -64,11 +64,11 @@ def _read_prefix(prefix: str, label: str) -> dict[str, np.ndarray]:
         reader = tf.train.load_checkpoint(prefix)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        raise ValueError(f"checkpoint {label} cannot be read: {error}") from error
+        raise ValueError(f"Checkpoint {label} cannot be read: {error}") from error
 
 
 def read_keras_model(path: Path_) -> keras.Model:
-    """Loads a ``.keras`` file; ValueError if it is missing or damaged."""
+    """Loads a ``.keras`` file; raises a ValueError if it is missing or damaged."""
     _check_file(path)
     try:
         return keras.saving.load_model(path, compile=False)
@@ -80,13 +80,13 @@ def read_keras_weights(path: Path_, name: str, classes: int | None) -> dict[str,
     """Reads an HDF5 file of weights: "layer/variable" -> array.
 
     Args:
-        path: an ``.h5`` in the layout of Keras 1 and 2, or a ``.weights.h5`` of Keras 3, which
-            names no layers, and is read into the EfficientNet of keras.applications it is of.
-        name: of the model, "efficientnet-b0" to "-b7".
-        classes: of the classifier in it; None: the file has none.
+        path: ``.h5`` file of Keras 1 or 2, or ``.weights.h5`` file of Keras 3. The latter has no
+            layer names and is loaded into the EfficientNet of keras.applications.
+        name: model name, "efficientnet-b0" to "efficientnet-b7".
+        classes: classes of the file's classifier; None if the file has none.
 
     Raises:
-        ValueError: the file is missing, no such file, or not of that model.
+        ValueError: the file is missing, damaged, or of another model.
     """
     _check_file(path)
     try:
@@ -94,7 +94,7 @@ def read_keras_weights(path: Path_, name: str, classes: int | None) -> dict[str,
             if "layer_names" in file.attrs or "model_weights" in file:
                 return _named_layers(file.get("model_weights", file))
     except OSError as error:
-        raise ValueError(f"{path} is not an HDF5 file (or is damaged): {error}") from error
+        raise ValueError(f"{path} is damaged or not an HDF5 file: {error}") from error
     builder_name = f"EfficientNet{name.removeprefix('efficientnet-').upper()}"
     if not hasattr(keras.applications, builder_name):
         raise ValueError(f"{path}: keras.applications has no {builder_name}.")
@@ -104,13 +104,13 @@ def read_keras_weights(path: Path_, name: str, classes: int | None) -> dict[str,
         model.load_weights(path)
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{path} is no weights file of keras.applications' {builder_name}: {error}"
+            f"{path} has not the weights of keras.applications.{builder_name}: {error}"
         ) from error
     return arrays_of(model)
 
 
 def arrays_of(model: Any) -> dict[str, np.ndarray]:
-    """All weights of a Keras 3 or tf_keras model: "layer/variable" -> array."""
+    """Returns all weights of a Keras 3 or tf_keras model: "layer/variable" -> array."""
     return {
         f"{_layer(layer.name)}/{_variable(getattr(weight, 'path', weight.name))}": np.asarray(
             weight
@@ -121,7 +121,7 @@ def arrays_of(model: Any) -> dict[str, np.ndarray]:
 
 
 def _layer(name: str) -> str:
-    """A layer's name without the number that keras.applications' second model in a process has."""
+    """Strips the number that keras.applications appends for the second model in a process."""
     return "normalization" if re.fullmatch(r"normalization_\d+", name) else name
 
 
@@ -134,7 +134,7 @@ def _named_layers(group: h5py.Group) -> dict[str, np.ndarray]:
 
 
 def _variable(name: str) -> str:
-    """Last part of a variable's name, as Keras 3 calls it: "x/depthwise_kernel:0" -> "kernel"."""
+    """Returns a variable's last name in Keras 3: "x/depthwise_kernel:0" -> "kernel"."""
     last = name.rsplit("/", 1)[-1].split(":")[0]
     return "kernel" if last == "depthwise_kernel" else last
 
@@ -147,8 +147,8 @@ def read_timm(path: Path_, averaged: bool = True) -> Mapping[str, Any]:
     """Reads a state dict.
 
     Args:
-        path: ``.safetensors``; or ``.pth``, ``.pt``, ``.bin``, for which PyTorch is needed.
-        averaged: of a training checkpoint that has both, take the averaged weights.
+        path: ``.safetensors``; or ``.pth``, ``.pt`` or ``.bin``, which need PyTorch.
+        averaged: prefer the averaged weights of a training checkpoint that has both.
 
     Raises:
         ValueError: the file is missing, cannot be read, or needs PyTorch.
@@ -161,13 +161,12 @@ def read_timm(path: Path_, averaged: bool = True) -> Mapping[str, Any]:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file (or is damaged): {error}") from error
+            raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
     try:
-        import torch
+        import torch  # optional: only for files that PyTorch pickled
     except ImportError:
         raise ValueError(
-            f"{path} needs PyTorch to be read (pip install torch), or the same model as a "
-            ".safetensors file."
+            f"Reading {path} needs PyTorch: pip install torch, or use a .safetensors file."
         ) from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -182,4 +181,4 @@ def read_timm(path: Path_, averaged: bool = True) -> Mapping[str, Any]:
 
 def _check_file(path: Path_) -> None:
     if not Path(path).is_file():
-        raise ValueError(f"There is no file {path}.")
+        raise ValueError(f"File {path} does not exist.")

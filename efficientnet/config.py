@@ -1,7 +1,8 @@
-"""The EfficientNet family as a frozen table, and the rules that scale a row of it to blocks.
+"""The EfficientNet family as a frozen table, and the compound scaling rules.
 
-Sources: Tan & Le, "EfficientNet: Rethinking Model Scaling" (ICML 2019) for B0-B7; the published
-TensorFlow 1 code for L0-L2 and the Lite family; Xie et al. (arXiv 1911.04252), table 7, for L2.
+Sources: Tan and Le, "EfficientNet: Rethinking model scaling for convolutional neural networks"
+(ICML 2019) for B0-B7; the public TensorFlow 1 code for L0-L2 and the Lite family; Xie et al.,
+"Self-training with Noisy Student improves ImageNet classification" (CVPR 2020), table 7, for L2.
 """
 
 import dataclasses
@@ -9,13 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-SQUEEZE_RATIO = 0.25  # of the filters that enter a block (published code)
+SQUEEZE_RATIO = 0.25  # bottleneck filters per input filter of a block (public code)
 FILTER_DIVISOR = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A run of MBConv blocks of B0; only the first block of the run has `stride`."""
+    """A sequence of MBConv blocks of B0; only its first block has `stride`."""
 
     kernel_size: int
     stride: int
@@ -28,8 +29,15 @@ class Stage:
 class Config:
     """One member of the family.
 
-    `resolution` is the side in pixels of the test images, `train_resolution` of the training ones
-    (they differ where the published model was fine-tuned at a larger resolution).
+    Attributes:
+        name: key in `CONFIGS`.
+        width: multiplies the number of filters.
+        depth: multiplies the number of blocks.
+        resolution: side of test images in pixels.
+        dropout_rate: dropout rate before the classifier.
+        train_resolution: side of training images in pixels, smaller than `resolution` where the
+            published model was fine-tuned at a larger resolution.
+        lite: no squeeze-and-excitation; stem and head are not scaled.
     """
 
     name: str
@@ -43,7 +51,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One scaled MBConv block; `squeeze_filters` 0 means no squeeze-and-excitation."""
+    """One scaled MBConv block; without squeeze-and-excitation `squeeze_filters` is 0."""
 
     kernel_size: int
     stride: int
@@ -56,7 +64,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """All sizes of one network: what is left after scaling."""
+    """All sizes of one network after scaling."""
 
     stem_filters: int
     stem_stride: int
@@ -76,11 +84,12 @@ STAGES = (  # EfficientNet paper, table 1
     Stage(kernel_size=5, stride=2, expansion=6, filters=192, repeats=4),
     Stage(kernel_size=3, stride=1, expansion=6, filters=320, repeats=1),
 )
-SMALL_IMAGE_STRIDES = (1, 1, 1, 2, 1, 2, 1)  # stages 2 and 3 keep their resolution (published code)
+SMALL_IMAGE_STRIDES = (1, 1, 1, 2, 1, 2, 1)  # stages 2 and 3 keep their resolution (public code)
 
 
 def _table() -> Mapping[str, Config]:
-    rows = [  # width, depth, test resolution, dropout rate, training resolution
+    rows: list[tuple[str, float, float, int, float, int]] = [
+        # width, depth, test resolution, dropout rate, training resolution
         ("b0", 1.0, 1.0, 224, 0.2, 224),
         ("b1", 1.0, 1.1, 240, 0.2, 240),
         ("b2", 1.1, 1.2, 260, 0.3, 260),
@@ -98,10 +107,7 @@ def _table() -> Mapping[str, Config]:
         ("lite3", 1.2, 1.4, 280, 0.3, 280),
         ("lite4", 1.4, 1.8, 300, 0.3, 300),
     ]
-    configs = [
-        Config(f"efficientnet-{short}", *numbers, lite=short.startswith("lite"))
-        for short, *numbers in rows
-    ]
+    configs = [Config(f"efficientnet-{row[0]}", *row[1:], "lite" in row[0]) for row in rows]
     return MappingProxyType({config.name: config for config in configs})
 
 
@@ -109,10 +115,10 @@ CONFIGS: Mapping[str, Config] = _table()
 
 
 def get_config(name: str) -> Config:
-    """Returns the row of `CONFIGS` called `name`, e.g. "efficientnet-b0".
+    """Returns the entry of `CONFIGS` called `name`, such as "efficientnet-b0".
 
     Raises:
-        ValueError: there is no such row; the message lists the valid names.
+        ValueError: the name is unknown; the message lists the valid names.
     """
     if name not in CONFIGS:
         raise ValueError(f"Unknown model name {name!r}; valid names: {', '.join(CONFIGS)}.")
@@ -120,7 +126,7 @@ def get_config(name: str) -> Config:
 
 
 def round_filters(filters: int, width: float) -> int:
-    """Scales `filters` to a multiple of 8 which is not below 90% of `filters * width`."""
+    """Scales `filters` to a multiple of 8 of at least 90% of `filters * width`."""
     scaled = filters * width
     rounded = max(
         FILTER_DIVISOR, int(scaled + FILTER_DIVISOR / 2) // FILTER_DIVISOR * FILTER_DIVISOR
@@ -129,7 +135,7 @@ def round_filters(filters: int, width: float) -> int:
 
 
 def round_repeats(repeats: int, depth: float) -> int:
-    """Scales the number of blocks of a stage, rounding up."""
+    """Scales the number of blocks of a stage and rounds up."""
     return math.ceil(repeats * depth)
 
 
@@ -142,16 +148,16 @@ def scale(
     small_image: bool = False,
     stochastic_depth_rate: float = 0.2,
 ) -> Architecture:
-    """Applies the compound scaling rules to B0's stages.
+    """Applies the compound scaling rules to the stages of B0.
 
     Args:
-        config: the row to scale to.
-        width: used instead of `config.width` where given; > 0.
-        depth: used instead of `config.depth` where given; > 0.
-        strides: the 7 stages' strides, or 8 numbers of which the first is the stem's, each 1 or 2.
-        small_image: without `strides`, those for 32x32 images (1 in stages 2 and 3).
-        stochastic_depth_rate: block i of N (from 0) is dropped with this rate times i / N (Noisy
-            Student paper, section 3.1: the survival probability falls linearly to 0.8).
+        config: the family member to scale to.
+        width: overrides `config.width`; > 0.
+        depth: overrides `config.depth`; > 0.
+        strides: strides of the 7 stages, or 8 with the stem's first; each 1 or 2.
+        small_image: selects the strides for 32 x 32 images if `strides` is None.
+        stochastic_depth_rate: block i of N, from 0, is dropped at this rate times i / N. The
+            survival probability falls linearly to 0.8 (Xie et al., section 3.1).
 
     Raises:
         ValueError: an argument is out of range.
@@ -159,34 +165,32 @@ def scale(
     width = _positive("width", config.width if width is None else width)
     depth = _positive("depth", config.depth if depth is None else depth)
     stem_stride, stage_strides = _strides(strides, small_image)
-    filters = [round_filters(stage.filters, width) for stage in STAGES]
-    repeats = [round_repeats(stage.repeats, depth) for stage in STAGES]
-    stem_filters = round_filters(STEM_FILTERS, width)
-    head_filters = round_filters(HEAD_FILTERS, width)
-    if config.lite:  # Lite models scale neither the stem, nor the head, nor the outer stages' depth
-        stem_filters, head_filters = STEM_FILTERS, HEAD_FILTERS
-        repeats[0], repeats[-1] = STAGES[0].repeats, STAGES[-1].repeats
-
+    stem_filters, head_filters, repeats = _scaled_sizes(config, width, depth)
     blocks: list[Block] = []
     input_filters = stem_filters
-    for stage, stride, output_filters, repeat in zip(
-        STAGES, stage_strides, filters, repeats, strict=True
-    ):
+    for stage, stride, repeat in zip(STAGES, stage_strides, repeats, strict=True):
         for position in range(repeat):
             squeeze = 0 if config.lite else max(1, int(input_filters * SQUEEZE_RATIO))
-            blocks.append(
-                Block(
-                    kernel_size=stage.kernel_size,
-                    stride=stride if position == 0 else 1,
-                    expansion=stage.expansion,
-                    input_filters=input_filters,
-                    output_filters=output_filters,
-                    squeeze_filters=squeeze,
-                    drop_rate=stochastic_depth_rate * len(blocks) / sum(repeats),
-                )
+            block = Block(
+                kernel_size=stage.kernel_size,
+                stride=stride if position == 0 else 1,
+                expansion=stage.expansion,
+                input_filters=input_filters,
+                output_filters=round_filters(stage.filters, width),
+                squeeze_filters=squeeze,
+                drop_rate=stochastic_depth_rate * len(blocks) / sum(repeats),
             )
-            input_filters = output_filters
+            blocks.append(block)
+            input_filters = block.output_filters
     return Architecture(stem_filters, stem_stride, tuple(blocks), head_filters)
+
+
+def _scaled_sizes(config: Config, width: float, depth: float) -> tuple[int, int, list[int]]:
+    """Returns the filters of stem and head, and the number of blocks per stage."""
+    repeats = [round_repeats(stage.repeats, depth) for stage in STAGES]
+    if config.lite:  # Lite models scale neither the stem, nor the head, nor the outer stages' depth
+        return STEM_FILTERS, HEAD_FILTERS, [STAGES[0].repeats, *repeats[1:-1], STAGES[-1].repeats]
+    return round_filters(STEM_FILTERS, width), round_filters(HEAD_FILTERS, width), repeats
 
 
 def _positive(name: str, value: float) -> float:
@@ -196,14 +200,14 @@ def _positive(name: str, value: float) -> float:
 
 
 def _strides(strides: Sequence[int] | None, small_image: bool) -> tuple[int, tuple[int, ...]]:
-    """Returns the stem's stride and the 7 stages'."""
+    """Returns the stride of the stem and the strides of the 7 stages."""
     if strides is None:
         default = tuple(stage.stride for stage in STAGES)
         return STEM_STRIDE, SMALL_IMAGE_STRIDES if small_image else default
     strides = tuple(strides)
     if len(strides) not in (7, 8) or any(stride not in (1, 2) for stride in strides):
         raise ValueError(
-            "strides must be 7 numbers (the stages') or 8 (the stem's first), each 1 or 2, "
+            "strides must be 7 numbers (the stages') or 8 (with the stem's first), each 1 or 2, "
             f"got {strides}."
         )
     return (strides[0] if len(strides) == 8 else STEM_STRIDE), strides[-7:]

@@ -1,12 +1,13 @@
-r"""Makes a ``.keras`` file, with class names and preprocessing, of published weights.
+r"""Converts published weights to a ``.keras`` file with class names and preprocessing.
 
     python -m efficientnet.convert --name=efficientnet-b0 --source_format=tf1 \
         --source=noisy_student_efficientnet-b0.tar.gz --output=b0.keras
 
-The result takes RGB 0..255 whatever the source, and serves as --model, --teacher_model and
+The model takes RGB images in 0..255 for every source. It serves as --model, --teacher_model and
 --init_model of the other commands.
 """
 
+import dataclasses
 import hashlib
 import sys
 from collections.abc import Sequence
@@ -23,128 +24,136 @@ from efficientnet import config as config_lib
 from efficientnet import model as model_lib
 
 FLAGS = flags.FLAGS
-# How the published accuracies of each source were measured, in terms of data.preprocess: the
-# center crop is the same, and keras.applications' weights come from the TensorFlow 1 checkpoints.
+# Interpolation with which the published accuracies of each source were measured, in terms of
+# data.preprocess. The center crop is the same, and the weights of keras.applications come from the
+# TensorFlow 1 checkpoints.
 _INTERPOLATIONS = {"tf1": "bicubic_tf1", "keras": "bicubic_tf1", "timm": "bicubic"}
-_CROP_PADDING = 32  # published code
-_IMAGENET_CLASSES = 1000
+_CROP_PADDING = 32  # public code
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file of published weights.
+
+    Attributes:
+        path: the file; for "tf1" also a prefix or folder.
+        format: "tf1", "keras" or "timm".
+        use_ema: prefers the averaged weights of a checkpoint that has both.
+        drop_head: leaves the source's classifier out; the model gets an untrained one.
+    """
+
+    path: str
+    format: str
+    use_ema: bool = True
+    drop_head: bool = False
+
+    def __post_init__(self) -> None:
+        if self.format not in _INTERPOLATIONS:
+            raise ValueError(
+                f"source_format must be one of {', '.join(_INTERPOLATIONS)}, got {self.format!r}."
+            )
+
+    def load(self, model: keras.Model) -> None:
+        """Loads the weights into a model from `build_model`."""
+        if self.format == "tf1":
+            weights.load_tf1_checkpoint(model, self.path, self.use_ema, drop_head=self.drop_head)
+        elif self.format == "keras":
+            weights.load_keras_applications(model, self.path, drop_head=self.drop_head)
+        else:
+            state = checkpoint_files.read_timm(self.path, self.use_ema)
+            weights.load_timm(model, state, drop_head=self.drop_head)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the card's entry on the origin of the weights."""
+        return {
+            "format": self.format,
+            "name": Path(self.path).name,
+            "sha256": _sha256(self.path),
+            "averaged_weights": self.use_ema if self.format != "keras" else None,
+            "classifier": "untrained" if self.drop_head else "converted",
+        }
 
 
 def convert(
     name: str,
-    source: str,
-    source_format: str,
-    output: str,
+    source: Source,
+    output: str | Path,
     *,
-    num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
-    use_ema: bool = True,
-    drop_head: bool = False,
     small_image: bool = False,
     image_size: int | None = None,
     normalization: model_lib.Normalization | None = None,
-    **facts: Any,
+    **card_entries: Any,
 ) -> keras.Model:
     """Converts a file of weights.
 
     Args:
         name: a name in `CONFIGS`.
-        source: the file, or for "tf1" also a prefix or folder.
-        source_format: "tf1", "keras" or "timm".
-        output: the ``.keras`` file to write.
-        num_classes: of the classifier; None: as many as class names.
-        class_names: in the order of the logits; None: ImageNet's 1000 WordNet ids.
-        use_ema: of a checkpoint that has both, take the averaged weights.
-        drop_head: leave the source's classifier out and give the model an untrained one.
-        small_image: the variant for 32x32 images.
-        image_size: resolution it is to be tested at; None: the table's.
-        normalization: of the pixels, where it is not what sources of this format have.
-        **facts: what else the card says, e.g. data="ImageNet".
+        source: the weights.
+        output: ``.keras`` file to write.
+        class_names: names in the order of the logits; None: ImageNet's 1000 WordNet ids.
+        small_image: selects the variant for 32 x 32 images.
+        image_size: test resolution in pixels; None: the table's.
+        normalization: normalization of pixels; None: the usual one of the source's format.
+        **card_entries: further entries of the card, such as trained_on="ImageNet".
 
     Returns:
         The model.
 
     Raises:
-        ValueError: an argument is invalid, or the source is not of that model.
+        ValueError: an argument is invalid, or the source is of another model.
     """
-    if source_format not in _INTERPOLATIONS:
-        raise ValueError(
-            f"source_format must be one of {', '.join(_INTERPOLATIONS)}, got {source_format!r}."
-        )
     titles = None
-    if class_names is None and num_classes in (None, _IMAGENET_CLASSES):
-        class_names, titles = imagenet_classes()
     if class_names is None:
-        raise ValueError(f"A model of {num_classes} classes needs class_names (--class_names).")
-    if num_classes not in (None, len(class_names)):
-        raise ValueError(f"There are {len(class_names)} class names for {num_classes} classes.")
+        class_names, titles = imagenet_classes()
     model = model_lib.build_model(name, len(class_names), small_image=small_image)
-    if source_format == "tf1":
-        weights.load_tf1_checkpoint(model, source, use_ema, drop_head=drop_head)
-    elif source_format == "keras":
-        weights.load_keras_applications(model, source, drop_head=drop_head)
-    else:
-        state = checkpoint_files.read_timm(source, use_ema)
-        weights.load_timm(model, state, drop_head=drop_head)
+    source.load(model)
     if normalization is not None:
         weights.set_normalization(model, *model_lib.pixel_statistics(normalization))
-    config = config_lib.CONFIGS[name]
-    size = image_size or (32 if small_image else config.resolution)
+    size = image_size or (32 if small_image else config_lib.CONFIGS[name].resolution)
     card = {
         "class_names": list(class_names),
         "preprocess": {
             "image_size": size,
             "small_image": small_image,
             "crop_padding": _CROP_PADDING,
-            "interpolation": _INTERPOLATIONS[source_format],
+            "interpolation": _INTERPOLATIONS[source.format],
         },
         "model": {"name": name, "small_image": small_image},
-        "source": {
-            "format": source_format,
-            "name": Path(source).name,
-            "sha256": _sha256(source),
-            "averaged_weights": use_ema if source_format != "keras" else None,
-            "classifier": "untrained" if drop_head else "converted",
-        },
+        "source": source.describe(),
         **({"class_titles": titles} if titles else {}),
-        **facts,
+        **card_entries,
     }
     archive.save(model, output, card)
     return model
 
 
 def imagenet_classes() -> tuple[list[str], list[str]]:
-    """ImageNet's 1000 WordNet ids in the order of the published logits, and what they mean."""
+    """Returns ImageNet's 1000 WordNet ids, in the order of published logits, and their titles."""
     text = resources.files("efficientnet").joinpath("imagenet_classes.tsv").read_text()
     ids, titles = zip(*(line.split("\t") for line in text.splitlines()), strict=True)
     return list(ids), list(titles)
 
 
 def read_class_names(path: str) -> list[str]:
-    """One class name a line, in the order of the logits.
+    """Reads one class name per line, in the order of the logits.
 
     Raises:
-        ValueError: the file is missing, empty, or names a class twice.
+        ValueError: the file is missing or empty, or lists a class twice.
     """
     try:
         names = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"class names {path} cannot be read: {error}") from error
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if not names or twice:
-        raise ValueError(
-            f"{path} must name each class on a line of its own"
-            + (
-                f"; these stand there twice: {', '.join(twice[:10])}."
-                if twice
-                else ", it is empty."
-            )
-        )
+        raise ValueError(f"Class names {path} cannot be read: {error}") from error
+    if not names:
+        raise ValueError(f"{path} is empty; it must list one class name per line.")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{path} lists classes twice: {', '.join(twice[:10])}.")
     return names
 
 
 def _sha256(source: str) -> str:
-    """Of a file; of a checkpoint, of all its files in the order of their names."""
+    """Hashes a file, or all files of a checkpoint in sorted order."""
     path = Path(source)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -159,41 +168,41 @@ def _sha256(source: str) -> str:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_enum("name", None, list(config_lib.CONFIGS), "Which model the weights are of.")
+    flags.DEFINE_enum("name", None, list(config_lib.CONFIGS), "Model of the weights.")
     flags.DEFINE_string(
         "source",
         None,
-        "tf1: the downloaded tar, a folder, or a prefix; keras: .h5, .weights.h5 or .keras; "
+        "Weights. tf1: downloaded tar, folder or prefix; keras: .h5, .weights.h5 or .keras; "
         "timm: .safetensors or .pth of a tf_efficientnet_* model.",
     )
-    flags.DEFINE_enum("source_format", "tf1", list(_INTERPOLATIONS), "Who wrote it.")
-    flags.DEFINE_string("output", None, "The .keras file to write.")
-    flags.DEFINE_bool("raw", False, "Take the last weights, not the averaged ones.")
-    flags.DEFINE_bool("drop_head", False, "Leave the classifier out; the model's is untrained.")
+    flags.DEFINE_enum("source_format", "tf1", list(_INTERPOLATIONS), "Library that wrote the file.")
+    flags.DEFINE_string("output", None, "File to write, ending in .keras.")
+    flags.DEFINE_bool("raw", False, "Take the last weights instead of the averaged ones.")
+    flags.DEFINE_bool("drop_head", False, "Replace the classifier with an untrained one.")
     flags.DEFINE_string(
-        "class_names", None, "File with one class name a line; unset: ImageNet's 1000 WordNet ids."
+        "class_names", None, "File with one class name per line; unset: ImageNet's WordNet ids."
     )
-    flags.DEFINE_bool("small_image", False, "The variant for 32x32 images.")
+    flags.DEFINE_bool("small_image", False, "Select the variant for 32 x 32 images.")
     flags.DEFINE_integer(
         "image_size",
         None,
-        "Resolution to test at, stored beside the weights; unset: the name's.",
+        "Test resolution in pixels, stored beside the weights; unset: the model's.",
         lower_bound=1,
     )
     flags.DEFINE_enum(
         "normalization",
         None,
         list(model_lib.NORMALIZATIONS),
-        "Of the pixels; unset: as sources of this format have it (AdvProp weights: inception).",
+        "Normalization of pixels (AdvProp weights: inception); unset: the source format's.",
     )
-    flags.DEFINE_string("trained_on", None, "For the card: the data it learned from.")
-    flags.DEFINE_list("metrics", [], "For the card: published figures, as top1=77.3,top5=93.4.")
+    flags.DEFINE_string("trained_on", None, "Training data, for the model card.")
+    flags.DEFINE_list("metrics", [], "Published metrics for the model card: top1=77.3,top5=93.4.")
 
 
 def _main(argv: list[str]) -> None:
     try:
         if len(argv) > 1:
-            raise ValueError(f"unknown argument {argv[1]}: flags are written --name=value.")
+            raise ValueError(f"unknown argument {argv[1]}; flags have the form --name=value.")
         for flag in ("name", "source", "output"):
             if FLAGS[flag].value is None:
                 raise ValueError(f"--{flag} is required: {FLAGS[flag].help}")
@@ -202,12 +211,9 @@ def _main(argv: list[str]) -> None:
         names = read_class_names(FLAGS.class_names) if FLAGS.class_names else None
         model = convert(
             FLAGS.name,
-            FLAGS.source,
-            FLAGS.source_format,
+            Source(FLAGS.source, FLAGS.source_format, not FLAGS.raw, FLAGS.drop_head),
             FLAGS.output,
             class_names=names,
-            use_ema=not FLAGS.raw,
-            drop_head=FLAGS.drop_head,
             small_image=FLAGS.small_image,
             image_size=FLAGS.image_size,
             normalization=FLAGS.normalization,

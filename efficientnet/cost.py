@@ -1,4 +1,4 @@
-"""What a network costs, from its table alone: parameters, multiply-adds, stored activations."""
+"""Cost of a network from its table: parameters, multiply-adds and stored activations."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ from efficientnet import config as config_lib
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of one image.
+    """Cost of a network for one image.
 
     Attributes:
-        parameters: trainable ones.
-        statistics: moving means and variances of batch norm.
-        multiply_adds: of the forward pass, convolutions and classifier; what the EfficientNet
-            paper calls FLOPs. Elementwise operations are not counted.
-        activations: numbers that the forward pass leaves for the backward pass: of every
-            convolution its output, and what batch norm and the activation make of it.
+        parameters: number of trainable parameters.
+        statistics: number of moving means and variances of batch norm.
+        multiply_adds: multiply-adds of convolutions and classifier in the forward pass, which the
+            EfficientNet paper calls FLOPs. Elementwise operations are not counted.
+        activations: numbers that the forward pass stores for the backward pass: the outputs of
+            every convolution, its batch norm and its activation.
     """
 
     parameters: int
@@ -26,13 +26,13 @@ class Cost:
 
 
 class _Count:
-    """Adds up layers."""
+    """Running totals over layers."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.parameters = self.statistics = self.multiply_adds = self.activations = 0
 
     def conv(self, kernel: int, inputs: int, outputs: int, side: int, copies: int) -> None:
-        """A convolution with batch norm; depthwise ones have 1 input per output."""
+        """Adds a convolution with batch norm; a depthwise one has 1 input per output."""
         weights = kernel * kernel * inputs * outputs
         self.parameters += weights + 2 * outputs
         self.statistics += 2 * outputs
@@ -40,7 +40,7 @@ class _Count:
         self.activations += copies * outputs * side * side
 
     def dense(self, inputs: int, outputs: int) -> None:
-        """A matrix with biases, once per image."""
+        """Adds a matrix with biases, applied once per image."""
         self.parameters += (inputs + 1) * outputs
         self.multiply_adds += inputs * outputs
         self.activations += outputs
@@ -56,19 +56,19 @@ def cost(
     strides: Sequence[int] | None = None,
     small_image: bool = False,
 ) -> Cost:
-    """The cost of a network at a resolution.
+    """Returns the cost of a network at a resolution.
 
     Args:
         name: a name in `CONFIGS`.
         image_size: side of the images in pixels.
         num_classes: number of logits.
-        width: as for `build_model`.
-        depth: as for `build_model`.
-        strides: as for `build_model`.
-        small_image: as for `build_model`.
+        width: as in `build_model`.
+        depth: as in `build_model`.
+        strides: as in `build_model`.
+        small_image: as in `build_model`.
 
     Raises:
-        ValueError: an unknown name or impossible strides.
+        ValueError: the name is unknown or the strides are invalid.
     """
     network = config_lib.scale(
         config_lib.get_config(name),
@@ -90,7 +90,7 @@ def cost(
         if block.squeeze_filters:
             count.dense(inner, block.squeeze_filters)
             count.dense(block.squeeze_filters, inner)
-            count.activations += inner * side * side  # the scaled input of the projection
+            count.activations += inner * side * side  # scaled input of the projection
         count.conv(1, inner, block.output_filters, side, copies=2)
     count.conv(1, network.blocks[-1].output_filters, network.head_filters, side, copies=3)
     count.dense(network.head_filters, num_classes)

@@ -1,25 +1,27 @@
-"""Some operations in a form that suits CPUs: the same values in less time and memory.
+"""Operations optimized for CPUs: the same values in less time and memory.
 
-TensorFlow runs elementwise operations one by one, each a pass over memory, and in a training step
-they cost a CPU as much as the convolutions. Compiling the whole step with XLA makes it slower there
-(XLA's convolutions), so only elementwise pieces are compiled here, as small islands; convolutions
-have the gradients of TensorFlow's, by faster operations.
+TensorFlow runs elementwise operations one by one, each as a pass over memory. On a CPU they cost as
+much of a training step as the convolutions. Compiling the whole step with XLA is slower there,
+because of XLA's convolutions. Only elementwise operations are therefore compiled here, as small
+islands, and convolutions get the same gradients from faster operations.
 """
 
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
 from efficientnet import fused_norm
 
 _portable = contextvars.ContextVar("portable", default=False)
+Gradients = Callable[..., Any]
 
 
 @contextlib.contextmanager
 def portable_ops() -> Iterator[None]:
-    """Models traced inside are made of plain operations, which all converters know."""
+    """Makes models traced inside consist of plain operations, which all converters support."""
     token = _portable.set(True)
     try:
         yield
@@ -28,7 +30,7 @@ def portable_ops() -> Iterator[None]:
 
 
 def enabled() -> bool:
-    """Returns whether to use this module; accelerators compile the plain operations well."""
+    """Returns True on CPUs, outside `portable_ops`; accelerators run the plain operations well."""
     accelerators = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU")
     return not accelerators and not _portable.get()
 
@@ -44,8 +46,8 @@ def _swish_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def swish(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """Returns x * sigmoid(x)."""
+def swish(inputs: tf.Tensor) -> tuple[tf.Tensor, Gradients]:
+    """Returns x * sigmoid(x), elementwise, of the input's shape and dtype."""
     return tf.nn.silu(inputs), lambda upstream: _swish_gradient(inputs, upstream)
 
 
@@ -59,22 +61,24 @@ def _scaled_swish(inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor) -> tf
 def _scaled_swish_gradient(
     inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor, upstream: tf.Tensor
 ) -> tf.Tensor:
-    """With respect to what swish is taken of."""
+    """Returns the gradient with respect to inputs * factor + addend."""
     scaled = tf.cast(inputs, tf.float32) * factor + addend
     return tf.cast(tf.cast(upstream, tf.float32) * _swish_slope(scaled), inputs.dtype)
 
 
 def scaled_swish(inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor) -> tf.Tensor:
-    """Returns swish of x * factor + addend, in one pass over memory.
+    """Returns swish(inputs * factor + addend) in one pass over memory.
 
     Args:
-        inputs: x, [B, H, W, C].
+        inputs: [B, H, W, C].
         factor: float32 [C].
         addend: float32 [C].
     """
 
     @tf.custom_gradient
-    def swish(inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor):
+    def swish(
+        inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor
+    ) -> tuple[tf.Tensor, Gradients]:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             scaled = _scaled_swish_gradient(inputs, factor, addend, upstream)
             axes, exact = [0, 1, 2], tf.cast(scaled, tf.float32)
@@ -90,11 +94,10 @@ def scaled_swish(inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor) -> tf.
 def batch_norm_swish(
     inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Swish of batch normalization in training: outputs, mean and population variance.
+    """Applies batch normalization in training mode, and then swish.
 
-    Only the inputs are kept for the gradient, not what normalization makes of them: the pass over
-    memory that the gradient of swish takes anyway computes it again. A fifth of a training step's
-    memory is saved so.
+    Keeps only the inputs for the gradient. The gradient of swish recomputes the normalized values
+    in the pass over memory that it makes anyway, which saves a fifth of a training step's memory.
 
     Args:
         inputs: [B, H, W, C].
@@ -103,16 +106,18 @@ def batch_norm_swish(
         epsilon: added to the variance.
 
     Returns:
-        outputs, like the inputs; mean and variance, float32 [C].
+        Outputs with the shape and dtype of the inputs; mean and population variance, float32 [C].
     """
 
     @tf.custom_gradient
-    def normalize(inputs, gamma, beta) -> tuple[tuple, Callable]:
+    def normalize(
+        inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+    ) -> tuple[tuple[tf.Tensor, ...], Gradients]:
         fused, variance = fused_norm.by_batch(inputs, gamma, beta, epsilon)
         factor = gamma * tf.math.rsqrt(variance + epsilon)
         addend = beta - fused.batch_mean * factor
 
-        def gradient(upstream: tf.Tensor, *_) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def gradient(upstream: tf.Tensor, *_: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             backprop = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=_scaled_swish_gradient(inputs, factor, addend, upstream),
                 x=inputs,
@@ -125,7 +130,7 @@ def batch_norm_swish(
             )
             return backprop.x_backprop, backprop.scale_backprop, backprop.offset_backprop
 
-        outputs = _scaled_swish(inputs, factor, addend)  # of fused.y, which is not kept
+        outputs = _scaled_swish(inputs, factor, addend)  # swish of fused.y, which is not kept
         return (outputs, fused.batch_mean, variance), gradient
 
     return normalize(inputs, gamma, beta)
@@ -136,14 +141,16 @@ def _multiply_add(x: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor) -> tf.Tens
     return x * factor + addend
 
 
-def squeeze_excite(inputs: tf.Tensor, gate: Callable, weights: list[tf.Tensor]) -> tf.Tensor:
-    """Returns `inputs` [B, H, W, C] times `gate(means, *weights)` of their means [B, 1, 1, C].
+def squeeze_excite(
+    inputs: tf.Tensor, gate: Callable[..., tf.Tensor], weights: list[tf.Tensor]
+) -> tf.Tensor:
+    """Scales `inputs` [B, H, W, C] by `gate(means, *weights)` of their means [B, 1, 1, C].
 
-    The input's gradient, by way of the product and by way of the means, is one compiled pass.
+    One compiled pass computes the gradient of the inputs through the product and the means.
     """
 
     @tf.custom_gradient
-    def excite(inputs: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def excite(inputs: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Gradients]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             means = tf.reduce_mean(inputs, axis=[1, 2], keepdims=True)
             tape.watch([means, *weights])
@@ -163,13 +170,13 @@ def squeeze_excite(inputs: tf.Tensor, gate: Callable, weights: list[tf.Tensor]) 
 
 
 def pointwise_conv(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Returns the 1x1 convolution of [B, H, W, C] with a kernel [1, 1, C, D].
+    """Returns the 1 x 1 convolution of [B, H, W, C] with a kernel [1, 1, C, D].
 
-    Its gradients are matrix products, and faster as such.
+    The gradients are matrix products, which are faster.
     """
 
     @tf.custom_gradient
-    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradients]:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             pixels, upstream = (tf.reshape(x, [-1, x.shape[-1]]) for x in (inputs, upstream))
             inputs_gradient = tf.matmul(upstream, kernel[0, 0], transpose_b=True)
@@ -184,12 +191,12 @@ def pointwise_conv(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 def depthwise_conv(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
     """Returns the "same" depthwise convolution of [B, H, W, C] with a kernel [K, K, C, 1], K odd.
 
-    The gradient of the inputs at stride 1 is a convolution, and faster as such.
+    At stride 1 the gradient of the inputs is a convolution, which is faster.
     """
     strides = [1, stride, stride, 1]
 
     @tf.custom_gradient
-    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradients]:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             if stride == 1:
                 mirrored = tf.reverse(kernel, [0, 1])
@@ -212,11 +219,11 @@ def depthwise_conv(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tens
 def _depthwise_kernel_gradient(
     inputs: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor, stride: int
 ) -> tf.Tensor:
-    """The gradient of a depthwise convolution's kernel.
+    """Returns the gradient of a depthwise convolution's kernel.
 
-    The CPU's operation is fast for kernels up to 3 wide, and 3 to 9 times slower beyond. A 5 wide
-    one's gradient is therefore put together from columns 0-2 and 2-4. Height and width must be
-    known when the graph is made; else the gradient is the slow one.
+    The CPU's operation is fast for kernels of width up to 3, and 3 to 9 times slower for wider
+    ones. The gradient of width 5 is therefore combined from columns 0-2 and 2-4, if height and
+    width are known when the graph is traced.
     """
     size, _, channels, _ = kernel.shape
     strides = [1, stride, stride, 1]
@@ -245,5 +252,5 @@ def _depthwise_kernel_gradient(
 
 
 def _same_padding(size: int, stride: int) -> int:
-    """Returns what "same" pads before `size` pixels for 5 taps and stride 1 or 2; after them, 2."""
+    """Returns the "same" padding before `size` pixels for 5 taps, stride 1 or 2; 2 follow them."""
     return 2 if stride == 1 else 1 + size % 2

@@ -1,4 +1,4 @@
-"""TensorFlow's fused batch normalization, with the variance that the published networks average."""
+"""TensorFlow's fused batch normalization, with the variance of the published networks."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 def by_batch(
     inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
 ) -> tuple[Any, tf.Tensor]:
-    """Normalizes by the moments of the batch.
+    """Normalizes with the moments of the batch.
 
     Args:
         inputs: [B, H, W, C].
@@ -17,8 +17,8 @@ def by_batch(
         epsilon: added to the variance.
 
     Returns:
-        What `tf.raw_ops.FusedBatchNormV3` returns (its `batch_variance` has Bessel's correction
-        n / (n - 1)), and the variance without it, float32 [C].
+        Outputs of `tf.raw_ops.FusedBatchNormV3`, whose `batch_variance` has Bessel's correction
+        n / (n - 1), and the population variance without it, float32 [C].
     """
     fused = tf.raw_ops.FusedBatchNormV3(
         x=inputs, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
@@ -35,7 +35,7 @@ def by_moments(
     variance: tf.Tensor,
     epsilon: float,
 ) -> tf.Tensor:
-    """Normalizes [B, H, W, C] by given moments, each float32 [C]; see `by_batch`."""
+    """Normalizes [B, H, W, C] with given moments, float32 [C]; see `by_batch`."""
     return tf.raw_ops.FusedBatchNormV3(
         x=inputs,
         scale=gamma,
@@ -48,5 +48,5 @@ def by_moments(
 
 
 def values_per_channel(inputs: tf.Tensor) -> tf.Tensor:
-    """B * H * W of [B, H, W, C], as float32."""
+    """Returns B * H * W of [B, H, W, C] as float32."""
     return tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)

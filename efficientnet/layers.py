@@ -1,34 +1,40 @@
 """The layers of EfficientNet: normalization of pixels, swish, batch normalization, MBConv."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from efficientnet import cpu_ops, fused_norm, synced_norm
-from efficientnet.noise import PACKAGE, StochasticDepth
+from efficientnet.noise import PACKAGE, Shape, StochasticDepth
 
-BATCH_NORM_EPSILON = 1e-3  # published code
+BATCH_NORM_EPSILON = 1e-3  # public code
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 def swish(inputs: tf.Tensor) -> tf.Tensor:
-    """Returns x * sigmoid(x), elementwise; the gradient keeps only x."""
+    """Returns x * sigmoid(x), elementwise, of the input's shape and dtype."""
     return cpu_ops.swish(inputs) if cpu_ops.enabled() else tf.nn.silu(inputs)
 
 
 ACTIVATIONS = {"linear": tf.identity, "swish": swish, "relu6": keras.activations.relu6}
 
 
+def _fan_out() -> keras.initializers.Initializer:
+    """Returns a new initializer with std sqrt(2 / fan_out) (public code)."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
 class Conv(keras.layers.Conv2D):
-    """A "same" convolution, initialized with std sqrt(2 / (k * k * filters)).
+    """Convolution with "same" padding, initialized with std sqrt(2 / (kernel_size**2 * filters)).
 
     Args:
-        filters: of the output.
+        filters: number of output filters.
         kernel_size: side of the kernel.
-        strides: of both directions.
-        use_bias: whether to add one.
+        strides: stride in both directions.
+        use_bias: adds a bias.
     """
 
     def __init__(
@@ -38,19 +44,10 @@ class Conv(keras.layers.Conv2D):
         strides: int = 1,
         *,
         use_bias: bool = False,
-        **kwargs,
-    ):
-        super().__init__(
-            filters,
-            kernel_size,
-            strides,
-            padding="same",
-            use_bias=use_bias,
-            kernel_initializer=keras.initializers.VarianceScaling(
-                2.0, "fan_out", "untruncated_normal"
-            ),
-            **kwargs,
-        )
+        **kwargs: Any,
+    ) -> None:
+        kwargs |= {"padding": "same", "use_bias": use_bias, "kernel_initializer": _fan_out()}
+        super().__init__(filters, kernel_size, strides, **kwargs)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         plain = self.kernel_size != (1, 1) or self.strides != (1, 1) or self.use_bias
@@ -58,7 +55,7 @@ class Conv(keras.layers.Conv2D):
             return super().call(inputs)
         return cpu_ops.pointwise_conv(inputs, tf.convert_to_tensor(self.kernel))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         sizes = {"kernel_size": self.kernel_size[0], "strides": self.strides[0]}
         own = {"filters": self.filters, "use_bias": self.use_bias}
         return {**keras.layers.Layer.get_config(self), **sizes, **own}
@@ -66,45 +63,37 @@ class Conv(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class DepthwiseConv(keras.layers.DepthwiseConv2D):
-    """A "same" depthwise convolution without bias, initialized with std sqrt(2 / (k * k)).
+    """Depthwise convolution with "same" padding and no bias, std sqrt(2) / kernel_size at first.
 
     Args:
         kernel_size: side of the kernel.
-        strides: of both directions.
+        strides: stride in both directions.
     """
 
-    def __init__(self, kernel_size: int, strides: int, **kwargs):
-        super().__init__(
-            kernel_size,
-            strides,
-            padding="same",
-            use_bias=False,
-            depthwise_initializer=keras.initializers.VarianceScaling(
-                2.0, "fan_out", "untruncated_normal"
-            ),
-            **kwargs,
-        )
+    def __init__(self, kernel_size: int, strides: int, **kwargs: Any) -> None:
+        kwargs |= {"padding": "same", "use_bias": False, "depthwise_initializer": _fan_out()}
+        super().__init__(kernel_size, strides, **kwargs)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         if not cpu_ops.enabled():
             return super().call(inputs)
         return cpu_ops.depthwise_conv(inputs, tf.convert_to_tensor(self.kernel), self.strides[0])
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         config = keras.layers.Layer.get_config(self)
         return {**config, "kernel_size": self.kernel_size[0], "strides": self.strides[0]}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Normalize(keras.layers.Layer):
-    """Pixels 0..255 of any real dtype, [B, H, W, 3] -> float32 (x - mean) / std.
+    """Normalization of pixels: [B, H, W, 3] in 0..255 of any real dtype -> float32.
 
     Args:
-        mean: per channel, in units of 0..255.
-        std: per channel, in units of 0..255.
+        mean: mean per channel, in units of 0..255.
+        std: standard deviation per channel, in units of 0..255.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.mean = tuple(mean)
         self.std = tuple(std)
@@ -113,41 +102,43 @@ class Normalize(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return (tf.cast(inputs, tf.float32) - self.mean) / self.std
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": self.mean, "std": self.std}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class BatchNorm(keras.layers.Layer):
-    """Batch normalization over [B, H, W] by TensorFlow's fused kernel, and an activation.
+    """Batch normalization over [B, H, W] with TensorFlow's fused kernel, and an activation.
 
-    Statistics are float32.
-
-    The moving variance follows the population variance of the batch, as the published TPU batch
-    norm does: the fused kernel's Bessel correction n / (n - 1) is undone. A frozen layer
-    (`trainable=False`) is in inference mode. Under tf.distribute every replica has moving
-    statistics of its own; reading them outside the replicas (saving) gives the mean.
+    Statistics are float32. The moving variance averages the population variance of the batch, like
+    the public TPU batch norm: the fused kernel's Bessel correction n / (n - 1) is undone. A frozen
+    layer (`trainable=False`) is in inference mode. Under tf.distribute every replica has its own
+    moving statistics, and reading them outside of replicas, as in saving, gives the mean.
 
     Args:
-        momentum: of the moving statistics, `new = momentum * old + (1 - momentum) * batch`.
-        replicas: whose examples the statistics in training are of: "none" (the replica's own),
-            "all", the number of replicas in a group, or "published" (`synced_norm.group_size`).
-        activation: of the normalized values, a name in `ACTIVATIONS`.
+        momentum: momentum of the moving statistics, `momentum * old + (1 - momentum) * batch`.
+        replicas: replicas that share training statistics: "none" (each its own), "all", the
+            number of replicas in a group, or "published" (see `synced_norm.group_size`).
+        activation: applied to the normalized values, a name in `ACTIVATIONS`.
     """
 
     def __init__(
-        self, momentum: float = 0.99, replicas: str = "none", activation: str = "linear", **kwargs
-    ):
+        self,
+        momentum: float = 0.99,
+        replicas: str = "none",
+        activation: str = "linear",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         synced_norm.check_replicas(replicas)
         self.momentum = momentum
         self.replicas = replicas
         self.activation = activation
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         shape = (input_shape[-1],)
         self.gamma = self.add_weight(shape, "ones", name="gamma", autocast=False)
         self.beta = self.add_weight(shape, "zeros", name="beta", autocast=False)
@@ -184,7 +175,7 @@ class BatchNorm(keras.layers.Layer):
         return outputs
 
     def _group_size(self) -> int:
-        """Replicas that share statistics; asks the replica's context only where several may."""
+        """Returns the number of replicas that share statistics."""
         if self.replicas == "none":
             return 1
         count = tf.distribute.get_replica_context().num_replicas_in_sync
@@ -193,40 +184,33 @@ class BatchNorm(keras.layers.Layer):
     def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
         average.assign(average * self.momentum + value * (1 - self.momentum))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         names = ("momentum", "replicas", "activation")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def _statistic(initializer: str, shape: tuple[int], name: str) -> keras.Variable:
-    return keras.Variable(
-        initializer,
-        shape,
-        "float32",
-        trainable=False,
-        autocast=False,
-        aggregation="mean",
-        synchronization="on_read",
-        name=name,
-    )
+def _statistic(initializer: str, shape: Shape, name: str) -> keras.Variable:
+    distributed = {"aggregation": "mean", "synchronization": "on_read"}
+    options = {"trainable": False, "autocast": False, "name": name, **distributed}
+    return keras.Variable(initializer, shape, "float32", **options)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class SqueezeExcite(keras.layers.Layer):
-    """Scales the channels of [B, H, W, C] by a gate computed from their means (Hu et al. 2018).
+    """Squeeze-and-excitation: scales channels by a gate of their means (Hu et al., 2018).
 
     Args:
         filters: width of the bottleneck.
     """
 
-    def __init__(self, filters: int, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters = filters
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         common = {"dtype": self.dtype_policy, "trainable": self.trainable, "use_bias": True}
         self.reduce = Conv(self.filters, name="reduce", **common)
         self.expand = Conv(input_shape[-1], name="expand", **common)
@@ -234,21 +218,28 @@ class SqueezeExcite(keras.layers.Layer):
         self.expand.build((None, 1, 1, self.filters))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        parts = (self.reduce.kernel, self.reduce.bias, self.expand.kernel, self.expand.bias)
-        weights = [tf.convert_to_tensor(part) for part in parts]
+        convs = (self.reduce, self.expand)
+        weights = [tf.convert_to_tensor(w) for conv in convs for w in (conv.kernel, conv.bias)]
         if cpu_ops.enabled():
-            return cpu_ops.squeeze_excite(inputs, _gate, weights)
+            return cpu_ops.squeeze_excite(inputs, excitation, weights)
         means = tf.reduce_mean(inputs, axis=[1, 2], keepdims=True)
-        return inputs * _gate(means, *weights)
+        return inputs * excitation(means, *weights)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters}
 
 
-def _gate(means, reduce_kernel, reduce_bias, expand_kernel, expand_bias) -> tf.Tensor:
+def excitation(
+    means: tf.Tensor,
+    reduce_kernel: tf.Tensor,
+    reduce_bias: tf.Tensor,
+    expand_kernel: tf.Tensor,
+    expand_bias: tf.Tensor,
+) -> tf.Tensor:
+    """Returns the channel factors [B, 1, 1, C] for the channel means [B, 1, 1, C]."""
     reduced = tf.nn.silu(means[:, 0, 0] @ reduce_kernel[0, 0] + reduce_bias)
     return tf.sigmoid(reduced @ expand_kernel[0, 0] + expand_bias)[:, None, None]
 
@@ -257,19 +248,19 @@ def _gate(means, reduce_kernel, reduce_bias, expand_kernel, expand_bias) -> tf.T
 class MBConv(keras.layers.Layer):
     """Inverted residual block: expand, depthwise, squeeze-and-excite, project (, drop, add).
 
-    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), filters]. The input is added where it
-    has the output's shape, and only there the branch is dropped.
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), filters]. If the input has the output's
+    shape, it is added, and stochastic depth may drop the branch.
 
     Args:
-        filters: output filters.
-        kernel_size: of the depthwise convolution.
-        stride: of the depthwise convolution.
-        expansion: filters of the depthwise convolution per input filter; with 1 nothing expands.
-        squeeze_filters: width of the squeeze-and-excitation bottleneck; 0: none.
-        drop_rate: of stochastic depth.
+        filters: number of output filters.
+        kernel_size: side of the depthwise kernel.
+        stride: stride of the depthwise convolution.
+        expansion: depthwise filters per input filter; 1 omits the expansion.
+        squeeze_filters: width of the squeeze-and-excitation bottleneck; 0 omits it.
+        drop_rate: rate of stochastic depth.
         activation: a name in `ACTIVATIONS`.
-        batch_norm_momentum: of the moving statistics.
-        batch_norm_replicas: whose examples the statistics are of, as for `BatchNorm`.
+        batch_norm_momentum: `momentum` of `BatchNorm`.
+        batch_norm_replicas: `replicas` of `BatchNorm`.
     """
 
     def __init__(
@@ -284,8 +275,8 @@ class MBConv(keras.layers.Layer):
         activation: str = "swish",
         batch_norm_momentum: float = 0.99,
         batch_norm_replicas: str = "none",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
@@ -297,39 +288,41 @@ class MBConv(keras.layers.Layer):
         self.batch_norm_momentum = batch_norm_momentum
         self.batch_norm_replicas = batch_norm_replicas
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.has_skip = self.stride == 1 and input_shape[-1] == self.filters
         inner = input_shape[-1] * self.expansion
         expanded = (*input_shape[:-1], inner)
         if self.expansion != 1:
-            self.expand_conv = self._part(Conv, input_shape, "expand_conv", inner)
+            self.expand_conv = self._sublayer(Conv, input_shape, "expand_conv", inner)
             self.expand_bn = self._batch_norm(inner, "expand_bn", self.activation)
-        self.depthwise_conv = self._part(
+        self.depthwise_conv = self._sublayer(
             DepthwiseConv, expanded, "depthwise_conv", self.kernel_size, self.stride
         )
         self.depthwise_bn = self._batch_norm(inner, "depthwise_bn", self.activation)
         if self.squeeze_filters:
-            self.se = self._part(SqueezeExcite, expanded, "se", self.squeeze_filters)
-        self.project_conv = self._part(Conv, expanded, "project_conv", self.filters)
+            self.se = self._sublayer(SqueezeExcite, expanded, "se", self.squeeze_filters)
+        self.project_conv = self._sublayer(Conv, expanded, "project_conv", self.filters)
         self.project_bn = self._batch_norm(self.filters, "project_bn", "linear")
-        if self.has_skip:  # the noise's masks depend on the layer's name
-            self.drop = self._part(
+        if self.has_skip:  # noise depends on the layer's name
+            self.drop = self._sublayer(
                 StochasticDepth, input_shape, f"{self.name}_drop", self.drop_rate
             )
 
-    def _part(self, layer, input_shape, name: str, *args) -> keras.layers.Layer:
-        part = layer(*args, name=name, dtype=self.dtype_policy, trainable=self.trainable)
-        part.build(input_shape)
-        return part
+    def _sublayer(
+        self, layer: type[keras.layers.Layer], input_shape: Shape, name: str, *args: Any
+    ) -> keras.layers.Layer:
+        built = layer(*args, name=name, dtype=self.dtype_policy, trainable=self.trainable)
+        built.build(input_shape)
+        return built
 
     def batch_norms(self) -> list[BatchNorm]:
-        """The batch normalizations of a built block."""
+        """Returns the batch normalizations of a built block."""
         names = ("expand_bn", "depthwise_bn", "project_bn")
         return [getattr(self, name) for name in names if hasattr(self, name)]
 
     def _batch_norm(self, filters: int, name: str, activation: str) -> BatchNorm:
         options = (self.batch_norm_momentum, self.batch_norm_replicas, activation)
-        return self._part(BatchNorm, (None, None, None, filters), name, *options)
+        return self._sublayer(BatchNorm, (None, None, None, filters), name, *options)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         x = inputs
@@ -341,21 +334,14 @@ class MBConv(keras.layers.Layer):
         x = self.project_bn(self.project_conv(x), training=training)
         return inputs + self.drop(x, training=training) if self.has_skip else x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, *sides, _ = input_shape
         sides = [None if side is None else -(-side // self.stride) for side in sides]
         return (batch, *sides, self.filters)
 
-    def get_config(self) -> dict:
-        names = ("filters", "kernel_size", "stride", "expansion", "squeeze_filters", "drop_rate")
-        names += ("activation", "batch_norm_momentum", "batch_norm_replicas")
+    def get_config(self) -> dict[str, Any]:
+        names = (
+            *("filters", "kernel_size", "stride", "expansion", "squeeze_filters", "drop_rate"),
+            *("activation", "batch_norm_momentum", "batch_norm_replicas"),
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def freeze_batch_norm(model: keras.Model) -> None:
-    """Keeps all batch normalization of `build_model` in inference mode, also in training mode."""
-    for layer in model.layers:
-        norms = layer.batch_norms() if isinstance(layer, MBConv) else [layer]
-        for norm in norms:
-            if isinstance(norm, BatchNorm):
-                norm.trainable = False

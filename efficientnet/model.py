@@ -9,15 +9,15 @@ from efficientnet import layers, noise, synced_norm
 
 # Channel mean and standard deviation in units of 0..255.
 NORMALIZATIONS = {
-    "imagenet": (  # published code
+    "imagenet": (  # public code
         (0.485 * 255, 0.456 * 255, 0.406 * 255),
         (0.229 * 255, 0.224 * 255, 0.225 * 255),
     ),
-    "svhn": (  # the published SVHN experiment
+    "svhn": (  # public SVHN experiment
         (0.4377 * 255, 0.4438 * 255, 0.4728 * 255),
         (0.1980 * 255, 0.2010 * 255, 0.1970 * 255),
     ),
-    "lite": ((127.0,) * 3, (128.0,) * 3),  # published code of the Lite family
+    "lite": ((127.0,) * 3, (128.0,) * 3),  # public code of the Lite family
     "inception": ((127.5,) * 3, (127.5,) * 3),  # timm's Lite models, AdvProp checkpoints
     "none": ((0.0,) * 3, (1.0,) * 3),
 }
@@ -40,33 +40,32 @@ def build_model(
 ) -> keras.Model:
     """Builds a randomly initialized EfficientNet.
 
-    The model maps RGB images [B, H, W, 3], values 0..255 of any real dtype (uint8 too), to float32
-    logits [B, num_classes]; it normalizes the pixels itself. Under the mixed_bfloat16 policy
-    activations are bfloat16, variables, batch statistics and logits float32.
+    The model maps RGB images [B, H, W, 3], 0..255 of any real dtype including uint8, to float32
+    logits [B, num_classes]. It normalizes the pixels itself. Under the mixed_bfloat16 policy
+    activations are bfloat16; variables, batch statistics and logits are float32.
 
     Args:
-        name: a name in `CONFIGS`, e.g. "efficientnet-b0".
+        name: a name in `CONFIGS`, such as "efficientnet-b0".
         num_classes: number of logits, >= 1.
-        image_size: fixed side of the images in pixels; None: any height and width.
-        small_image: without `strides`, those for 32x32 images (1 in stages 2 and 3).
-        dropout_rate: before the classifier, 0 <= rate < 1; None: the table's.
-        stochastic_depth_rate: drop rate that block i of N reaches as i / N of it, 0 <= rate < 1.
-        width: instead of the table's width coefficient, > 0.
-        depth: instead of the table's depth coefficient, > 0.
-        strides: the 7 stages' strides, or 8 numbers of which the first is the stem's, each 1 or 2.
-        batch_norm_momentum: of the moving statistics, 0 <= momentum < 1.
-        batch_norm_replicas: whose examples the batch statistics are of: "none" (the replica's own),
-            "all", a number: groups of as many replicas, or "published": of an eighth of the
-            replicas, at least 8; each its own where there are no more than 8.
-        normalization: "imagenet" (the published constants; Lite models have their own), "svhn",
-            "lite", "inception", "none", or a pair (mean, std) of three numbers each in units of
+        image_size: fixed side of the images in pixels; None for any height and width.
+        small_image: selects the strides for 32 x 32 images if `strides` is None.
+        dropout_rate: dropout before the classifier, 0 <= rate < 1; None for the table's value.
+        stochastic_depth_rate: block i of N is dropped at i / N of this rate, 0 <= rate < 1.
+        width: overrides the table's width coefficient, > 0.
+        depth: overrides the table's depth coefficient, > 0.
+        strides: strides of the 7 stages, or 8 with the stem's first; each 1 or 2.
+        batch_norm_momentum: momentum of the moving statistics, 0 <= momentum < 1.
+        batch_norm_replicas: replicas that share batch statistics: "none" (each its own), "all",
+            a group size, or "published" (see `synced_norm.group_size`).
+        normalization: "imagenet" (published constants; Lite models have their own), "svhn",
+            "lite", "inception", "none", or a pair (mean, std) of three numbers each, in units of
             0..255.
 
     Returns:
         A functional model whose blocks are layers called blocks_0, blocks_1, ...
 
     Raises:
-        ValueError: an argument is not as above; the message names it and what is valid.
+        ValueError: an argument is not as above; the message names it and the valid values.
     """
     config = config_lib.get_config(name)
     _check(num_classes, image_size, stochastic_depth_rate, batch_norm_momentum)
@@ -117,8 +116,16 @@ def build_model(
 
 
 def is_decayed(variable: keras.Variable) -> bool:
-    """Returns whether weight decay applies: not to batch normalization's gamma and beta."""
+    """Returns True for variables with weight decay: all but batch norm's gamma and beta."""
     return variable.name not in ("gamma", "beta")
+
+
+def freeze_batch_norm(model: keras.Model) -> None:
+    """Keeps all batch norm of a model from `build_model` in inference mode, even in training."""
+    for layer in model.layers:
+        for norm in layer.batch_norms() if isinstance(layer, layers.MBConv) else [layer]:
+            if isinstance(norm, layers.BatchNorm):
+                norm.trainable = False
 
 
 def _check_rate(name: str, value: float) -> None:
@@ -126,7 +133,9 @@ def _check_rate(name: str, value: float) -> None:
         raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}.")
 
 
-def _check(num_classes, image_size, stochastic_depth_rate, momentum) -> None:
+def _check(
+    num_classes: int, image_size: int | None, stochastic_depth_rate: float, momentum: float
+) -> None:
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes!r}.")
     if image_size is not None and image_size < 1:
@@ -138,7 +147,7 @@ def _check(num_classes, image_size, stochastic_depth_rate, momentum) -> None:
 def pixel_statistics(
     value: Normalization, lite: bool = False
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation per channel, in units of 0..255; Lite models' "imagenet" is "lite"."""
+    """Returns mean and std per channel in units of 0..255; "imagenet" of Lite models is "lite"."""
     if isinstance(value, str):
         if value not in NORMALIZATIONS:
             raise ValueError(

@@ -1,12 +1,11 @@
 """Model noise: stochastic depth and dropout, reproducible on any number of replicas.
 
-Inside a `noise_scope` the masks are a pure function of (seed, layer name, position of the example
-in the global batch): every row has its place among the stateless Philox numbers of the whole global
-batch, and a replica takes its own rows of them. A run can so be resumed, or spread over another
-number of devices, with the same noise. Inside a `row_noise_scope` the caller gives the numbers of
-each row, which may so depend on the image instead of its position. Outside a scope (plain
-`model.fit`) masks come from TensorFlow's global generator, which under op determinism asks for
-`tf.random.set_seed`.
+Inside a `noise_scope` the masks are a pure function of the seed, the layer name and the example's
+position in the global batch. Stateless Philox numbers are assigned to the rows of the global batch,
+and each replica takes those of its rows. The noise stays the same when a run is resumed or moves to
+another number of devices. Inside a `row_noise_scope` the caller provides the numbers of each row,
+which may depend on the image instead of its position. Outside of both (plain `model.fit`), masks
+come from TensorFlow's global generator; under op determinism it needs `tf.random.set_seed`.
 """
 
 import contextlib
@@ -15,11 +14,13 @@ import math
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 PACKAGE = "efficientnet"
+Shape = tuple[Any, ...]  # None where a size is unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +31,9 @@ class _Scope:
     runs: tuple[int, ...] | None
 
     def bits(self, layer: int, batch: tf.Tensor, features: tuple[int, ...]) -> tf.Tensor:
-        """Int32 [batch, *features] for the layer of this number, which is below 2**32."""
+        """Returns int32 [batch, *features] for a layer, identified by an integer below 2**32."""
         seed = tf.stack([self.key, tf.constant(layer - 2**31, tf.int32)])
-        if self.runs is None:
+        if self.runs is None or self.positions is None:
             rows = batch if self.global_batch is None else self.global_batch
             bits = _stateless_bits([rows, *features], seed)
             return bits if self.positions is None else tf.gather(bits, self.positions)
@@ -49,7 +50,7 @@ class _RowScope:
     draw: Callable[[int, int], tf.Tensor]
 
     def bits(self, layer: int, batch: tf.Tensor, features: tuple[int, ...]) -> tf.Tensor:
-        """As of `_Scope`."""
+        """Returns the same as `_Scope.bits`."""
         return tf.reshape(self.draw(layer, math.prod(features)), [batch, *features])
 
 
@@ -63,28 +64,28 @@ def noise_scope(
     global_batch: int | tf.Tensor | None = None,
     runs: Sequence[int] | None = None,
 ) -> Iterator[None]:
-    """Makes the noise of the models called inside a function of `seed`.
+    """Derives the noise of all models called inside from `seed`.
 
-    Enter it inside the traced step (in the replica's function, under tf.distribute): the scope
-    belongs to the thread that entered it.
+    The scope belongs to the thread that enters it. Enter it inside the traced step; under
+    tf.distribute, in the replica's function.
 
     Args:
-        seed: int32 [2], for example (seed of the run, step).
-        positions: int32 [B], the rows of this replica's examples in the global batch.
-        global_batch: number of examples in the global batch, on all replicas together. Give both
-            `positions` and `global_batch`, or neither: rows 0..B-1 of a global batch of B.
-        runs: lengths of the parts of `positions` in which each is the one before plus 1. Only these
-            rows' numbers are then drawn, the same as without; None: those of the whole batch.
+        seed: int32 [2], such as (seed of the run, step).
+        positions: int32 [B], rows of this replica's examples in the global batch.
+        global_batch: number of examples in the global batch over all replicas. Give both
+            `positions` and `global_batch`, or neither for rows 0..B-1 of a global batch of B.
+        runs: lengths of the runs of consecutive values in `positions`. Only the numbers of these
+            rows are then drawn, with the same result; None draws those of the whole batch.
 
     Raises:
-        ValueError: only one of `positions` and `global_batch` is given, or `runs` that are not as
-            long as `positions`.
+        ValueError: only one of `positions` and `global_batch` is given, or the lengths of `runs`
+            do not add up to the length of `positions`.
     """
     if (positions is None) != (global_batch is None):
         raise ValueError("noise_scope needs both positions and global_batch, or neither.")
     if runs is not None and (positions is None or sum(runs) != positions.shape[0]):
         count = None if positions is None else positions.shape[0]
-        raise ValueError(f"noise_scope needs runs of {count} positions in all, not {list(runs)}.")
+        raise ValueError(f"noise_scope needs runs of {count} positions in all, got {list(runs)}.")
     runs = None if runs is None else tuple(runs)
     with _entered(_Scope(_stateless_bits([], seed), positions, global_batch, runs)):
         yield
@@ -92,13 +93,13 @@ def noise_scope(
 
 @contextlib.contextmanager
 def row_noise_scope(draw: Callable[[int, int], tf.Tensor]) -> Iterator[None]:
-    """Makes the noise of the models called inside what `draw` gives for each row of the batch.
+    """Takes the noise of all models called inside from `draw`, row by row.
 
     Enter it like `noise_scope`.
 
     Args:
-        draw: takes a number from 0 to 2**32 - 1 that stands for a layer, and how many random
-            numbers each row needs there; returns int32 [B, count], uniform over all 2**32 values.
+        draw: takes an integer from 0 to 2**32 - 1 that identifies a layer, and the count of random
+            numbers per row. Returns int32 [B, count], uniform over all 2**32 values.
     """
     with _entered(_RowScope(draw)):
         yield
@@ -117,7 +118,7 @@ def _entered(scope: _Scope | _RowScope) -> Iterator[None]:
 def _random_bits(name: str, batch: tf.Tensor, features: tuple[int, ...]) -> tf.Tensor:
     """Returns int32 [batch, *features], uniform over all 2**32 values, for the layer called `name`.
 
-    Integers, because stateless float numbers are not the same with and without XLA.
+    Draws integers because stateless floats differ with and without XLA.
     """
     scope = getattr(_active, "scope", None)
     if scope is None:
@@ -132,23 +133,23 @@ def _stateless_bits(shape: list, seed: tf.Tensor) -> tf.Tensor:
 
 
 def _stateless_bits_from(start: tf.Tensor, count: int, width: int, seed: tf.Tensor) -> tf.Tensor:
-    """Int32 [count], the same as `_stateless_bits([...], seed)[start : start + count]`.
+    """Returns int32 [count], equal to `_stateless_bits([...], seed)[start : start + count]`.
 
-    Philox makes four numbers at a time, the k-th four from the counter plus k (Salmon et al. 2011).
+    Philox generates blocks of four numbers, block k from the counter plus k (Salmon et al., 2011).
 
     Args:
-        start: int64, a multiple of `width`.
-        count: how many.
-        width: of a row.
+        start: int64 scalar, a multiple of `width`.
+        count: number of values.
+        width: values per row.
         seed: int32 [2].
     """
-    # Not by StatelessRandomGetKeyCounter: for negative seeds XLA (TensorFlow 2.21) computes another
-    # state than the CPU does.
-    scramble = tf.constant([0x02461E293EC8F720], tf.uint64)  # as tf.random.stateless_uniform has it
+    # StatelessRandomGetKeyCounter is no option: for negative seeds its state under XLA differs from
+    # the CPU's (TensorFlow 2.21).
+    scramble = tf.constant([0x02461E293EC8F720], tf.uint64)  # constant of tf.random
     mixed = _philox(4, scramble, tf.cast(seed, tf.uint64), tf.uint32)
     key, upper = tf.split(tf.bitcast(tf.reshape(mixed, [2, 2]), tf.uint64), 2)
     counter = tf.concat([tf.cast([start // 4], tf.uint64), upper], axis=0)
-    before = 0 if width % 4 == 0 else 3  # of the first four, at most, that belong to other rows
+    before = 0 if width % 4 == 0 else 3  # values of other rows in the first block
     bits = _philox(count + before, key, counter, tf.int32)
     return tf.slice(bits, [start % 4], [count]) if before else bits
 
@@ -160,10 +161,10 @@ def _philox(count: int, key: tf.Tensor, counter: tf.Tensor, dtype: tf.DType) -> 
 
 
 class _Noise(keras.layers.Layer):
-    """Zeroes random parts of its input and divides what it keeps by the probability of keeping it.
+    """Zeroes random parts of its input and scales the rest by 1 / (1 - rate).
 
-    Active with `training=True` only, and not in a frozen layer (`trainable=False`), which is in
-    inference mode like a frozen batch normalization.
+    Active only with `training=True`. A frozen layer (`trainable=False`) is in inference mode, like
+    frozen batch normalization.
 
     Args:
         rate: probability of dropping, 0 <= rate < 1.
@@ -172,7 +173,7 @@ class _Noise(keras.layers.Layer):
         ValueError: `rate` is out of range.
     """
 
-    def __init__(self, rate: float, **kwargs):
+    def __init__(self, rate: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"{type(self).__name__} needs 0 <= rate < 1, got {rate!r}.")
@@ -180,27 +181,27 @@ class _Noise(keras.layers.Layer):
         self.built = True
 
     def mask_features(self, inputs: tf.Tensor) -> tuple[int, ...]:
-        """Returns the mask's shape after the batch dimension."""
+        """Returns the shape of the mask without the batch dimension."""
         raise NotImplementedError
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns `inputs` [B, ...] with the noise on it; same shape and dtype."""
+        """Applies the noise to `inputs` [B, ...]; keeps shape and dtype."""
         if not (training and self.trainable) or self.rate == 0:
             return inputs
         bits = _random_bits(self.name, tf.shape(inputs)[0], self.mask_features(inputs))
         kept = tf.cast(bits >= int(self.rate * 2**32) - 2**31, inputs.dtype)
         return inputs * (kept / (1 - self.rate))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class StochasticDepth(_Noise):
-    """Drops the whole residual branch of an example (Huang et al. 2016)."""
+    """Drops the whole residual branch of an example (Huang et al., 2016)."""
 
     def mask_features(self, inputs: tf.Tensor) -> tuple[int, ...]:
         return (1,) * (len(inputs.shape) - 1)
@@ -208,7 +209,7 @@ class StochasticDepth(_Noise):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Dropout(_Noise):
-    """Drops single activations (Srivastava et al. 2014)."""
+    """Drops single activations (Srivastava et al., 2014)."""
 
     def mask_features(self, inputs: tf.Tensor) -> tuple[int, ...]:
         return tuple(inputs.shape[1:])

@@ -1,15 +1,16 @@
-"""Batch normalization over the examples of several replicas, in training.
+"""Synchronized batch normalization: training statistics over the examples of several replicas.
 
-Normalizing with all-reduced moments by the inference operation alone would lose the gradient that
-flows through the moments. So the gradient is written out: with N values per channel in the group,
-x' the normalized input and g the gradient of the output,
+The inference operation with all-reduced moments would lose the gradient that flows through the
+moments, so the gradient is explicit. With N values per channel in the group, x' the normalized
+input and g the gradient of the output,
 
     dx = gamma / sqrt(variance + epsilon) * (g - (sum g + x' * sum(g * x')) / N)
 
-where the sums are over the whole group. The fused kernels compute what a replica can alone.
+with sums over the whole group. The fused kernels compute each replica's own part.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,32 +21,31 @@ _NAMED = ("none", "all", "published")
 
 
 def group_size(replicas: str, count: int) -> int:
-    """Returns how many replicas share their statistics.
+    """Returns the number of replicas that share statistics.
 
     Args:
-        replicas: "none", "all", or the size of a group, which counts as "all" where there are not
-            as many replicas; "published": max(8, count / 8) if there are more than 8, else 1
-            (published code, which calls the replicas shards).
-        count: of replicas.
+        replicas: "none"; "all"; a group size, capped at `count`; or "published", which is
+            max(8, count / 8) for more than 8 replicas and 1 otherwise (public code).
+        count: number of replicas.
 
     Raises:
-        ValueError: it is none of these, or the groups would not be equally large.
+        ValueError: the value is invalid, or groups would differ in size.
     """
     if replicas in ("none", "all"):
         return 1 if replicas == "none" else count
     if replicas == "published":
         size = 1 if count <= 8 else max(8, count // 8)
     else:
-        size = min(check_replicas(replicas), count)
+        size = min(check_replicas(replicas) or 1, count)
     if count % size:
         raise ValueError(
-            f"batch_norm_replicas = {replicas} does not divide the {count} replicas there are."
+            f"batch_norm_replicas = {replicas} does not divide the {count} replicas into groups."
         )
     return size
 
 
 def check_replicas(replicas: str) -> int | None:
-    """Returns the size of a group, None where it has a name; a ValueError for anything else."""
+    """Returns the group size, or None if it is a name; raises a ValueError otherwise."""
     if replicas in _NAMED:
         return None
     if not replicas.isdecimal() or int(replicas) < 1:
@@ -65,24 +65,26 @@ def batch_norm(
     """Normalizes with the moments of a group of replicas; call it in a replica's context.
 
     Args:
-        inputs: [B, H, W, C], this replica's, as large as every other's.
+        inputs: [B, H, W, C] of this replica; the same shape on every replica.
         gamma: float32 [C].
         beta: float32 [C].
-        shift: float32 [C], near the mean and the same on all replicas of the group. Squares are
-            taken of the distances from it, so that few digits cancel.
-        size: replicas in a group, a divisor of their number.
+        shift: float32 [C], near the mean and equal on all replicas of the group. The variance is
+            computed from distances to it, which limits cancellation.
+        size: replicas per group, a divisor of their number.
         epsilon: added to the variance.
 
     Returns:
-        outputs, like the inputs; mean and population variance, float32 [C].
+        Outputs with the shape and dtype of the inputs; mean and population variance, float32 [C].
     """
 
     @tf.custom_gradient
-    def normalize(inputs, gamma, beta) -> tuple[tuple, Callable]:
+    def normalize(
+        inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+    ) -> tuple[tuple[tf.Tensor, ...], Callable[..., Any]]:
         mean, variance = _moments(inputs, gamma, beta, shift, size, epsilon)
         outputs = fused_norm.by_moments(inputs, gamma, beta, mean, variance, epsilon)
 
-        def gradient(upstream: tf.Tensor, *_) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def gradient(upstream: tf.Tensor, *_: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             frozen = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=upstream,
                 x=inputs,
@@ -108,8 +110,15 @@ def batch_norm(
     return normalize(inputs, gamma, beta)
 
 
-def _moments(inputs, gamma, beta, shift, size: int, epsilon: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and population variance of the group's inputs, from each replica's own."""
+def _moments(
+    inputs: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    shift: tf.Tensor,
+    size: int,
+    epsilon: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns mean and population variance of the group's inputs, float32 [C]."""
     local, variance = fused_norm.by_batch(inputs, gamma, beta, epsilon)
     distance = local.batch_mean - shift
     sums = _group_sum(tf.stack([distance, variance + distance**2]), size)
@@ -118,12 +127,12 @@ def _moments(inputs, gamma, beta, shift, size: int, epsilon: float) -> tuple[tf.
 
 
 def _group_sum(value: tf.Tensor, size: int) -> tf.Tensor:
-    """The sum of [2, C] over the replicas of this one's group."""
+    """Sums [2, C] over the replicas of this replica's group."""
     context = tf.distribute.get_replica_context()
     groups = context.num_replicas_in_sync // size
     if groups == 1:
         return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-    # Strategies reduce over all replicas only: every group has a row of its own.
+    # Strategies only reduce over all replicas, so each group gets a row of its own.
     group = context.replica_id_in_sync_group // size
     rows = tf.one_hot(group, groups)[:, tf.newaxis, tf.newaxis] * value
     return tf.gather(context.all_reduce(tf.distribute.ReduceOp.SUM, rows), group)

@@ -1,7 +1,7 @@
-"""What the variables of a model are called elsewhere.
+"""Names of a model's variables in other projects.
 
-Each function returns, for every variable of a model of `efficientnet.build_model` (by its path,
-like "blocks_3/expand_conv/kernel"), its name in the published TensorFlow 1 checkpoints, in
+Each function maps the path of every variable of a model from `efficientnet.build_model`, such as
+"blocks_3/expand_conv/kernel", to its name in the published TensorFlow 1 checkpoints, in
 keras.applications, or in timm.
 """
 
@@ -41,7 +41,7 @@ _TIMM_OUTER = {
     "head_bn": "bn2",
     HEAD: "classifier",
 }
-_TIMM_EXPANDED = {  # its InvertedResidual
+_TIMM_EXPANDED = {  # InvertedResidual
     "expand_conv": "conv_pw",
     "expand_bn": "bn1",
     "depthwise_conv": "conv_dw",
@@ -51,7 +51,7 @@ _TIMM_EXPANDED = {  # its InvertedResidual
     "project_conv": "conv_pwl",
     "project_bn": "bn3",
 }
-_TIMM_UNEXPANDED = {  # its DepthwiseSeparableConv
+_TIMM_UNEXPANDED = {  # DepthwiseSeparableConv
     "depthwise_conv": "conv_dw",
     "depthwise_bn": "bn1",
     "se/reduce": "se.conv_reduce",
@@ -72,15 +72,15 @@ _TIMM_VARIABLES = {
 def tf1(
     model: keras.Model, scope: str, batch_norm: str = "tpu_batch_normalization"
 ) -> dict[str, str]:
-    """Names as in the published checkpoints, "efficientnet-b0/blocks_3/conv2d_1/kernel".
+    """Returns names of the published checkpoints: "efficientnet-b0/blocks_3/conv2d_1/kernel".
 
-    In a scope, layers of one kind are numbered in the order in which they were made, which is the
+    Layers of one kind are numbered within a scope in the order of their creation, which is the
     order of the model's variables.
 
     Args:
-        model: the model.
-        scope: first part of all names.
-        batch_norm: what layers of batch normalization are called; not the same on every device.
+        model: a model from `efficientnet.build_model`.
+        scope: first component of all names.
+        batch_norm: name of batch normalization layers, which depends on the training device.
     """
     names: dict[str, str] = {}
     counts: Counter[tuple[str, str]] = Counter()
@@ -101,11 +101,11 @@ def tf1(
 
 
 def keras_applications(model: keras.Model, head: str = "predictions") -> dict[str, str]:
-    """Names as in keras.applications and qubvel's package, "block2b_expand_conv/kernel".
+    """Returns names of keras.applications and qubvel's package: "block2b_expand_conv/kernel".
 
     Args:
-        model: the model.
-        head: name of the classifier's layer.
+        model: a model from `efficientnet.build_model`.
+        head: name of the classifier layer.
     """
     stages = _stages(model)
     names = {}
@@ -123,7 +123,7 @@ def keras_applications(model: keras.Model, head: str = "predictions") -> dict[st
 
 
 def timm(model: keras.Model) -> dict[str, str]:
-    """Names as in timm's state dicts, "blocks.1.1.conv_pw.weight"."""
+    """Returns names of timm's state dicts: "blocks.1.1.conv_pw.weight"."""
     stages = _stages(model)
     names = {}
     for path in _paths(model):
@@ -144,7 +144,7 @@ def _paths(model: keras.Model) -> list[str]:
 
 
 def _split(path: str) -> tuple[str, str, str]:
-    """Block ("" outside of blocks), layer in it, variable."""
+    """Splits a path into block ("" outside of blocks), layer and variable."""
     layer, variable = path.rsplit("/", 1)
     block, _, part = layer.partition("/")
     return (block, part, variable) if part else ("", block, variable)
@@ -159,7 +159,7 @@ def _tf1_kind(layer: str, batch_norm: str) -> str:
 
 
 def _stages(model: keras.Model) -> Mapping[str, tuple[int, int]]:
-    """Block -> its stage and its position there, from 0. Stages differ in their filters."""
+    """Returns block -> (stage, position in it), both from 0; stages differ in their filters."""
     blocks = [layer for layer in model.layers if isinstance(layer, MBConv)]
     stages = itertools.groupby(blocks, key=lambda block: block.filters)
     return {

@@ -1,7 +1,7 @@
-"""Published weights into a model: TensorFlow 1 checkpoints, keras.applications, timm.
+"""Loads published weights into a model: TensorFlow 1 checkpoints, keras.applications, timm.
 
-Every variable is accounted for. One that is missing, left over, of another shape or not finite is
-listed by name in a ValueError, and the model is left as it was.
+Every variable must match. A ValueError lists missing and unused variables and those with another
+shape or values that are not finite; it leaves the model unchanged.
 """
 
 import os
@@ -19,9 +19,9 @@ from efficientnet.model import NORMALIZATIONS
 _AVERAGE = "/ExponentialMovingAverage"
 _TF1_STEM = re.compile(r"^(?P<scope>.+)/stem/conv2d/kernel$")
 _TF1_BATCH_NORM = re.compile(r"/stem/(?P<kind>\w*batch_normalization)/gamma$")
-# The state of the published optimizers, which no model needs.
+# Optimizer state, which models do not need.
 _TF1_TRAINING = re.compile(r"(^global_step|/(RMSProp|Momentum|Adam|adam_[mv])(_\d+)?)$")
-_LISTED = 40  # names in an error
+_LISTED = 40  # maximum number of names in an error message
 
 
 def load_tf1_checkpoint(
@@ -31,56 +31,56 @@ def load_tf1_checkpoint(
     *,
     drop_head: bool = False,
 ) -> None:
-    """Loads a checkpoint of the published TensorFlow 1 code.
+    """Loads a checkpoint of the public TensorFlow 1 code.
 
     Args:
-        model: from `efficientnet.build_model`.
-        path: prefix of the checkpoint ("dir/model.ckpt"), a folder holding one, or a tar archive
-            of such a folder, as published.
-        use_ema: load the averaged weights, which the published accuracies are of.
-        drop_head: leave the classifier as it is in the model.
+        model: a model from `efficientnet.build_model`.
+        path: prefix of the checkpoint ("dir/model.ckpt"), a folder with one checkpoint, or a tar
+            archive of such a folder, as published.
+        use_ema: loads the averaged weights, to which the published accuracies refer.
+        drop_head: keeps the model's own classifier.
 
     Raises:
-        ValueError: the checkpoint is missing, unreadable or that of another model; the message
-            lists the variables that do not fit.
+        ValueError: the checkpoint is missing, unreadable or of another model; the message lists
+            the variables that do not match.
     """
     arrays = checkpoint_files.read_tf1(path)
     averaged = {n.removesuffix(_AVERAGE): a for n, a in arrays.items() if n.endswith(_AVERAGE)}
     raw = {n: a for n, a in arrays.items() if not n.endswith(_AVERAGE)}
     raw = {n: a for n, a in raw.items() if not _TF1_TRAINING.search(n)}
-    chosen = averaged if use_ema else raw
-    stem = next(filter(None, map(_TF1_STEM.match, chosen)), None)
+    arrays_used = averaged if use_ema else raw
+    stem = next(filter(None, map(_TF1_STEM.match, arrays_used)), None)
     if stem is None:
         if any(map(_TF1_STEM.match, raw if use_ema else averaged)):
             have, flag = ("no", "use_ema=False (--raw)") if use_ema else ("only", "use_ema=True")
-            raise ValueError(f"{path} holds {have} averaged weights: load it with {flag}.")
+            raise ValueError(f"{path} has {have} averaged weights; load it with {flag}.")
         raise ValueError(
-            f"{path} is no EfficientNet checkpoint: no variable is called .../stem/conv2d/kernel. "
-            f"It holds {_listing(arrays)}."
+            f"{path} is not an EfficientNet checkpoint: it has no variable "
+            f".../stem/conv2d/kernel, but {_listing(arrays)}."
         )
-    kinds = filter(None, map(_TF1_BATCH_NORM.search, chosen))
+    kinds = filter(None, map(_TF1_BATCH_NORM.search, arrays_used))
     kind = next((match["kind"] for match in kinds), "tpu_batch_normalization")
     names = weight_names.tf1(model, stem["scope"], kind)
-    _assign(model, chosen, names, str(path), drop_head)
+    _assign(model, arrays_used, names, str(path), drop_head)
 
 
 def load_keras_applications(
     model: keras.Model, source: keras.Model | str | os.PathLike[str], *, drop_head: bool = False
 ) -> None:
-    """Loads a model of keras.applications, or a file of its or of qubvel's weights.
+    """Loads a model of keras.applications, or weights of it or of qubvel's package.
 
-    The model takes over the source's normalization of pixels: keras.applications has it among its
-    layers and (without its published weights) merely divides by 255.
+    The model adopts the source's normalization of pixels, which keras.applications has in its
+    layers. Without published weights that only divides by 255.
 
     Args:
-        model: from `efficientnet.build_model`.
-        source: an EfficientNet of keras.applications (Keras 3 or tf_keras); or a file: ``.keras``,
-            ``.weights.h5``, or an ``.h5`` of older versions or of the package `efficientnet`.
-        drop_head: leave the classifier as it is in the model.
+        model: a model from `efficientnet.build_model`.
+        source: an EfficientNet of keras.applications (Keras 3 or tf_keras), or a file: ``.keras``,
+            ``.weights.h5``, or an ``.h5`` of older versions or of qubvel's package `efficientnet`.
+        drop_head: keeps the model's own classifier.
 
     Raises:
         ValueError: the file is missing or unreadable, or the source is another model; the message
-            lists the variables that do not fit.
+            lists the variables that do not match.
     """
     label = str(source) if isinstance(source, str | os.PathLike) else f"model {source.name!r}"
     if isinstance(source, str | os.PathLike) and Path(source).suffix == ".keras":
@@ -103,18 +103,18 @@ def load_timm(
 ) -> None:
     """Loads a state dict of one of timm's ``tf_efficientnet_*`` models.
 
-    Only these have TensorFlow's padding and epsilon. The other EfficientNets of timm have the same
-    names and shapes and would load, but compute something else; a state dict does not tell.
-    Lite models take over timm's normalization of pixels, (x - 127.5) / 127.5.
+    Only these have TensorFlow's padding and epsilon. Other EfficientNets of timm have the same
+    names and shapes, so they would load without error and compute something else.
+    Lite models adopt timm's normalization of pixels, (x - 127.5) / 127.5.
 
     Args:
-        model: from `efficientnet.build_model`.
+        model: a model from `efficientnet.build_model`.
         state_dict: name -> PyTorch tensor or array.
-        drop_head: leave the classifier as it is in the model.
+        drop_head: keeps the model's own classifier.
 
     Raises:
         ValueError: it is the state dict of another model; the message lists the variables that do
-            not fit.
+            not match.
     """
     arrays = {
         name: _from_torch(name, value)
@@ -127,10 +127,11 @@ def load_timm(
 
 
 def set_normalization(model: keras.Model, mean: Iterable[float], std: Iterable[float]) -> None:
-    """Makes a model normalize pixels by other constants, per channel in units of 0..255."""
+    """Replaces the constants of pixel normalization, per channel in units of 0..255."""
     layer = model.get_layer("normalize")
     layer.mean, layer.std = tuple(map(float, mean)), tuple(map(float, std))
-    model.predict_function = model.test_function = model.train_function = None  # traced before
+    # These functions were traced with the old constants.
+    model.predict_function = model.test_function = model.train_function = None
 
 
 def _assign(
@@ -140,36 +141,32 @@ def _assign(
     source: str,
     drop_head: bool,
 ) -> None:
-    """Sets every variable to the array of its name, or none."""
+    """Assigns every variable the array of its name, or none if any does not match."""
     head = {path for path in names if path.startswith(f"{weight_names.HEAD}/")}
-    left_over = set(arrays) - set(names.values())
-    wanted = {p: name for p, name in names.items() if not (drop_head and p in head)}
-    missing = [name for name in wanted.values() if name not in arrays]
+    wanted = {path: name for path, name in names.items() if not (drop_head and path in head)}
     shapes = {variable.path: tuple(variable.shape) for variable in model.variables}
-    found = {path: name for path, name in wanted.items() if name in arrays}
-    misshaped = [
-        f"{name} {arrays[name].shape} instead of {shapes[path]}"
-        for path, name in found.items()
-        if arrays[name].shape != shapes[path]
-    ]
-    broken = [name for name in found.values() if not np.all(np.isfinite(arrays[name]))]
+    missing = [name for name in wanted.values() if name not in arrays]
+    unused = sorted(set(arrays) - set(names.values()))
+    misshaped, broken = {}, []
+    for path, name in wanted.items():
+        if name in arrays and arrays[name].shape != shapes[path]:
+            misshaped[name] = f"{name} {arrays[name].shape} instead of {shapes[path]}"
+        if name in arrays and not np.all(np.isfinite(arrays[name])):
+            broken.append(name)
     problems = {
         "missing": missing,
-        "left over": sorted(left_over),
-        "of another shape": misshaped,
+        "unused": unused,
+        "with another shape": list(misshaped.values()),
         "not finite": broken,
     }
     if any(problems.values()):
-        found_text = "; ".join(f"{k}: {_listing(v)}" for k, v in problems.items() if v)
-        heads = {names[path] for path in head}
-        only_head = (
-            not left_over
-            and not broken
-            and set(missing) | {text.split(" ")[0] for text in misshaped} <= heads
+        listed = "; ".join(
+            f"{kind}: {_listing(found)}" for kind, found in problems.items() if found
         )
-        hint = " The classifier alone does not fit: drop_head (--drop_head) leaves it out."
+        only_head = not unused and not broken and {*missing, *misshaped} <= {names[p] for p in head}
+        hint = " Only the classifier does not match: drop_head (--drop_head) leaves it out."
         raise ValueError(
-            f"{source} does not fit {model.name}, nothing was loaded. Variables {found_text}."
+            f"{source} does not match {model.name}; nothing was loaded. Variables {listed}."
             + (hint if only_head else "")
         )
     for variable in model.variables:
@@ -184,7 +181,7 @@ def _listing(names: Iterable[str]) -> str:
 
 
 def _from_torch(name: str, value: Any) -> np.ndarray:
-    """An array with the axes in TensorFlow's order."""
+    """Converts to an array with TensorFlow's order of axes."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().float().numpy()
     array = np.asarray(value, np.float32)
@@ -196,9 +193,9 @@ def _from_torch(name: str, value: Any) -> np.ndarray:
 
 
 def _stored_normalization(arrays: Mapping[str, np.ndarray]) -> tuple[Iterable[float], ...]:
-    """Mean and deviation in units of 0..255 from the variables of a Normalization layer, if any.
+    """Returns mean and std in units of 0..255 from a Normalization layer, or ImageNet's.
 
-    The published files hold the ImageNet deviation where the layer expects the variance, and
+    Published files contain the ImageNet standard deviation in place of the layer's variance.
     keras.applications corrects for it outside of the layer.
     """
     imagenet = NORMALIZATIONS["imagenet"]
@@ -213,9 +210,9 @@ def _stored_normalization(arrays: Mapping[str, np.ndarray]) -> tuple[Iterable[fl
 
 
 def _probed_normalization(source: keras.Model) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation in units of 0..255 of whatever a model does ahead of its first weights.
+    """Returns mean and std in units of 0..255 of the layers before a model's first convolution.
 
-    Read off a black and a white image, for it is affine in each channel.
+    These are affine in each channel, so a black and a white image determine them.
     """
     layers = [layer.name for layer in source.layers]
     first = "stem_conv_pad" if "stem_conv_pad" in layers else "stem_conv"

@@ -85,10 +85,10 @@ def test_squeeze_excite(options):
     weights = [random(1, 1, 8, 2), random(2), random(1, 1, 2, 8), random(8)]
 
     def plain(inputs, *weights):
-        return inputs * layers._gate(tf.reduce_mean(inputs, [1, 2], keepdims=True), *weights)
+        return inputs * layers.excitation(tf.reduce_mean(inputs, [1, 2], keepdims=True), *weights)
 
     def ours(inputs, *weights):
-        return cpu_ops.squeeze_excite(inputs, layers._gate, list(weights))
+        return cpu_ops.squeeze_excite(inputs, layers.excitation, list(weights))
 
     assert_same(ours, plain, [random(4, 5, 3, 8), *weights], **options)
 
