@@ -154,7 +154,7 @@ def paper_gains(figures: Mapping[str, Any], dataset: str) -> Table:
         [measure, baseline, f"{before:.1f}", f"{after:.1f}", f"{after - before:+.1f}"]
         for measure, baseline, before, after in gains
     ]
-    return Table(["measure, percent", "baseline", "baseline", "Noisy Student", "points"], rows)
+    return Table(["measure, percent", "compared with", "baseline", "Noisy Student", "points"], rows)
 
 
 def seconds(provenance: Mapping[str, Any]) -> Table:
