@@ -1,89 +1,85 @@
 """Milliseconds per corrupted image: this repository beside the package imagecorruptions.
 
-Both run on one core of this machine and take turns, image by image, on the same image; a
-corruption's time is the median over the repeats of the mean over its five severities. Install the
-package (distribution imagecorruptions-imaug) into an environment of its own that also has this
-repository's requirements; without it only our own times are printed.
+Both run on one core and take turns on the same image. A corruption's time is the median over the
+repeats of the mean over its five severities. Install the package (distribution
+imagecorruptions-imaug) into an environment of its own, together with this repository's
+requirements. Without the package, only this repository is measured.
 
     python -m benchmarks.corruptions --image=cat.jpg --size=224 --repeats=9
 """
 
+import functools
 import importlib
 import os
-import statistics
 import time
 from collections.abc import Callable
 
 import cv2
 import numpy as np
-from absl import app, flags
 from PIL import Image, ImageOps
 
+from benchmarks import harness
 from data import corruptions
 
-_IMAGE = flags.DEFINE_string("image", None, "A photograph; noise on a gradient if not given.")
-_SIZE = flags.DEFINE_integer("size", 224, "Side of the image in pixels.", lower_bound=32)
-_REPEATS = flags.DEFINE_integer("repeats", 9, "Turns of each arm.", lower_bound=1)
 
-
-def _photograph(path: str | None, size: int) -> np.ndarray:
+def read_image(path: str | None, size: int) -> np.ndarray:
+    """Reads a square image, uint8 [size, size, 3]; without a path returns a noisy gradient."""
     if path:
-        with Image.open(path) as stored:
-            return np.array(ImageOps.fit(stored.convert("RGB"), (size, size), Image.BICUBIC))
+        with Image.open(path) as image:
+            fitted = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
+            return np.array(fitted)
     noise = np.random.default_rng(0).normal(0, 20, (size, size, 3))
     return np.clip(noise + np.linspace(30, 220, size)[:, np.newaxis], 0, 255).astype(np.uint8)
 
 
-def _stay_on_one_core() -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    cv2.setNumThreads(1)
-
-
-def _package() -> Callable | None:
+def _package() -> Callable[..., np.ndarray] | None:
     try:
         return importlib.import_module("imagecorruptions").corrupt
     except ImportError as error:
-        print(f"imagecorruptions is not here: {error}")
+        print(f"imagecorruptions is not installed: {error}")
         return None
 
 
-def _milliseconds(call: Callable[[int], np.ndarray]) -> float:
+def _milliseconds(corrupt: Callable[..., np.ndarray]) -> np.ndarray:
+    """Returns the mean time over the severities."""
     start = time.perf_counter()
     for severity in corruptions.SEVERITIES:
-        call(severity)
-    return (time.perf_counter() - start) / len(corruptions.SEVERITIES) * 1e3
+        corrupt(severity=severity)
+    return np.array((time.perf_counter() - start) / len(corruptions.SEVERITIES) * 1e3)
 
 
-def _compare(name: str, image: np.ndarray, package: Callable | None) -> tuple[float, float]:
-    """Median milliseconds of both, nan where there is none."""
-    arms = {"ours": lambda severity: corruptions.corrupt(image, name, severity, 0)}
-    if package:
-        arms["package"] = lambda severity: package(image, severity=severity, corruption_name=name)
-    times = {arm: [] for arm in arms}
-    for call in arms.values():
-        _milliseconds(call)  # tables, textures and compilation
-    for _ in range(_REPEATS.value):
-        for arm, call in arms.items():
-            times[arm].append(_milliseconds(call))
-    medians = {arm: statistics.median(values) for arm, values in times.items()}
-    return medians["ours"], medians.get("package", float("nan"))
-
-
-def main(_: list[str]) -> None:
-    """Prints a row for every corruption and the geometric means over the fifteen for testing."""
-    _stay_on_one_core()
-    image = _photograph(_IMAGE.value, _SIZE.value)
-    package = _package()
-    print(f"{'ms at ' + str(_SIZE.value) + ' px':20} {'ours':>8} {'package':>8} {'ratio':>7}")
+def main() -> None:
+    """Prints a row per corruption and the geometric means over the fifteen for testing."""
+    options = harness.parser(
+        __doc__,
+        image=(None, "A photograph; unset: noise on a gradient."),
+        size=(224, "Side of the image in pixels, at least 32."),
+        repeats=(9, "Turns of each arm."),
+    ).parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cv2.setNumThreads(1)
+    image, package = read_image(options.image, options.size), _package()
+    print(f"{'ms at ' + str(options.size) + ' px':20} {'ours':>8} {'package':>8} {'ratio':>7}")
     measured = {}
     for name in corruptions.CORRUPTIONS:
-        measured[name] = ours, theirs = _compare(name, image, package)
-        print(f"{name:20} {ours:8.3f} {theirs:8.3f} {theirs / ours:7.1f}")
+        ours = functools.partial(corruptions.corrupt, image, name, seed=0)
+        arms = {"ours": functools.partial(_milliseconds, ours)}
+        if package:
+            theirs = functools.partial(package, image, corruption_name=name)
+            arms["package"] = functools.partial(_milliseconds, theirs)
+        for arm in arms.values():
+            arm()  # fills tables and compiles
+        times = harness.take_turns(arms, options.repeats)
+        measured[name] = [np.median(times.get(arm, np.nan)) for arm in ("ours", "package")]
+        _print_row(name, *measured[name])
     tested = np.array([measured[name] for name in corruptions.TEST_CORRUPTIONS])
-    ours, theirs = np.exp(np.log(tested).mean(axis=0))
-    print(f"{'geometric mean of 15':20} {ours:8.3f} {theirs:8.3f} {theirs / ours:7.1f}")
+    _print_row("geometric mean of 15", *np.exp(np.log(tested).mean(axis=0)))
+
+
+def _print_row(name: str, ours: float, theirs: float) -> None:
+    print(f"{name:20} {ours:8.3f} {theirs:8.3f} {theirs / ours:7.1f}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -1,39 +1,32 @@
 """Evaluation on stored data beside the bare forward pass, in images per second.
 
-Bare: the compiled pass alone, on batches that lie in memory, results fetched. Each of the others is
-what the evaluation runs for such data: photographs (JPEG), corrupted images stored at the model's
-resolution, videos (H.264, 31 frames), arrays. The arms take turns; what counts is the median of the
-ratios to the bare pass of the same turn, by the clock and by CPU time. To build a pipeline takes
-0.2 s of the latter, so that few images tell more of that than of the rate.
+The bare arm is the compiled pass alone, on batches in memory, with results fetched. The others are
+what evaluation runs for each kind of data: photographs (JPEG), corrupted images stored at the
+model's resolution, videos (H.264, 31 frames), and arrays. Building a pipeline takes 0.2 s of CPU
+time, so use enough images.
 
     python -m benchmarks.evaluation --model=lite0.keras --images=../shared/data/imagenet_sample
     python -m benchmarks.evaluation --model=runs/mnist5k/round2/student/model.keras --arrays=20000
 """
 
+import argparse
+import functools
 import pathlib
 import tempfile
-import time
 from collections.abc import Callable
 from fractions import Fraction
 
 import av
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
 
+from benchmarks import harness
 from data import pipeline, robustness_sets
 from data.examples import DecodedExamples, Examples
 from data.sources import folders
 from noisy_student.artifacts import model_file
 from noisy_student.evaluate import perturbations
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
-
-_MODEL = flags.DEFINE_string("model", None, "A saved model (.keras).", required=True)
-_IMAGES = flags.DEFINE_string("images", None, "A folder of JPEGs in class sub-folders.")
-_COUNT = flags.DEFINE_integer("count", 512, "How many of them.", lower_bound=1)
-_ARRAYS = flags.DEFINE_integer("arrays", 0, "Images in an array at the model's size.")
-_BATCH = flags.DEFINE_integer("batch_size", 64, "Images per batch.", lower_bound=1)
-_TURNS = flags.DEFINE_integer("turns", 5, "Of every arm.", lower_bound=1)
 
 _FRAMES = 31
 
@@ -53,7 +46,7 @@ def _files(model: EvaluatedModel, examples: Examples, cropped: bool) -> Callable
 
 
 def _corrupted(model: EvaluatedModel, examples: Examples, folder: pathlib.Path) -> Examples:
-    """The images stored at the model's resolution, as ImageNet-C is: JPEG of quality 85."""
+    """Stores images at the model's resolution like ImageNet-C, as JPEG of quality 85."""
     batches = pipeline.evaluation_batches(examples, model.spec, batch_size=1)
     for number, batch in enumerate(batches):
         name = model.class_names[int(batch["labels"][0])]
@@ -64,7 +57,7 @@ def _corrupted(model: EvaluatedModel, examples: Examples, folder: pathlib.Path) 
 
 
 def _videos(model: EvaluatedModel, examples: Examples, folder: pathlib.Path) -> Callable[[], int]:
-    """Classifies every frame of some videos, stored as ImageNet-P is."""
+    """Classifies every frame of some videos, stored like ImageNet-P."""
     count = max(1, len(examples) // _FRAMES)
     batch = next(iter(pipeline.evaluation_batches(examples, model.spec, batch_size=count)))
     for number, image in enumerate(batch["images"].numpy()):
@@ -88,7 +81,7 @@ def _videos(model: EvaluatedModel, examples: Examples, folder: pathlib.Path) -> 
 
 
 def _bare(model: EvaluatedModel, images: np.ndarray) -> Callable[[], int]:
-    """The compiled pass on batches in memory."""
+    """Runs the compiled pass on batches in memory."""
     batches = [
         tf.constant(images[start : start + model.batch_size])
         for start in range(0, len(images) - model.batch_size + 1, model.batch_size)
@@ -102,19 +95,23 @@ def _bare(model: EvaluatedModel, images: np.ndarray) -> Callable[[], int]:
     return arm
 
 
-def _arms(model: EvaluatedModel, scratch: pathlib.Path) -> dict[str, Callable[[], int]]:
-    """Name -> what runs it once and says how many images that were; the bare pass first."""
-    if _ARRAYS.value:
+def _arms(
+    model: EvaluatedModel, scratch: pathlib.Path, options: argparse.Namespace
+) -> dict[str, Callable[[], int]]:
+    """Returns arms that run once and return their number of images, the bare pass first."""
+    if options.arrays:
         side = model.spec.image_size
-        stored = np.random.default_rng(0).integers(0, 256, (_ARRAYS.value, side, side, 3), np.uint8)
+        stored = np.random.default_rng(0).integers(
+            0, 256, (options.arrays, side, side, 3), np.uint8
+        )
         np.save(scratch / "images.npy", stored)
         mapped = np.load(scratch / "images.npy", mmap_mode="r")
         labels = np.zeros(len(mapped), np.int32)
         ids = np.arange(len(mapped)).astype(str).astype(object)
         examples = DecodedExamples(ids, labels, model.class_names, images=mapped)
         return {"bare pass": _bare(model, stored), "array": _files(model, examples, True)}
-    examples = folders.read_labeled(_IMAGES.value, model.class_names)
-    spread = np.linspace(0, len(examples) - 1, min(_COUNT.value, len(examples))).astype(int)
+    examples = folders.read_labeled(options.images, model.class_names)
+    spread = np.linspace(0, len(examples) - 1, min(options.count, len(examples))).astype(int)
     examples = examples.take(spread)
     batches = pipeline.evaluation_batches(examples, model.spec, batch_size=len(examples))
     images = next(iter(batches))["images"].numpy()
@@ -127,28 +124,30 @@ def _arms(model: EvaluatedModel, scratch: pathlib.Path) -> dict[str, Callable[[]
     }
 
 
-def _rates(arm: Callable[[], int]) -> np.ndarray:
-    """Images per second, and per second of CPU time."""
-    start = np.array([time.perf_counter(), time.process_time()])
-    count = arm()
-    return count / (np.array([time.perf_counter(), time.process_time()]) - start)
-
-
-def main(_: list[str]) -> None:
+def main() -> None:
     """Prints images per second of every arm and their ratio to the bare pass."""
-    model, card = model_file.load_model(_MODEL.value)
-    evaluated = EvaluatedModel(model, card["class_names"], card["preprocess"], _BATCH.value)
+    options = harness.parser(
+        __doc__,
+        model=(str, "Saved model (.keras)."),
+        images=(None, "Folder of JPEGs in class sub-folders."),
+        count=(512, "Number of images from the folder."),
+        arrays=(0, "Number of images in an array at the model's size, instead of the folder."),
+        batch_size=(64, "Images per batch."),
+        turns=(5, "Turns of each arm."),
+    ).parse_args()
+    model, card = model_file.load_model(options.model)
+    evaluated = EvaluatedModel(model, card["class_names"], card["preprocess"], options.batch_size)
     with tempfile.TemporaryDirectory() as scratch:
-        arms = _arms(evaluated, pathlib.Path(scratch))
-        for arm in arms.values():
-            _rates(arm)  # compiles, and reads the files once
-        turns = [{name: _rates(arm) for name, arm in arms.items()} for _ in range(_TURNS.value)]
+        arms = _arms(evaluated, pathlib.Path(scratch), options)
+        measured = {name: functools.partial(harness.call_rate, arm) for name, arm in arms.items()}
+        harness.take_turns(measured, 1)  # compiles and reads the files once
+        rates = harness.take_turns(measured, options.turns)
     print(f"{'images/s':22} {'time':>8} {'of bare':>8} {'CPU time':>9} {'of bare':>8}")
     for name in arms:
-        wall, cpu = np.median([turn[name] for turn in turns], axis=0)
-        ratios = np.median([turn[name] / turn["bare pass"] for turn in turns], axis=0)
+        wall, cpu = np.median(rates[name], axis=0)
+        ratios = np.median(rates[name] / rates["bare pass"], axis=0)
         print(f"{name:22} {wall:8.1f} {ratios[0]:8.2f} {cpu:9.1f} {ratios[1]:8.2f}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

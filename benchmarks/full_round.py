@@ -2,16 +2,14 @@
 
     python -m benchmarks.full_round --data_dir=TFDS --folder=/tmp/round [--python_beam=FILE]
 
-CIFAR-10's training images, each stored --repeats times under ids of its own, are labeled by a
-teacher of --teacher_steps steps in four shards, selected as records, as an index and, with an
-interpreter that has Apache Beam, on DirectRunner; a student of --student_steps steps is trained on
-the records and another on the index. The decisions, and the students, must be the same bytes.
-Every stage is the command that a user would give; one that is done is not done again.
+CIFAR-10's training images, each stored --repeats times with different ids, are labeled by a teacher
+of --teacher_steps steps in four shards. They are selected as records, as an index and, with an
+interpreter that has Apache Beam, on DirectRunner. One student of --student_steps steps is trained
+on the records and one on the index. Decisions and students must be the same bytes. Every stage is
+a user's command, and finished stages are not repeated.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,14 +18,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from benchmarks import harness
 from data import record_schema
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARDS = 4
 
 
 def write_records(data_dir: str, repeats: int, folder: Path) -> None:
-    """Labeled, test and unlabeled images as TFRecord files, the JPEGs as the data set has them."""
+    """Writes labeled, test and unlabeled images as TFRecords, with the data set's own JPEGs."""
     decoders = {"image": tfds.decode.SkipDecoding()}
 
     def load(split: str) -> list[tuple[bytes, int]]:
@@ -52,45 +50,29 @@ def write_records(data_dir: str, repeats: int, folder: Path) -> None:
     write("unlabeled", train, 10, repeats)
 
 
-def run(what: str, *command: str) -> None:
-    """Runs a command and prints how long it took."""
+def run(title: str, module: str, *flags: str, interpreter: str = sys.executable) -> None:
+    """Runs a command and prints its seconds and the last line of its output."""
     start = time.perf_counter()
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, env=environment, text=True, capture_output=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
-    last = done.stdout.strip().splitlines()[-1:]
-    print(f"{what:28} {time.perf_counter() - start:6.0f} s   {''.join(last)}", flush=True)
+    lines = harness.run_python("-m", module, *flags, interpreter=interpreter).strip().splitlines()
+    print(f"{title:28} {time.perf_counter() - start:6.0f} s   {''.join(lines[-1:])}", flush=True)
 
 
-def same_files(first: Path, second: Path, pattern: str) -> str:
-    """Says so; refuses other bytes."""
+def require_same_files(first: Path, second: Path, pattern: str) -> None:
+    """Prints that the files of two folders are equal; raises a RuntimeError if they differ."""
     names = sorted(path.name for path in first.glob(pattern))
+    if not names:
+        raise RuntimeError(f"{first} has no {pattern}")
     for name in names:
         if (first / name).read_bytes() != (second / name).read_bytes():
             raise RuntimeError(f"{first / name} and {second / name} differ")
-    if not names:
-        raise RuntimeError(f"{first} has no {pattern}")
-    return f"{len(names)} file{'s' * (len(names) > 1)} {pattern} the same"
+    print(f"{len(names)} file{'s' * (len(names) > 1)} {pattern} are equal")
 
 
-def main() -> None:
-    """Runs the stages and compares."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--teacher_steps", type=int, default=600)
-    parser.add_argument("--student_steps", type=int, default=100)
-    parser.add_argument("--per_class", type=int, default=4333)  # 130 000 / 300 000 of 10 000
-    # Of a teacher of some hundred steps no label is sure.
-    parser.add_argument("--min_confidence", type=float, default=0.15)
-    parser.add_argument("--python_beam")
-    options = parser.parse_args()
-    folder = options.folder
-    write_records(options.data_dir, options.repeats, folder)
-    common = [
-        f"--flagfile={ROOT / 'recipes' / 'cifar10.flags'}",
+def common_flags(options: argparse.Namespace) -> list[str]:
+    """Returns the flags that all stages share."""
+    folder = Path(options.folder)
+    return [
+        f"--flagfile={harness.ROOT / 'recipes' / 'cifar10.flags'}",
         "--dataset=records",
         f"--labeled_dir={folder / 'labeled'}",
         f"--test_dir={folder / 'test'}",
@@ -106,14 +88,35 @@ def main() -> None:
         f"--num_shards={SHARDS}",
         f"--images_per_class={options.per_class}",
     ]
-    python = (sys.executable, "-m")
+
+
+def main() -> None:
+    """Runs the stages and compares."""
+    options = harness.parser(
+        __doc__,
+        data_dir=(str, "Folder of tensorflow-datasets with cifar10."),
+        folder=(str, "Folder to write to."),
+        repeats=(2, "Copies of each unlabeled image."),
+        teacher_steps=(600, "Steps of the teacher."),
+        student_steps=(100, "Steps of each student."),
+        per_class=(4333, "Images per class: 130 000 / 300 000 of 10 000."),
+        min_confidence=(0.15, "Threshold; a teacher of some hundred steps is not confident."),
+        python_beam=(None, "Interpreter with Apache Beam."),
+    ).parse_args()
+    tf.config.set_visible_devices([], "GPU")
+    folder, common = Path(options.folder), common_flags(options)
+    write_records(options.data_dir, options.repeats, folder)
     labels = f"--predictions_dir={folder / 'labels'}"
-    train = (*python, "noisy_student.train", *common)
-    run("teacher", *train, "--role=teacher", f"--output_dir={folder / 'teacher'}")
+    run(
+        "teacher",
+        "noisy_student.train",
+        *common,
+        "--role=teacher",
+        f"--output_dir={folder / 'teacher'}",
+    )
     for shard in range(SHARDS):
         run(
             f"label shard {shard}",
-            *python,
             "noisy_student.pseudo_label",
             *common,
             f"--model={folder / 'teacher' / 'model.keras'}",
@@ -121,38 +124,30 @@ def main() -> None:
             f"--output_dir={folder / 'labels'}",
         )
     for kind, flags in (("records", ()), ("index", ("--index_only",))):
-        run(
-            f"select {kind}",
-            *python,
-            "noisy_student.selection",
-            *common,
-            labels,
-            *flags,
-            f"--output_dir={folder / kind}",
-        )
+        output = f"--output_dir={folder / kind}"
+        run(f"select {kind}", "noisy_student.selection", *common, labels, *flags, output)
     if options.python_beam:
         run(
             "decide on Beam",
-            options.python_beam,
-            "-m",
             "noisy_student.selection.beam",
             labels,
             f"--output_dir={folder / 'beam'}",
             f"--min_confidence={options.min_confidence}",
             f"--images_per_class={options.per_class}",
+            interpreter=options.python_beam,
         )
-        print(same_files(folder / "records", folder / "beam", "chosen*"))
+        require_same_files(folder / "records", folder / "beam", "chosen*")
     for kind in ("records", "index"):
         run(
             f"student of {kind}",
-            *train,
+            "noisy_student.train",
+            *common,
             "--role=student",
             f"--selected_dir={folder / kind}",
             f"--output_dir={folder / ('student_' + kind)}",
         )
-    print(same_files(folder / "student_records", folder / "student_index", "model.keras"))
+    require_same_files(folder / "student_records", folder / "student_index", "model.keras")
 
 
 if __name__ == "__main__":
-    tf.config.set_visible_devices([], "GPU")
     main()

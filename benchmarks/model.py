@@ -1,35 +1,33 @@
-"""EfficientNet-B0 beside its peers: training step, inference and memory, arms taking turns.
+"""EfficientNet-B0 beside its peers: training step, inference and memory.
 
     python -m benchmarks.model [--mode=train|predict] [--size=224] [--batch=32] [--rounds=5]
         [--peers=keras,tf_keras,timm] [--python_tf_keras=FILE] [--python_timm=FILE]
 
-Arms: ours, keras.applications on Keras 3, on tf_keras, and timm's tf_efficientnet_b0 on PyTorch.
-Each runs in a process of its own that waits for its turn, so that other work on the machine strikes
-all alike. Those that need packages which are not installed here are left out, or run by another
-interpreter. Printed: images/s (median over rounds), the median ratio of ours to each peer's in the
-same round, the peak of resident memory, and the share of the machine's measured peak.
-A step is softmax cross entropy, gradients and plain SGD, at float32.
+Arms: this repository, keras.applications on Keras 3 and on tf_keras, and timm's tf_efficientnet_b0
+on PyTorch. Each runs in a process of its own that waits for its turn. Arms whose packages are not
+installed are left out; --python_NAME runs an arm with another interpreter. Prints images per
+second, the ratio of ours to each peer's, peak resident memory, and the fraction of the machine's
+measured peak. A step is softmax cross entropy, gradients and plain SGD in float32.
 """
 
 import argparse
-import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import harness
+
 CLASSES = 1000
-MULTIPLY_ADDS = 0.386e9  # of B0's forward pass at 224 pixels (EfficientNet paper, table 2: 0.39)
+MULTIPLY_ADDS = 0.386e9  # B0's forward pass at 224 pixels (EfficientNet paper, table 2: 0.39)
 
 
 def tensorflow_arm(arm: str, mode: str, size: int, batch: int) -> Callable[[], None]:
-    """One step, or one pass, of a Keras model."""
+    """Returns one training step or forward pass of a Keras model."""
     import tensorflow as tf
 
     if arm == "ours":
@@ -66,7 +64,7 @@ def tensorflow_arm(arm: str, mode: str, size: int, batch: int) -> Callable[[], N
 
 
 def torch_arm(mode: str, size: int, batch: int) -> Callable[[], None]:
-    """One step, or one pass, of timm's model, channels last."""
+    """Returns one training step or forward pass of timm's model, channels last."""
     import timm
     import torch
 
@@ -92,7 +90,7 @@ def torch_arm(mode: str, size: int, batch: int) -> Callable[[], None]:
 
 
 def work(arm: str, mode: str, size: int, batch: int) -> None:
-    """A process of one arm: for every number of steps read, prints seconds and peak memory."""
+    """Runs the process of one arm: reads step counts, prints seconds and peak memory in GiB."""
     if arm == "timm":
         step = torch_arm(mode, size, batch)
     else:
@@ -101,7 +99,7 @@ def work(arm: str, mode: str, size: int, batch: int) -> None:
         step()
     print("ready", flush=True)
     for line in sys.stdin:
-        step()  # a process that waits may have lost pages and caches
+        step()  # a waiting process may have lost pages and caches
         start = time.perf_counter()
         for _ in range(int(line)):
             step()
@@ -110,35 +108,38 @@ def work(arm: str, mode: str, size: int, batch: int) -> None:
 
 
 class Arm:
-    """A process that runs steps when it is told to."""
+    """A child process that runs steps on request."""
 
-    def __init__(self, name: str, interpreter: str, options: argparse.Namespace):
-        """Starts it and waits until it is ready."""
+    def __init__(self, name: str, interpreter: str, options: argparse.Namespace) -> None:
         self.name = name
-        command = [interpreter, __file__, f"--worker={name}", f"--mode={options.mode}"]
-        command += [f"--size={options.size}", f"--batch={options.batch}"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [interpreter, "-m", "benchmarks.model", f"--worker={name}"]
+        command += [
+            f"--{option}={getattr(options, option)}" for option in ("mode", "size", "batch")
+        ]
+        pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=harness.environment()
         )
-        self.ready = self.process.stdout.readline().strip() == "ready"
+        self.ready = self._read_line() == "ready"
         self.memory = 0.0
 
     def seconds(self, steps: int) -> float:
-        """Runs some steps."""
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
-        seconds, self.memory = map(float, self.process.stdout.readline().split())
+        """Runs some steps and returns the seconds they took."""
+        print(steps, file=self.process.stdin, flush=True)
+        seconds, self.memory = map(float, self._read_line().split())
         return seconds
+
+    def error(self) -> str:
+        """Returns the last line of the process's standard error."""
+        return self.process.communicate()[1].strip().splitlines()[-1]
+
+    def _read_line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
 
 
 def peak_flops() -> float:
-    """Operations a second of a large float32 matrix product, the best of five."""
+    """Returns operations per second of a large float32 matrix product, the best of five."""
     a = np.random.default_rng(0).normal(size=(2048, 2048)).astype(np.float32)
     times = []
     for _ in range(5):
@@ -150,27 +151,28 @@ def peak_flops() -> float:
 
 def main() -> None:
     """Runs the arms in turns and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mode", choices=("train", "predict"), default="train")
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--peers", default="keras,tf_keras,timm")
-    parser.add_argument("--python_tf_keras", default=sys.executable)
-    parser.add_argument("--python_timm", default=sys.executable)
-    parser.add_argument("--worker")
-    options = parser.parse_args()
+    options = harness.parser(
+        __doc__,
+        mode=("train", "What to measure: train or predict."),
+        size=(224, "Side of the images in pixels."),
+        batch=(32, "Images per batch."),
+        rounds=(5, "Turns of each arm."),
+        steps=(4, "Steps per turn."),
+        peers=(["keras", "tf_keras", "timm"], "Arms besides ours."),
+        python_tf_keras=(sys.executable, "Interpreter with tf_keras."),
+        python_timm=(sys.executable, "Interpreter with timm and PyTorch."),
+        worker=(None, "Internal: arm that a child process runs."),
+    ).parse_args()
     if options.worker:
         work(options.worker, options.mode, options.size, options.batch)
         return
     arms = []
-    for name in ("ours", *options.peers.split(",")):
+    for name in ("ours", *options.peers):
         arm = Arm(name, getattr(options, f"python_{name}", sys.executable), options)
         if arm.ready:
             arms.append(arm)
         else:
-            print(f"{name} left out: {arm.process.stderr.read().strip().splitlines()[-1]}")
+            print(f"{name} is left out: {arm.error()}")
     rounds = [[arm.seconds(options.steps) for arm in arms] for _ in range(options.rounds)]
     images = options.steps * options.batch
     print(f"{options.mode}, {options.size} pixels, batch {options.batch}:")

@@ -1,17 +1,15 @@
-"""Two processes that train together on one machine beside one process that has all of its cores.
+"""Two processes that train together on one machine, beside one process with all of its cores.
 
     python -m benchmarks.multi_worker [--rounds=2] [--steps=120] [--log_every=20] [--flag=value ...]
 
-All train the same global batches of the same model with `python -m noisy_student.train`, images
-from its own pipeline, batch norm over all replicas. Threads: the one process has as many threads
-per operation as the machine has cores, and once more one; each of the two has one thread per
-operation. Arms take turns. Printed: images/s (the median of the log lines after tracing) and the
-ratio to the faster arm of one process. Flags that this script does not know go to the training.
+All arms train the same global batches of the same model with `python -m noisy_student.train`, its
+own input pipeline, and batch norm over all replicas. The single process uses one thread per
+operation in one arm and one per core in the other; the two processes use one thread per operation
+each. Prints images per second (median of the log lines after tracing) and the ratio to the faster
+arm of one process. Unknown flags are passed on to the training.
 """
 
-import argparse
 import json
-import os
 import socket
 import statistics
 import subprocess
@@ -19,13 +17,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import harness
+
 ONE, SINGLE_THREAD, TWO = "one process", "one process, one thread", "two processes"
-THREADS = {ONE: 0, SINGLE_THREAD: 1, TWO: 1}  # of an operation; 0: all cores
+THREADS = {ONE: 0, SINGLE_THREAD: 1, TWO: 1}  # per operation; 0: one per core
 
 
 def tf_configs(count: int) -> list[str]:
-    """The TF_CONFIG of every process."""
+    """Returns the TF_CONFIG of every process."""
     sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
     workers = [f"localhost:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
@@ -38,12 +37,12 @@ def tf_configs(count: int) -> list[str]:
 
 
 def images_per_second(arm: str, flags: list[str], steps: int, log_every: int) -> float:
-    """Trains and reads the log; the first lines, in which the step is traced, do not count."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    """Trains and returns the median of the log without its first line, which includes tracing."""
+    environment = harness.environment()
     with tempfile.TemporaryDirectory() as folder:
         command = [
             *(sys.executable, "-m", "noisy_student.train", "--role=teacher"),
-            f"--flagfile={ROOT / 'recipes' / 'mnist5k.flags'}",
+            f"--flagfile={harness.ROOT / 'recipes' / 'mnist5k.flags'}",
             *(f"--output_dir={folder}", f"--teacher_steps={steps}", f"--log_every={log_every}"),
             *("--validate_every=1000000", "--batch_norm_replicas=all"),
             f"--intra_op_threads={THREADS[arm]}",
@@ -69,12 +68,13 @@ def images_per_second(arm: str, flags: list[str], steps: int, log_every: int) ->
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--log_every", type=int, default=20, help="steps; fewer for slow ones")
-    options, flags = parser.parse_known_args()
-    rates = {arm: [] for arm in THREADS}
+    options, flags = harness.parser(
+        __doc__,
+        rounds=(2, "Turns of each arm."),
+        steps=(120, "Training steps per turn."),
+        log_every=(20, "Steps between log lines."),
+    ).parse_known_args()
+    rates: dict[str, list[float]] = {arm: [] for arm in THREADS}
     for _ in range(options.rounds):
         for arm, found in rates.items():
             found.append(images_per_second(arm, flags, options.steps, options.log_every))

@@ -1,10 +1,9 @@
-"""The package imagecorruptions with the published constants, where its own are others.
+"""Published constants for the package imagecorruptions, where its own differ.
 
-Its frost and its elastic transform are not those of ImageNet-C (docs/FIDELITY.md). So that their
-code can be compared with ours, both are compiled again here with what they assign replaced: frost
-draws among the first five photographs, in their own size; the elastic transform has the published
-field, after the affine map that it lacks. The field, the sampling, the photographs and the mixing
-stay the package's.
+Its frost and its elastic transform differ from ImageNet-C (docs/FIDELITY.md). To compare their code
+with ours, both are recompiled here with some assignments replaced: frost draws among the first five
+photographs, at their own size; the elastic transform gets the published field, after the affine map
+that it lacks. The field, the sampling, the photographs and the blending remain the package's.
 
 Source: the public code of Hendrycks and Dietterich, "Benchmarking neural network robustness to
 common corruptions and perturbations" (ICLR 2019), ImageNet-C.
@@ -15,6 +14,7 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ ELASTIC = (
     (17.08, 2.44, 4.88),
     (29.28, 2.44, 4.88),
 )
-# Corruption -> what its function assigns, and what to assign instead; OLD is the value replaced.
+# Corruption -> assignment of its function -> new value, where OLD stands for the old value.
 _PUBLISHED = {
     "frost": {"idx =": "np.random.randint(5)", "scaling_factor *=": "1"},
     "elastic_transform": {
@@ -41,30 +41,29 @@ _PUBLISHED = {
 
 
 def set_published(package: ModuleType) -> None:
-    """Lets `package.corrupt` use the published constants.
+    """Makes `package.corrupt` use the published constants in this process.
 
     Args:
-        package: imagecorruptions; it is changed, for this process.
+        package: the module imagecorruptions, which is modified.
 
     Raises:
-        ValueError: naming what its code does not assign exactly once, as another version may not.
+        ValueError: its code, perhaps of another version, does not assign each value exactly once.
     """
-    module = inspect.getmodule(package.corruption_dict["frost"])
-    module.published_affine, module.published_elastic = affine, ELASTIC
     for name, assigned in _PUBLISHED.items():
         function = package.corruption_dict[name]
+        function.__globals__.update(published_affine=affine, published_elastic=ELASTIC)
         package.corruption_dict[name] = reassigned(function, assigned)
 
 
-def reassigned(function: Callable, assigned: dict[str, str]) -> Callable:
-    """The same function, with some of the values it assigns replaced.
+def reassigned(function: Callable[..., Any], assigned: dict[str, str]) -> Callable[..., Any]:
+    """Returns a copy of a function with some assigned values replaced.
 
     Args:
-        function: written in Python, of a module.
+        function: a Python function of a module.
         assigned: "name =" or "name *=" -> an expression, in which OLD stands for the old value.
 
     Raises:
-        ValueError: naming an assignment that is not there exactly once.
+        ValueError: the function does not assign each name exactly once.
     """
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     found = dict.fromkeys(assigned, 0)
@@ -80,33 +79,27 @@ def reassigned(function: Callable, assigned: dict[str, str]) -> Callable:
             new = assigned[key].replace("OLD", f"({ast.unparse(node.value)})")
             node.value = ast.parse(new, mode="eval").body
     if any(count != 1 for count in found.values()):
-        raise ValueError(f"{function.__name__} must assign each once: {found}.")
+        raise ValueError(f"{function.__name__} must assign each name exactly once, got {found}.")
     names = function.__globals__
-    kept = names[function.__name__]
+    original = names[function.__name__]
     exec(compile(ast.fix_missing_locations(tree), inspect.getfile(function), "exec"), names)
-    made, names[function.__name__] = names[function.__name__], kept
-    return made
+    changed, names[function.__name__] = names[function.__name__], original
+    return changed
 
 
 def affine(image: np.ndarray, displacement: float) -> np.ndarray:
-    """Moves three points around the center, each by up to the displacement in x and y.
+    """Applies the affine map that moves three points around the center at random.
 
     Args:
         image: float32 [S, S, 3].
-        displacement: in pixels.
+        displacement: largest move of a point in x and y, in pixels.
 
     Returns:
         float32 [S, S, 3], mirrored at its edges.
     """
     side = image.shape[0]
     center, reach = side // 2, side // 3
-    points = np.float32(
-        [
-            [center + reach, center + reach],
-            [center + reach, center - reach],
-            [center - reach, center - reach],
-        ]
-    )
+    points = np.array(center + reach * np.array([[1, 1], [1, -1], [-1, -1]]), np.float32)
     moved = points + np.random.uniform(-displacement, displacement, (3, 2)).astype(np.float32)
     matrix = cv2.getAffineTransform(points, moved)
     return cv2.warpAffine(image, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)

@@ -1,26 +1,23 @@
 """Speed of labeling a shard beside the bare model, and of writing a student's records.
 
-Labeling: images per second from examples in memory to a finished Parquet shard, divided by those of
-the model alone on batches that are there already. The two take turns; what counts is the median of
-the ratios within a turn.
+Labeling: images per second from examples in memory to a finished Parquet shard, relative to the
+model alone on prepared batches.
 
-Records: bytes of finished records per second of processor time, from predictions of 1000 classes
-and real JPEGs to shuffled TFRecords, everything included.
+Records: bytes of finished records per second of CPU time, from predictions of 1000 classes and real
+JPEGs to shuffled TFRecords.
 
     python -m benchmarks.pseudo_labels --images=../shared/data/imagenet_sample
 """
 
 import functools
 import pathlib
-import statistics
 import tempfile
-import time
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
 
 import efficientnet
+from benchmarks import harness
 from data import pipeline, seeds
 from data.examples import DecodedExamples
 from data.preprocess import PreprocessSpec
@@ -32,22 +29,12 @@ from noisy_student.pseudo_label import shards
 from noisy_student.runtime import inference
 from noisy_student.selection import write
 
-_IMAGES = flags.DEFINE_string(
-    "images", "../shared/data/imagenet_sample", "A folder of JPEGs in class sub-folders."
-)
-_REPEATS = flags.DEFINE_integer("repeats", 7, "Turns of each; 0: none.", lower_bound=0)
 _MODEL, _BATCH, _BATCHES = "efficientnet-b0", 250, 8  # at 32 pixels
 _CLASSES = 1000
 _COPIES = 5  # of each image in the records
 
 
-def _seconds(work) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def _labeling(folder: pathlib.Path) -> None:
+def _labeling(folder: pathlib.Path, repeats: int) -> None:
     count, size = _BATCHES * _BATCH, 32
     rng = np.random.default_rng(0)
     examples = DecodedExamples(
@@ -69,22 +56,24 @@ def _labeling(folder: pathlib.Path) -> None:
     }
     labeler = shards.Labeler(predict, make_batches, card)
 
-    def bare() -> None:
+    def bare() -> int:
         for batch in batches:
             predict(batch).numpy()
+        return count
 
-    def ours() -> None:
+    def ours() -> int:
         shards.write(labeler, examples, tempfile.mkdtemp(dir=folder))
+        return count
 
-    bare(), ours()
-    turns = [(_seconds(bare), _seconds(ours)) for _ in range(_REPEATS.value)]
-    rate = count / statistics.median(first for first, _ in turns)
-    ratio = statistics.median(first / second for first, second in turns)
-    print(f"labeling: {rate:,.0f} images/s bare, {ratio:.3f} of it with files and all", flush=True)
+    arms = {arm.__name__: lambda arm=arm: harness.call_rate(arm) for arm in (bare, ours)}
+    harness.take_turns(arms, 1)  # traces and compiles
+    rates = harness.take_turns(arms, repeats)
+    rate, ratio = np.median(rates["bare"][:, 0]), np.median(rates["ours"] / rates["bare"], 0)[0]
+    print(f"labeling: {rate:,.0f} images/s bare, {ratio:.3f} of it with input and files")
 
 
-def _records(folder: pathlib.Path) -> None:
-    examples = folders.read_labeled(_IMAGES.value)
+def _records(folder: pathlib.Path, images: str) -> None:
+    examples = folders.read_labeled(images)
     count, rng = len(examples), np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(_CLASSES), count).astype(np.float32)
     columns = {
@@ -100,12 +89,12 @@ def _records(folder: pathlib.Path) -> None:
     card = {"class_names": list(map(str, range(_CLASSES))), "examples": examples.fingerprint()}
     predictions.write(predictions.shard_path(folder, 0, 1), card, [columns])
     per_class = _COPIES * count // len(np.unique(columns["label"]))
-    wall, processor = time.perf_counter(), time.process_time()
+    start = harness.now()
     settings = config.SelectionConfig(
         min_confidence=0, images_per_class=per_class, hard_labels=False, num_shards=4, seed=0
     )
     files = write.write_selected(folder, folder / "selected", examples, settings)
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    wall, processor = harness.now() - start
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     print(
         f"records: {megabytes:,.0f} MB, {megabytes / processor:,.0f} MB/s per core, "
@@ -113,13 +102,18 @@ def _records(folder: pathlib.Path) -> None:
     )
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Prints both."""
+    options = harness.parser(
+        __doc__,
+        images=("../shared/data/imagenet_sample", "Folder of JPEGs in class sub-folders."),
+        repeats=(7, "Turns of each arm of labeling; 0 skips it."),
+    ).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if _REPEATS.value:
-            _labeling(pathlib.Path(folder))
-        _records(pathlib.Path(folder))
+        if options.repeats:
+            _labeling(pathlib.Path(folder), options.repeats)
+        _records(pathlib.Path(folder), options.images)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -1,16 +1,14 @@
-"""Training steps: bare, fed by the pipeline, with the log, and with checkpoints.
+"""Training steps: bare, fed by the pipeline, with logging, and with checkpoints.
 
-    python benchmarks/training_step.py [--steps=200] [--rounds=3]
+    python -m benchmarks.training_step [--steps=200] [--rounds=3]
 
-Each arm trains the teacher of the default recipe, whose step is the shortest, for as many steps: on
-a batch in memory, or on the digits by way of crop and RandAugment. Arms take turns, so that other
-work on the machine strikes all alike. Printed: milliseconds a step by the
-clock and of CPU time and, of the rounds, the median ratios to the bare step of the same round. A
-log line is written every 50 steps (the default); the time of a checkpoint is measured alone and
-spread over 500 steps (the default).
+Each arm trains the teacher of the default recipe, whose step is the shortest, for the same number
+of steps: on a batch in memory, or on digits that are cropped and augmented by RandAugment. Prints
+milliseconds per step of wall time and of CPU time, and median ratios to the bare step of the same
+round. Log lines are written every 50 steps, the default. The time of a checkpoint is measured alone
+and divided by 500 steps, the default.
 """
 
-import argparse
 import dataclasses
 import statistics
 import tempfile
@@ -21,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import harness
 from noisy_student import config
 from noisy_student.config import derived
 from noisy_student.runtime.devices import make_devices
@@ -34,11 +33,10 @@ LOG_EVERY, CHECKPOINT_EVERY = 50, 500
 
 
 class Bench:
-    """The teacher of the default recipe and its compiled step."""
+    """The teacher of the default recipe, its compiled step, random batches and its own ones."""
 
     def __init__(self) -> None:
-        """Builds it, a batch of random images without end, and batches of its own images."""
-        recipe = Path(__file__).resolve().parents[1] / "recipes" / "mnist5k.flags"
+        recipe = harness.ROOT / "recipes" / "mnist5k.flags"
         given = config.parse([f"--flagfile={recipe}"])
         devices = make_devices(**dataclasses.asdict(given.device))
         self.learner = build.build(given.teacher, devices, num_classes=10, num_labeled=100)
@@ -52,28 +50,23 @@ class Bench:
         self.fed = training_batches(self.learner, derived.load_splits(given.data).labeled)
 
 
-def now() -> np.ndarray:
-    """Returns seconds by the clock and of this process' CPU time."""
-    return np.array([time.perf_counter(), time.process_time()])
-
-
 def bare(bench: Bench, batches: Iterator[step.Batch], steps: int) -> np.ndarray:
-    """Returns the seconds, as from `now`, of ``steps`` steps and nothing else."""
-    start = now()
+    """Returns wall and CPU seconds of the steps alone."""
+    start = harness.now()
     for _ in range(steps):
         table = bench.run(batches, 1)
     table.numpy()
-    return now() - start
+    return harness.now() - start
 
 
 def logged(bench: Bench, batches: Iterator[step.Batch], steps: int) -> np.ndarray:
-    """Returns the seconds with progress, metrics.jsonl and TensorBoard."""
+    """Returns wall and CPU seconds with progress bar, metrics.jsonl and TensorBoard."""
     learner = bench.learner
     images, names = learner.settings.images_per_step, step.metric_names(learner)
     with tempfile.TemporaryDirectory() as directory:
         metrics = MetricsLog("training", Path(directory), names, images, 0)
         progress = Progress("training", 0, steps, images, show=False)
-        start = now()
+        start = harness.now()
         for number in range(1, steps + 1):
             metrics.add(bench.run(batches, 1))
             progress.update(number)
@@ -81,7 +74,7 @@ def logged(bench: Bench, batches: Iterator[step.Batch], steps: int) -> np.ndarra
                 row = metrics.means(number, learner.learning_rate(number - 1))
                 metrics.write(row)
                 progress.log(row)
-        seconds = now() - start
+        seconds = harness.now() - start
         metrics.close()
     return seconds
 
@@ -100,10 +93,9 @@ def checkpoint_seconds(learner: build.Learner, repeats: int = 5) -> float:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+    arguments = harness.parser(
+        __doc__, steps=(200, "Steps per turn."), rounds=(3, "Turns of each arm.")
+    ).parse_args()
     bench = Bench()
     bare(bench, bench.random, 5)  # tracing
     bare(bench, bench.fed, 5)
@@ -118,10 +110,10 @@ def main() -> None:
         steps_bare.append(times[0, 0])
         ratios.append(times[0] / times[1:])
         names = zip(("bare", "fed", "logged"), times.round(2), strict=True)
-        print("; ".join(f"{name} {row} ms" for name, row in names), "(clock, CPU)", flush=True)
+        print("; ".join(f"{name} {row} ms" for name, row in names), "(wall, CPU)", flush=True)
     step_seconds = statistics.median(steps_bare) / 1000
-    for name, (clock, cpu) in zip(("fed", "with the log"), np.median(ratios, axis=0), strict=True):
-        print(f"speed {name}: {clock:.3f} of the bare step's, by CPU time {cpu:.3f}")
+    for name, (wall, cpu) in zip(("fed", "logged"), np.median(ratios, axis=0), strict=True):
+        print(f"speed {name}: {wall:.3f} of the bare step, {cpu:.3f} by CPU time")
     saving = checkpoint_seconds(bench.learner)
     share = saving / (step_seconds * CHECKPOINT_EVERY)
     print(f"checkpoint: {1000 * saving:.0f} ms, {share:.2%} of {CHECKPOINT_EVERY} steps")

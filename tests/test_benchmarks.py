@@ -1,17 +1,57 @@
-"""What a benchmark computes besides times."""
+"""Command lines and shared code of the benchmarks, and what they compute besides times."""
 
 import inspect
+import pathlib
+import runpy
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks import package_constants
+from benchmarks import harness, package_constants
 from data import corruptions
 from data.corruptions import levels
 
+FOLDER = pathlib.Path(harness.__file__).parent
+LIBRARIES = {"harness", "package_constants"}
+BENCHMARKS = sorted({path.stem for path in FOLDER.glob("*.py")} - LIBRARIES)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_help_says_how_to_run_the_benchmark(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    assert not stop.value.code
+    assert f"python -m benchmarks.{name}" in capsys.readouterr().out
+
+
+def test_options_have_the_type_of_their_default():
+    parser = harness.parser("", size=(3, ""), sizes=([1, 2], ""), path=(None, ""), model=(str, ""))
+    options = vars(parser.parse_args(["--model=a", "--sizes=5,6"]))
+    assert options == {"size": 3, "sizes": [5, 6], "path": None, "model": "a"}
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--size=3"])  # without the required --model
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--model=a", "--size=big"])
+
+
+def test_arms_take_turns():
+    calls = []
+    arms = {name: lambda name=name: calls.append(name) or np.array([1.0, 2.0]) for name in "ab"}
+    results = harness.take_turns(arms, repeats=3)
+    assert calls == ["a", "b"] * 3
+    assert results["a"].shape == (3, 2)
+
+
+def test_child_processes_answer_in_json_or_show_their_error(tmp_path):
+    assert harness.run_python("-c", "print('x')") == "x\n"
+    with pytest.raises(RuntimeError, match="no_such_name"):
+        harness.run_python("-c", "no_such_name")
+
 
 def sample(severity=1):
-    """As the package's functions are written."""
+    """Assigns like the functions of the package."""
     amount = [250 * 0.05, 250 * 0.065][severity - 1]
     scale = 2
     scale *= 1.1
@@ -28,7 +68,7 @@ def test_assigned_values_are_replaced_and_the_rest_stays():
 
 @pytest.mark.parametrize("missing", ["amounts =", "amount *="])
 def test_what_is_not_assigned_is_named(missing):
-    with pytest.raises(ValueError, match=f"sample must assign .*'{missing[:7]}.*': 0"):
+    with pytest.raises(ValueError, match=f"'{missing[:7]}.*': 0"):
         package_constants.reassigned(sample, {"scale *=": "1", missing: "2"})
 
 
@@ -55,7 +95,7 @@ def test_the_package_with_published_constants_changes_images_as_much(name):
                 package.corrupt(image, severity=severity, corruption_name=name),
                 corruptions.corrupt(image, name, severity, seed),
             )
-            changes.append([np.abs(made.astype(int) - image).mean() for made in pair])
+            changes.append([np.abs(changed.astype(int) - image).mean() for changed in pair])
         theirs, ours = np.transpose(changes)
         error = np.hypot(theirs.std(), ours.std()) / np.sqrt(len(changes))
         assert abs(theirs.mean() - ours.mean()) < 3 * error
