@@ -1,12 +1,12 @@
-r"""Writes a model for use elsewhere, and checks it against the original.
+"""Exports a model for deployment. Compares it with the original on given or random images.
 
+    python -m noisy_student.export --model=lite0.keras
     python -m noisy_student.export --model=lite0.keras --format=tflite photo.jpg
-
-It is compared with the original on the images named, or on random ones.
+    python -m noisy_student.export --model=lite0.keras --format=onnx --output=lite0.onnx
 
 The exported model takes images uint8 [B, S, S, 3], RGB 0..255, cropped and resized as the card says
-(`crop_padding`, `interpolation`; `noisy_student.predict` does it), and returns probabilities
-float32 [B, C]. Beside it a ``.json`` has the card: class names and preprocessing.
+(`crop_padding`, `interpolation`; `noisy_student.predict` does this). It returns probabilities
+float32 [B, C]. A ``.json`` file beside it has the card: class names and preprocessing.
 """
 
 import dataclasses
@@ -32,10 +32,11 @@ from noisy_student.config import schema
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import make_devices
 
-FORMATS = {"saved_model": "", "tflite": ".tflite", "onnx": ".onnx"}  # and endings of their files
-_TOLERANCE = 1e-4  # of a probability
+FORMATS = {"saved_model": "", "tflite": ".tflite", "onnx": ".onnx"}  # name -> suffix of the file
+_TOLERANCE = 1e-4  # largest difference of a probability
 _RANDOM_IMAGES = 4
-_OPSET = 17  # of ONNX
+_OPSET = 17  # operator set of ONNX
+Predict = Callable[[np.ndarray], np.ndarray]  # images uint8 [N, S, S, 3] -> float32 [N, C]
 _ONNX_PACKAGES = ("tf2onnx==1.17.0", "onnx==1.23.2", "onnxruntime==1.32.0")
 
 
@@ -48,17 +49,17 @@ def run(
     """Exports a model.
 
     Args:
-        model_path: a saved or converted model.
-        output: folder (saved_model) or file (others) to write; must not exist.
+        model_path: A saved or converted model.
+        output: Folder (saved_model) or file (others) to write; must not exist.
         export_format: "saved_model" or "onnx" (any batch size), or "tflite" (one image at a time).
-        images: image files to compare the two models on; none: random images.
+        images: Image files to compare the two models on. Empty: random images.
 
     Returns:
         The largest difference between probabilities of the original and the exported model.
 
     Raises:
-        ValueError: for an unknown format, an output that exists, packages that are missing, or a
-            difference above 1e-4.
+        ValueError: The format is unknown, the output exists, a package is missing, or the
+            difference is above 1e-4.
     """
     if export_format not in FORMATS:
         raise ValueError(f"--format={export_format}: must be one of {', '.join(FORMATS)}.")
@@ -68,26 +69,22 @@ def run(
     model, card = model_file.load_model(model_path)
     size, sample = card["preprocess"].image_size, _sample(images, card["preprocess"])
     output.parent.mkdir(parents=True, exist_ok=True)
-    write, load = {
-        "saved_model": (_write_saved_model, _load_saved_model),
-        "tflite": (_write_tflite, _load_tflite),
-        "onnx": (_write_onnx, _load_onnx),
-    }[export_format]
+    write, load = _BACKENDS[export_format]
     write(model, size, output)
     exported = load(output)
     difference = np.abs(exported(sample) - inference.predict_step(model)(sample).numpy())
     difference = float(np.max(difference))
     if not difference <= _TOLERANCE:
         raise ValueError(f"{output} differs from {model_path} by {difference} in a probability.")
-    card = {**card, "preprocess": card["preprocess"].to_dict()}
-    write_json(output.with_name(f"{output.name}.json"), card)
+    content = {**card, "preprocess": card["preprocess"].to_dict()}
+    write_json(output.with_name(f"{output.name}.json"), content)
     return difference
 
 
 def _serving(
     model: keras.Model, size: int, batch: int | None
 ) -> tf.types.experimental.GenericFunction:
-    """The exported function; `batch` images at a time, or any number."""
+    """Returns the exported function, for batches of `batch` images or (None) of any size."""
 
     @tf.function(input_signature=[tf.TensorSpec([batch, size, size, 3], tf.uint8, name="images")])
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -129,12 +126,12 @@ def _import(name: str) -> ModuleType:
         ) from None
 
 
-def _load_saved_model(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _load_saved_model(folder: Path) -> Predict:
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
     return lambda images: serve(images=tf.constant(images))["probabilities"].numpy()
 
 
-def _load_tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _load_tflite(path: Path) -> Predict:
     with warnings.catch_warnings():  # TensorFlow announces its interpreter's move to a new package
         warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
         runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner()
@@ -143,13 +140,20 @@ def _load_tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     )
 
 
-def _load_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _load_onnx(path: Path) -> Predict:
     session = _import("onnxruntime").InferenceSession(str(path))
     return lambda images: session.run(["probabilities"], {"images": images})[0]
 
 
+_BACKENDS: dict[str, tuple[Callable[[keras.Model, int, Path], None], Callable[[Path], Predict]]] = {
+    "saved_model": (_write_saved_model, _load_saved_model),
+    "tflite": (_write_tflite, _load_tflite),
+    "onnx": (_write_onnx, _load_onnx),
+}
+
+
 def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:
-    """Images as the model takes them, uint8 [N, S, S, 3]: those in the files, or random ones."""
+    """Returns images for the model, uint8 [N, S, S, 3]: those of the files, or random ones."""
     if not files:
         shape = (_RANDOM_IMAGES, spec.image_size, spec.image_size, 3)
         return np.random.default_rng(0).integers(0, 256, shape, np.uint8)

@@ -1,14 +1,18 @@
-r"""The whole method: teacher, then rounds of pseudo labels, selection and student, then the report.
+r"""Runs the whole method: teacher, rounds of pseudo labels, selection and student, then the report.
 
     python -m noisy_student.iterate --flagfile=recipes/mnist5k.flags
+    python -m noisy_student.iterate --flagfile=recipes/mnist5k.flags --dry_run
+    python -m noisy_student.iterate --flagfile=recipes/folder.flags --labeled_dir=photos/labeled \
+        --unlabeled_dir=photos/unlabeled --workdir=runs/photos
 
-Every finished stage is skipped on a rerun, a half-finished training goes on from its checkpoint.
+Run again, finished stages are skipped and an interrupted training continues from its checkpoint.
 """
 
 import dataclasses
 import os
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,247 +27,256 @@ from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.selection import write
 from noisy_student.train import given_teacher
 
-Trained = dict[str, tuple[Path, TrainSummary]]  # name -> directory, summary
+_SPLITS = ("labeled", "validation", "unlabeled", "test")
 
 
 def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict[str, Any]:
-    """Runs all rounds in ``workdir`` and returns the report's results (the chief of several hosts).
+    """Runs all rounds, the evaluation and the report (Xie et al., CVPR 2020, algorithm 1).
 
     Args:
-        settings: the whole run.
-        workdir: receives ``config.json``, ``splits.json``, ``round0/teacher``,
+        settings: Options of the run.
+        workdir: Receives ``config.json``, ``splits.json``, ``round0/teacher``,
             ``round1/{pseudo_labels,selected,student,fixres}``, ..., ``evaluation/``, ``report/``.
-        command: what the report shows as the command that made it.
+        command: Command line to show in the report.
+
+    Returns:
+        The results of the report; {} on hosts other than the chief.
+
+    Raises:
+        ValueError: An option does not fit the images, another option or finished stages.
     """
-    workdir = Path(workdir)
+    rounds = _open(settings, Path(workdir), command)
+    teacher = rounds.first_teacher()
+    models = [teacher]
+    for number in range(1, len(settings.students) + 1):
+        selected = rounds.label_and_select(number, teacher)
+        student = rounds.train_student(number, teacher, selected)
+        models.append(student)
+        if settings.tuned:
+            student = rounds.fine_tune(number, student)
+            models.append(student)
+        if not _improves(number, teacher, student) and settings.rounds.stop_when_worse:
+            print(f"stopping after round {number} (--stop_when_worse)")
+            break
+        teacher = student
+    baselines = rounds.train_baselines(models)
+    rounds.evaluate([*models, *baselines])
+    return rounds.report(models)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model.
+
+    Attributes:
+        name: Its name in the evaluation and the report, such as "round1_student".
+        directory: Output of its training.
+        summary: Summary of its training.
+    """
+
+    name: str
+    directory: Path
+    summary: TrainSummary
+
+    @property
+    def path(self) -> Path:
+        """The saved model."""
+        return self.directory / "model.keras"
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The stages of a run, each on the files of the ones before.
+
+    Attributes:
+        settings: Options of the run.
+        splits: The images.
+        workdir: Directory of the run.
+        devices: Devices that all stages share.
+        command: Command line to show in the report.
+    """
+
+    settings: config.Config
+    splits: sources.Splits
+    workdir: Path
+    devices: Devices
+    command: str
+
+    def first_teacher(self) -> Model:
+        """Trains the first teacher, or takes the one that is given."""
+        given, directory = self.settings.rounds.teacher_model, self._round(0) / "teacher"
+        if not given:
+            inputs = train.Inputs(init_model=self._start(None))
+            return self._train("round0_teacher", self.settings.teacher, directory, inputs)
+        with self.devices.chief_first():
+            validation, batch_size = self.splits.validation, self.settings.log.eval_batch_size
+            summary = given_teacher.run(given, validation, directory, self.devices, batch_size)
+        return Model("round0_teacher", directory, summary)
+
+    def label_and_select(self, number: int, teacher: Model) -> Path:
+        """Labels the unlabeled images and selects from them; returns the selected set."""
+        settings, unlabeled = self.settings, self.splits.unlabeled
+        labels, selected = self._round(number) / "pseudo_labels", self._round(number) / "selected"
+        labeler = pseudo_label.Teacher(
+            teacher.path,
+            self.devices,
+            settings.log.eval_batch_size,
+            settings.labels,
+            self.splits.validation,
+        )
+        with self.devices.chief_first():
+            if settings.rounds.reassign and number > 1:
+                before, hard_labels = self._round(number - 1), settings.selection.hard_labels
+                pseudo_label.reassign(
+                    labeler, before / "selected", unlabeled, selected, hard_labels=hard_labels
+                )
+            else:
+                num_shards, skipped = settings.selection.num_shards, self.splits.info["skipped"]
+                pseudo_label.run(labeler, unlabeled, labels, num_shards=num_shards, skipped=skipped)
+                write.run(labels, selected, unlabeled, settings.selection)
+        return selected
+
+    def train_student(self, number: int, teacher: Model, selected: Path) -> Model:
+        """Trains the student of a round on labeled and selected images."""
+        training, directory = self.settings.students[number - 1], self._round(number) / "student"
+        inputs = train.Inputs(selected, self._start(teacher), teacher.path)
+        return self._train(f"round{number}_student", training, directory, inputs)
+
+    def fine_tune(self, number: int, student: Model) -> Model:
+        """Fine-tunes the student of a round at a larger size (FixRes)."""
+        training, directory = self.settings.tuned[number - 1], self._round(number) / "fixres"
+        inputs = train.Inputs(init_model=student.path)
+        return self._train(f"round{number}_fixres", training, directory, inputs)
+
+    def train_baselines(self, models: list[Model]) -> list[Model]:
+        """Trains the supervised baselines on as many images as the models saw."""
+        seen = [model.summary["images_seen"] for model in models]
+        baselines = []
+        for kind in self.settings.rounds.controls:
+            training = self.settings.control(sum(seen) if kind == "chain" else seen[-1])
+            name, inputs = f"control_{kind}", train.Inputs(init_model=self._start(None))
+            baselines.append(self._train(name, training, self.workdir / name, inputs))
+        return baselines
+
+    def evaluate(self, models: list[Model]) -> None:
+        """Runs the benchmarks on every model."""
+        test, options = self.splits.test, self.settings.evaluation
+        with self.devices.chief_first():
+            for model in models:
+                output_dir = self.workdir / "evaluation" / model.name
+                evaluate.run(model.path, model.name, test, output_dir, options, self.devices)
+
+    def report(self, models: list[Model]) -> dict[str, Any]:
+        """Writes galleries and the report (chief only); returns its results."""
+        if not self.devices.is_chief:
+            return {}
+        self.write_config()  # all stages accepted the options: a refused rerun changes nothing
+        settings, evaluation = self.settings, self.workdir / "evaluation"
+        last = settings.students[-1] if settings.students else settings.teacher
+        spec, seed = derived.preprocess_spec(last.model), settings.data.seed
+        noise = evaluation / "noise.json"
+        galleries.write_noise(noise, self.splits.labeled, spec, last.noise, seed)
+        if len(models) > 1:
+            names = models[0].name, models[-1].name
+            comparison = galleries.Comparison(evaluation, names, self.splits.test, spec)
+            galleries.write_changes(comparison)
+            galleries.write_robustness(comparison, seed, settings.evaluation.robustness)
+        return report.run(self.workdir)
+
+    def write_config(self) -> None:
+        """Writes ``config.json``: options, images, versions and devices."""
+        content = {
+            "command": self.command,
+            "flags": self.settings.to_json(),
+            "versions": stage.versions(),
+            "seed": self.settings.data.seed,
+            "dataset": self.settings.data.dataset,
+            "class_names": list(self.splits.class_names),
+            "split_sizes": {name: len(getattr(self.splits, name)) for name in _SPLITS},
+            "split_info": self.splits.info,
+            "device": self.devices.describe(),
+        }
+        write_json(self.workdir / "config.json", content)
+
+    def _round(self, number: int) -> Path:
+        return self.workdir / f"round{number}"
+
+    def _train(
+        self, name: str, training: config.TrainConfig, directory: Path, inputs: train.Inputs
+    ) -> Model:
+        log = self.settings.log
+        summary = train.run(training, self.splits, directory, self.devices, log, inputs)
+        return Model(name, directory, summary)
+
+    def _start(self, teacher: Model | None) -> str | Path | None:
+        """Returns the model whose weights a training starts from, if any."""
+        start = self.settings.rounds.init_model
+        if start == "teacher":
+            return teacher.path if teacher else None
+        return start
+
+
+def _open(settings: config.Config, workdir: Path, command: str) -> Rounds:
+    """Loads the images and checks that they fit the options, before anything is trained."""
     devices = make_devices(**dataclasses.asdict(settings.device))
     with devices.chief_first():
         splits = derived.load_splits(settings.data, workdir / "splits.json")
-    _check_parts(settings, splits)
+    _check(settings, splits)
+    rounds = Rounds(settings, splits, workdir, devices, command)
     if devices.is_chief and not (workdir / "config.json").exists():
-        _write_config(workdir, settings, splits, devices, command)
-
-    teacher_dir = workdir / "round0" / "teacher"
-    if settings.rounds.teacher_model:
-        with devices.chief_first():
-            summary = given_teacher.run(
-                settings.rounds.teacher_model,
-                splits.validation,
-                teacher_dir,
-                devices,
-                settings.log.eval_batch_size,
-            )
-    else:
-        summary = train.run(
-            settings.teacher,
-            splits,
-            teacher_dir,
-            devices,
-            settings.log,
-            train.Inputs(init_model=_start(settings, None)),
-        )
-    trained = {"round0_teacher": (teacher_dir, summary)}
-    for number, student in enumerate(settings.students, start=1):
-        round_dir = workdir / f"round{number}"
-        with devices.chief_first():
-            selected = _label_and_select(settings, splits, teacher_dir, workdir, number, devices)
-        student_dir = round_dir / "student"
-        previous = summary
-        summary = train.run(
-            student,
-            splits,
-            student_dir,
-            devices,
-            settings.log,
-            train.Inputs(selected, _start(settings, teacher_dir), teacher_dir / "model.keras"),
-        )
-        trained[f"round{number}_student"] = (student_dir, summary)
-        if settings.tuned:
-            student_dir, start = round_dir / "fixres", student_dir / "model.keras"
-            summary = train.run(
-                settings.tuned[number - 1],
-                splits,
-                student_dir,
-                devices,
-                settings.log,
-                train.Inputs(init_model=start),
-            )
-            trained[f"round{number}_fixres"] = (student_dir, summary)
-        if not _better(number, previous, summary) and settings.rounds.stop_when_worse:
-            print(f"stopping after round {number} (--stop_when_worse)")
-            break
-        teacher_dir = student_dir
-
-    trained |= _controls(settings, splits, workdir, devices, trained)
-    evaluation = workdir / "evaluation"
-    with devices.chief_first():
-        for name, (directory, _) in trained.items():
-            evaluate.run(
-                directory / "model.keras",
-                name,
-                splits.test,
-                evaluation / name,
-                settings.evaluation,
-                devices,
-            )
-    if not devices.is_chief:
-        return {}
-    # Again, now that every stage has accepted the flags: a refused rerun changes nothing.
-    _write_config(workdir, settings, splits, devices, command)
-    _pictures(settings, splits, workdir, [name for name in trained if "control" not in name])
-    return report.run(workdir)
+        rounds.write_config()
+    return rounds
 
 
-def _check_parts(settings: config.Config, splits: sources.Splits) -> None:
-    """Refuses, before anything is trained, splits that lack what a later stage needs."""
+def _check(settings: config.Config, splits: sources.Splits) -> None:
+    """Refuses networks that do not exist and splits that lack images for a later stage."""
+    for training in settings.trainings():
+        derived.preprocess_spec(training.model)
     if settings.students and not len(splits.unlabeled):
         raise ValueError(
             "there are no unlabeled images for the students: give --unlabeled_dir, "
             "--unlabeled_records or --unlabeled_dataset, a --num_labeled that leaves some of the "
-            "labeled ones, or --rounds=0."
+            "labeled images, or --rounds=0."
         )
-    if not len(splits.validation):
-        calibrate = settings.labels.calibrate
-        for name, given in (
-            ("stop_when_worse", settings.rounds.stop_when_worse),
-            ("calibrate", calibrate),
-        ):
-            if given:
-                raise ValueError(f"--{name} needs validation images: a --num_validation above 0.")
+    needs = {"stop_when_worse": settings.rounds.stop_when_worse}
+    needs["calibrate"] = settings.labels.calibrate
+    for name, given in needs.items():
+        if given and not len(splits.validation):
+            raise ValueError(f"--{name} needs validation images: a --num_validation above 0.")
 
 
-def _controls(
-    settings: config.Config,
-    splits: sources.Splits,
-    workdir: Path,
-    devices: Devices,
-    trained: Trained,
-) -> Trained:
-    """Trains the supervised controls of a finished chain."""
-    seen = [summary["images_seen"] for _, summary in trained.values()]
-    controls = {}
-    for control in settings.rounds.controls:
-        images = sum(seen) if control == "chain" else seen[-1]
-        control_dir = workdir / f"control_{control}"
-        summary = train.run(
-            settings.control(images),
-            splits,
-            control_dir,
-            devices,
-            settings.log,
-            train.Inputs(init_model=_start(settings, None)),
-        )
-        controls[f"control_{control}"] = (control_dir, summary)
-    return controls
-
-
-def _start(settings: config.Config, teacher_dir: Path | None) -> str | Path | None:
-    """The model whose weights a training starts from, if any."""
-    if settings.rounds.init_model == "teacher":
-        return teacher_dir and teacher_dir / "model.keras"
-    return settings.rounds.init_model
-
-
-def _label_and_select(
-    settings: config.Config,
-    splits: sources.Splits,
-    teacher_dir: Path,
-    workdir: Path,
-    number: int,
-    devices: Devices,
-) -> Path:
-    """Pseudo labels of one round; returns the directory of the student's set."""
-    round_dir = workdir / f"round{number}"
-    labels, selected = round_dir / "pseudo_labels", round_dir / "selected"
-    teacher = pseudo_label.Teacher(
-        teacher_dir / "model.keras",
-        devices,
-        settings.log.eval_batch_size,
-        settings.labels,
-        splits.validation,
-    )
-    if settings.rounds.reassign and number > 1:
-        before = workdir / f"round{number - 1}" / "selected"
-        hard_labels = settings.selection.hard_labels
-        pseudo_label.reassign(teacher, before, splits.unlabeled, selected, hard_labels=hard_labels)
-        return selected
-    pseudo_label.run(
-        teacher,
-        splits.unlabeled,
-        labels,
-        num_shards=settings.selection.num_shards,
-        skipped=splits.info["skipped"],
-    )
-    write.run(labels, selected, splits.unlabeled, settings.selection)
-    return selected
-
-
-def _better(number: int, before: TrainSummary, after: TrainSummary) -> bool:
-    """Whether the validation accuracy rose, if there is one; says so where it did not."""
-    old, new = before["validation_top1"], after["validation_top1"]
-    if old is None or new is None:
+def _improves(number: int, before: Model, after: Model) -> bool:
+    """Returns False, with a message, if the validation accuracy is known and did not rise."""
+    old, new = before.summary["validation_top1"], after.summary["validation_top1"]
+    if old is None or new is None or new > old:
         return True
-    if new <= old:
-        print(f"round {number} did not improve validation accuracy: {old:.2f}% -> {new:.2f}%")
-    return new > old
-
-
-def _pictures(
-    settings: config.Config, splits: sources.Splits, workdir: Path, names: list[str]
-) -> None:
-    """What the report shows as pictures: changed predictions, and the student's noisy input."""
-    evaluation = workdir / "evaluation"
-    last = settings.students[-1] if settings.students else settings.teacher
-    spec = derived.preprocess_spec(last.model)
-    galleries.write_noise(
-        evaluation / "noise.json", splits.labeled, spec, last.noise, settings.data.seed
-    )
-    if len(names) > 1:
-        models = names[0], names[-1]
-        comparison = galleries.Comparison(evaluation, models, splits.test, spec)
-        galleries.write_changes(comparison)
-        robustness = settings.evaluation.robustness
-        galleries.write_robustness(comparison, settings.data.seed, robustness)
-
-
-def _write_config(
-    workdir: Path, settings: config.Config, splits: sources.Splits, devices: Devices, command: str
-) -> None:
-    parts = ("labeled", "validation", "unlabeled", "test")
-    write_json(
-        workdir / "config.json",
-        {
-            "command": command,
-            "flags": settings.to_json(),
-            "versions": stage.versions(),
-            "seed": settings.data.seed,
-            "dataset": settings.data.dataset,
-            "class_names": list(splits.class_names),
-            "split_sizes": {part: len(getattr(splits, part)) for part in parts},
-            "split_info": splits.info,
-            "device": devices.describe(),
-        },
-    )
+    print(f"round {number} did not improve validation accuracy: {old:.2f}% -> {new:.2f}%")
+    return False
 
 
 def dry_run(settings: config.Config, workdir: str | Path) -> None:
-    """Prints what ``run`` would do, with times measured on this machine; touches no file."""
+    """Prints what `run` would do and times measured on this machine; writes no file.
+
+    Args:
+        settings: Options of the run.
+        workdir: Directory of the run; its splits are used if it has some.
+
+    Raises:
+        ValueError: As `run`, as far as images and options decide.
+    """
     devices = make_devices(**dataclasses.asdict(settings.device))
     splits_file = Path(workdir) / "splits.json"
     splits = derived.load_splits(settings.data, splits_file if splits_file.exists() else None)
+    _check(settings, splits)
     print(f"work directory {workdir} (not touched)\nflags:")
     for name, value in sorted(settings.to_json().items()):
         if value is not None:
             print(f"  --{name}={value}")
-    for part in ("labeled", "validation", "unlabeled", "test"):
-        print(f"{part}: {len(getattr(splits, part))} images")
-    trainings = (*settings.students, *settings.tuned)
-    if settings.rounds.teacher_model:
-        card = model_file.read_card(settings.rounds.teacher_model)
-        print(f"teacher 0: {settings.rounds.teacher_model}, {card['preprocess']}")
-    else:
-        trainings = (settings.teacher, *trainings)
-    seconds = sum(train.dry_run(training, splits, devices) for training in trainings)
+    for name in _SPLITS:
+        print(f"{name}: {len(getattr(splits, name))} images")
+    if given := settings.rounds.teacher_model:
+        print(f"teacher 0: {given}, {model_file.read_card(given)['preprocess']}")
+    seconds = sum(train.dry_run(training, splits, devices) for training in settings.trainings())
     print(
         f"pseudo labels: {len(splits.unlabeled)} images a round; "
         f"evaluation: {', '.join(settings.evaluation.benchmarks)} on {len(splits.test)} images\n"
@@ -273,16 +286,16 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
 
 def _main(settings: config.Config) -> None:
     given = settings.group(schema.WorkdirConfig)
-    workdir = given.workdir
     if given.dry_run:
-        dry_run(settings, workdir)
+        dry_run(settings, given.workdir)
         return
     command = os.environ.get("NOISY_STUDENT_COMMAND") or shlex.join(
         ["python", "-m", "noisy_student.iterate", *sys.argv[1:]]
     )
-    results = run(settings, workdir, command)
+    results = run(settings, given.workdir, command)
     if results:
-        print(f"\n{report.table(results)}\nreport: {Path(workdir) / 'report' / 'report.html'}")
+        path = Path(given.workdir) / "report" / "report.html"
+        print(f"\n{report.table(results)}\nreport: {path}")
 
 
 if __name__ == "__main__":

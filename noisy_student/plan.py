@@ -1,20 +1,22 @@
-"""What a run will cost, before anything is spent: sizes, memory, steps and time on a named device.
+r"""Estimates what a run costs: sizes, memory, steps and time on a given device. Trains nothing.
 
-    python -m noisy_student.plan --flagfile=recipes/... --device=tpu-v3-core --num_devices=2048
+    python -m noisy_student.plan --flagfile=recipes/imagenet_l2_round1.flags \
+        --device=tpu-v3-core --num_devices=2048
+    python -m noisy_student.plan --flagfile=recipes/folder.flags --num_labeled=5000 \
+        --num_classes=10 --device=a100-40gb
 
-Reads no images where ``--num_labeled`` and ``--num_classes`` are given, as in the recipes that are
-too large to try. All figures follow from the table of the network and from the device's data sheet;
-nothing is run. The time is that of the convolutions at the stated part of the peak rate, without
-input, validation or stored pseudo labels; fine-tuning is counted as if no block were frozen. An
-online teacher (``--teacher_mode=online``) adds its weights and its forward pass over the unlabeled
-images; one given by ``--teacher_model`` is not read and counted as the student's network.
+No images are read if ``--num_labeled`` and ``--num_classes`` are given. All numbers follow from the
+network and the device's data sheet. The time is that of the convolutions at a fraction of the peak
+rate, without input, validation or stored pseudo labels. Fine-tuning counts as if no block were
+frozen. An online teacher (``--teacher_mode=online``) adds its weights and its forward pass over the
+unlabeled images; one given by ``--teacher_model`` is not read and counts as the student's network.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from efficientnet.cost import Cost, cost
+from efficientnet.cost import Cost
 from noisy_student import config
 from noisy_student.batch_layout import Layout
 from noisy_student.config import derived, schema
@@ -26,14 +28,14 @@ _SLOTS = {"rmsprop": 2, "adamw": 2, "sgd": 1}
 
 @dataclass(frozen=True)
 class Device:
-    """A device of the vendor's data sheet.
+    """A device, by its vendor's data sheet.
 
     Attributes:
-        peak: bfloat16 operations per second, a multiply-add counted as two.
-        memory: bytes.
-        utilization: part of the peak that an EfficientNet's training is assumed to reach; its
-            depthwise convolutions leave matrix units idle. Published trainings: B0 in 23 hours on
-            8 TPU v2 cores is 0.07, if of 350 epochs (Wongpanich et al. 2020).
+        peak: Peak rate in bfloat16 operations per second; a multiply-add counts as two.
+        memory: Memory in bytes.
+        utilization: Fraction of the peak rate that training an EfficientNet is assumed to reach;
+            depthwise convolutions leave matrix units idle. Published: B0 in 23 hours on 8 TPU v2
+            cores is 0.07, assuming 350 epochs (Wongpanich et al. 2020).
     """
 
     peak: float
@@ -54,18 +56,18 @@ DEVICES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What one training costs; bytes are per device.
+    """Cost of one training; bytes are per device.
 
     Attributes:
-        image: cost of one image.
-        steps: of training.
-        images: seen in all steps.
-        operations: of all steps, a multiply-add counted as two.
-        weights: bytes of weights, their averages and batch norm's statistics; an online teacher's
-            weights too.
-        slots: bytes of the optimizer's slots and of gradients.
-        activations: bytes kept for the backward pass, at most: compilers recompute some.
-        seconds: of training.
+        image: Cost of one image.
+        steps: Training steps.
+        images: Images seen in all steps.
+        operations: Operations of all steps; a multiply-add counts as two.
+        weights: Bytes of weights, their averages and batch norm's statistics, and of an online
+            teacher's weights.
+        slots: Bytes of the optimizer's slots and of gradients.
+        activations: Largest number of bytes kept for the backward pass; compilers recompute some.
+        seconds: Training time.
     """
 
     image: Cost
@@ -92,21 +94,21 @@ def plan(
     precision: str = "mixed_bfloat16",
     online_teacher: config.ModelConfig | None = None,
 ) -> Plan:
-    """The plan of one training.
+    """Estimates the cost of one training.
 
     Args:
-        settings: the training.
-        num_labeled: labeled images, on which epochs are counted.
-        num_classes: of the classifier.
-        device: one of `DEVICES`, or another.
-        num_devices: replicas.
-        precision: of activations, "mixed_bfloat16" or "float32".
-        online_teacher: the network that labels within the step, at its own resolution.
+        settings: The training.
+        num_labeled: Labeled images, in which epochs are counted.
+        num_classes: Classes of the classifier.
+        device: One of `DEVICES`, or another.
+        num_devices: Replicas.
+        precision: Number format of activations: "mixed_bfloat16" or "float32".
+        online_teacher: Network that labels within the step, at its own resolution.
 
     Raises:
-        ValueError: a batch that the devices cannot share evenly.
+        ValueError: The devices cannot share a batch evenly.
     """
-    image = _cost(settings.model, num_classes)
+    image = derived.model_cost(settings.model, num_classes)
     layout = Layout(
         settings.batch_size, settings.unlabeled_batch_size, num_devices, settings.accumulate_steps
     )
@@ -114,7 +116,7 @@ def plan(
     operations = 2.0 * (1 + _BACKWARD) * image.multiply_adds * steps * layout.total
     weights = 4.0 * 2 * (image.parameters + image.statistics)
     if online_teacher is not None:
-        teacher = _cost(online_teacher, num_classes)
+        teacher = derived.model_cost(online_teacher, num_classes)
         operations += 2.0 * teacher.multiply_adds * steps * settings.unlabeled_batch_size
         weights += 4.0 * (teacher.parameters + teacher.statistics)
     accumulated = settings.accumulate_steps > 1
@@ -131,43 +133,31 @@ def plan(
     )
 
 
-def _cost(model: config.ModelConfig, num_classes: int) -> Cost:
-    return cost(
-        model.name,
-        derived.preprocess_spec(model).image_size,
-        num_classes,
-        width=model.width,
-        depth=model.depth,
-        strides=model.strides,
-        small_image=model.small_image,
-    )
-
-
-def describe(settings: config.TrainConfig, made: Plan, device: Device, num_devices: int) -> str:
-    """The plan for people, with a warning where memory does not hold it."""
-    image, spec = made.image, derived.preprocess_spec(settings.model)
+def describe(settings: config.TrainConfig, plan: Plan, device: Device, num_devices: int) -> str:
+    """Returns a plan as text, with a warning if memory may not hold the training."""
+    image, spec = plan.image, derived.preprocess_spec(settings.model)
     count = "1 device" if num_devices == 1 else f"{num_devices} devices"
     lines = [
         f"{settings.role} {settings.round}: {settings.model.name} at {spec.image_size} pixels, "
         f"batch {settings.batch_size} labeled + {settings.unlabeled_batch_size} unlabeled",
         f"  {image.parameters / 1e6:.2f} M parameters; {image.multiply_adds / 1e9:.3g} G "
         f"multiply-adds an image forward, {3 * image.multiply_adds / 1e9:.3g} G in training",
-        f"  {made.steps:,} steps, {made.images:,} images, {made.operations:.3g} operations",
-        f"  per device: weights and averages {made.weights / GIBI:.2f} GiB, gradients and slots "
-        f"{made.slots / GIBI:.2f} GiB, activations up to {made.activations / GIBI:.2f} GiB",
-        f"  {duration(made.seconds)} on {count} at {device.utilization:.0%} of "
+        f"  {plan.steps:,} steps, {plan.images:,} images, {plan.operations:.3g} operations",
+        f"  per device: weights and averages {plan.weights / GIBI:.2f} GiB, gradients and slots "
+        f"{plan.slots / GIBI:.2f} GiB, activations up to {plan.activations / GIBI:.2f} GiB",
+        f"  {duration(plan.seconds)} on {count} at {device.utilization:.0%} of "
         f"{device.peak / TERA:g} T operations per second each (assumed)",
     ]
-    if made.memory > device.memory:
+    if plan.memory > device.memory:
         lines.append(
-            f"  WARNING: {made.memory / GIBI:.1f} GiB may not fit into {device.memory / GIBI:.0f} "
+            f"  WARNING: {plan.memory / GIBI:.1f} GiB may not fit into {device.memory / GIBI:.0f} "
             "GiB: more devices, a smaller --batch_size or --accumulate_steps"
         )
     return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the largest unit of which there is one, for people."""
+    """Returns seconds as text, in the largest unit of which there is at least one."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
@@ -175,7 +165,7 @@ def duration(seconds: float) -> str:
 
 
 def online_teachers(planned: Sequence[config.TrainConfig]) -> list[config.ModelConfig | None]:
-    """Of each training the network that labels within its step: the training's before it."""
+    """Returns for each training the network that labels within its step, if any."""
     before = [training.model for training in (*planned[:1], *planned[:-1])]
     return [
         model if training.teacher_mode == "online" else None
@@ -201,9 +191,9 @@ def command(settings: config.Config) -> None:
         plan(training, num_labeled, num_classes, device, given.num_devices, precision, teacher)
         for training, teacher in zip(planned, online_teachers(planned), strict=True)
     ]
-    for training, made in zip(planned, plans, strict=True):
-        print(describe(training, made, device, given.num_devices))
-    print(f"all trainings: {duration(sum(made.seconds for made in plans))}")
+    for training, each in zip(planned, plans, strict=True):
+        print(describe(training, each, device, given.num_devices))
+    print(f"all trainings: {duration(sum(each.seconds for each in plans))}")
 
 
 if __name__ == "__main__":

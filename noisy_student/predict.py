@@ -1,12 +1,12 @@
-r"""Says what is in images: the most likely classes and their probabilities.
+"""Classifies images: prints the most likely classes and their probabilities.
 
 python -m noisy_student.predict --model=lite0.keras photo.jpg holiday/
+python -m noisy_student.predict --model=runs/mnist5k/round2/student/model.keras --top_k=1 digits/
 """
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,20 +22,20 @@ from noisy_student.runtime.devices import Devices, make_devices
 
 def run(
     model_path: str | Path, images: Sequence[str | Path], devices: Devices, batch_size: int = 32
-) -> tuple[list[str], np.ndarray, dict[str, Any]]:
-    """The probabilities of all classes for images in files.
+) -> tuple[list[str], np.ndarray, model_file.Card]:
+    """Classifies images in files.
 
     Args:
-        model_path: a saved or converted model.
-        images: files, and folders of which all images below count.
-        devices: from ``make_devices``.
-        batch_size: images at a time.
+        model_path: A saved or converted model.
+        images: Files, and folders whose images are all used.
+        devices: Devices from ``make_devices``.
+        batch_size: Images per batch.
 
     Returns:
         The files [N], probabilities float32 [N, C], and the model's card.
 
     Raises:
-        ValueError: naming a file that is missing or no image.
+        ValueError: A file is missing or is not an image; the message names it.
     """
     files = _files(images)
     with devices.prediction_scope():
@@ -57,7 +57,8 @@ def _files(images: Sequence[str | Path]) -> list[str]:
     files: list[str] = []
     for path in map(Path, images):
         if path.is_dir():
-            files += folders.read_unlabeled(str(path), ())[0].files.tolist()
+            found = folders.read_unlabeled(str(path), ())[0].files
+            files += [] if found is None else found.tolist()
         elif not path.is_file():
             raise ValueError(f"There is no file {path}.")
         elif problem := image_check.file_problem(path):
@@ -67,19 +68,25 @@ def _files(images: Sequence[str | Path]) -> list[str]:
     return list(dict.fromkeys(files))
 
 
-def lines(probabilities: np.ndarray, card: dict[str, Any], top_k: int) -> list[str]:
-    """The ``top_k`` classes of one image, float32 [C], the most likely first."""
+def lines(probabilities: np.ndarray, card: model_file.Card, top_k: int) -> list[str]:
+    """Returns one line for each of the most likely classes of an image.
+
+    Args:
+        probabilities: float32 [C].
+        card: The model's card, with the names of the classes.
+        top_k: Number of classes.
+    """
     titles = card.get("class_titles") or [""] * len(probabilities)
     best = np.argsort(-probabilities, kind="stable")[:top_k]
     names = [f"{card['class_names'][label]} {titles[label]}".rstrip() for label in best]
-    shares = 100 * probabilities[best]
-    return [f"  {share:5.1f}%  {name}" for share, name in zip(shares, names, strict=True)]
+    percent = 100 * probabilities[best]
+    return [f"  {value:5.1f}%  {name}" for value, name in zip(percent, names, strict=True)]
 
 
 def _main(settings: config.Config, arguments: list[str]) -> None:
     model_path = settings.required("model")
     if not arguments:
-        raise ValueError("name the images: python -m noisy_student.predict --model=FILE IMAGES...")
+        raise ValueError("no images given: python -m noisy_student.predict --model=FILE IMAGES...")
     devices = make_devices(**dataclasses.asdict(settings.device))
     batch_size = min(settings.log.eval_batch_size, 32)
     files, table, card = run(model_path, arguments, devices, batch_size)

@@ -9,7 +9,6 @@ trainings by the ratio of their time to its estimate, other stages by their mean
 from collections import defaultdict
 from collections.abc import Sequence
 
-from efficientnet.cost import cost
 from noisy_student import config
 from noisy_student.ablate.jobs import Job
 from noisy_student.config import derived
@@ -60,15 +59,7 @@ class Estimator:
             return None
         model = training.model
         size = derived.preprocess_spec(model).image_size
-        forward = cost(
-            model.name,
-            size,
-            _CLASSES,
-            width=model.width,
-            depth=model.depth,
-            strides=model.strides,
-            small_image=model.small_image,
-        )
+        forward = derived.model_cost(model, _CLASSES)
         return images * (PER_PIXEL * size**2 + 6 * forward.multiply_adds / RATE)
 
     def _images(self, job: Job) -> int | None:

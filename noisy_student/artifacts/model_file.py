@@ -30,6 +30,7 @@ class Card(TypedDict):
     validation_top1: NotRequired[float | None]  # percent
     # a converted model
     source: NotRequired[str]
+    class_titles: NotRequired[list[str]]  # names for people, in the order of `class_names`
 
 
 def save_model(

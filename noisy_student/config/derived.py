@@ -9,6 +9,7 @@ import os
 import efficientnet
 from data import sources
 from data.preprocess import PreprocessSpec
+from efficientnet.cost import Cost, cost
 from noisy_student.config.schema import DataConfig, ModelConfig
 
 
@@ -31,8 +32,30 @@ def load_splits(
     return sources.load_splits(source, draw, splits_file)
 
 
+def model_cost(model: ModelConfig, num_classes: int) -> Cost:
+    """Returns parameters, operations and activations of a network for one image."""
+    return cost(
+        model.name,
+        preprocess_spec(model).image_size,
+        num_classes,
+        width=model.width,
+        depth=model.depth,
+        strides=model.strides,
+        small_image=model.small_image,
+    )
+
+
 def preprocess_spec(model: ModelConfig) -> PreprocessSpec:
-    """Returns the resolution and crop of the model's images."""
+    """Returns the resolution and crop of the model's images.
+
+    Raises:
+        ValueError: there is no network of that name.
+    """
+    if model.name not in efficientnet.CONFIGS:
+        raise ValueError(
+            f"there is no network {model.name}: --teacher_name and --student_name must be of "
+            f"{', '.join(efficientnet.CONFIGS)}."
+        )
     size = model.image_size
     if size is None:
         size = 32 if model.small_image else efficientnet.CONFIGS[model.name].resolution
