@@ -7,10 +7,10 @@ import dataclasses
 import os
 
 import efficientnet
-from data import sources
+from data import pipeline, sources
 from data.preprocess import PreprocessSpec
 from efficientnet.cost import Cost, cost
-from noisy_student.config.schema import DataConfig, ModelConfig
+from noisy_student.config.schema import DataConfig, ModelConfig, NoiseConfig
 
 
 def load_splits(
@@ -30,6 +30,11 @@ def load_splits(
     """
     source, draw = sources.from_options(dataclasses.asdict(data))
     return sources.load_splits(source, draw, splits_file)
+
+
+def augmentation(noise: NoiseConfig) -> pipeline.Augmentation:
+    """Returns the image noise as the input pipeline takes it."""
+    return pipeline.Augmentation(**dataclasses.asdict(noise))
 
 
 def model_cost(model: ModelConfig, num_classes: int) -> Cost:

@@ -21,6 +21,7 @@ from noisy_student import config
 from noisy_student.artifacts import pictures
 from noisy_student.artifacts.files import write_json
 from noisy_student.artifacts.json_files import ChangedImage, RobustImage
+from noisy_student.config import derived
 from noisy_student.evaluate import corruptions, perturbations, stored
 from noisy_student.metrics.benchmarks import TEST_SETS, TITLES
 
@@ -126,7 +127,7 @@ def write_noise(
         seed: seed of the run.
     """
     indices = np.unique(np.linspace(0, len(examples) - 1, _NOISY_IMAGES).astype(int)).tolist()
-    augmentation = pipeline.Augmentation(**dataclasses.asdict(noise))
+    augmentation = derived.augmentation(noise)
     views = pipeline.noisy_views(examples, indices, spec, augmentation, seed, _NOISY_VIEWS)
     clean = [pictures.png_base64(image) for image in _as_seen(examples, indices, spec)]
     noisy = [[pictures.png_base64(view) for view in row] for row in np.asarray(views)]

@@ -19,6 +19,7 @@ from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.artifacts.files import file_hash, read_json, write_json
 from noisy_student.artifacts.json_files import PredictionsCard
+from noisy_student.config import derived
 from noisy_student.metrics import calibration
 from noisy_student.pseudo_label.shards import Labeler
 from noisy_student.runtime import inference
@@ -90,9 +91,8 @@ class Teacher:
             "temperature": temperature,
         }
         if settings.noise:
-            noise, seed = dataclasses.asdict(settings.noise), settings.noise_seed or 0
-            card["noise"] = noise | {"seed": seed}
-            augmentation = pipeline.Augmentation(**noise)
+            seed, augmentation = settings.noise_seed or 0, derived.augmentation(settings.noise)
+            card["noise"] = dataclasses.asdict(settings.noise) | {"seed": seed}
             batches = functools.partial(batches, augmentation=augmentation, seed=seed)
             step = inference.noised_predict_step(model, jit_compile)
         else:

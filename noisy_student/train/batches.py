@@ -1,6 +1,5 @@
 """Batches of training and validation images, from the input pipeline."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +101,7 @@ def training_batches(
         micro_batches = pipeline.training_batches(
             labeled,
             derived.preprocess_spec(learner.settings.model),
-            pipeline.Augmentation(**dataclasses.asdict(learner.settings.noise)),
+            derived.augmentation(learner.settings.noise),
             pipeline.Order(learner.settings.seed, start_step, shard),
             batch_size=layout.micro_labeled,
             selected=selected,
