@@ -1,0 +1,99 @@
+"""The order of the stages and what each is given, with stages that only record their calls."""
+
+from pathlib import Path
+
+import pytest
+
+from noisy_student import config, iterate
+
+MNIST = {"dataset": "mnist5k", "num_labeled": 100, "num_validation": 500}
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[tuple]:
+    """Calls of the stages: name and the paths that matter, without the work directory."""
+    made: list[tuple] = []
+    accuracies = iter([50.0, 60.0, 55.0, 70.0, 80.0, 90.0])
+
+    def train(settings, splits, directory, devices, log, inputs):
+        given = (inputs.selected_dir, inputs.init_model, inputs.teacher_model)
+        made.append(("train", settings.role, Path(directory), *given))
+        accuracy = next(accuracies)
+        return {"validation_top1": accuracy, "images_seen": 48 * len(made)}
+
+    monkeypatch.setattr(iterate.train, "run", train)
+    monkeypatch.setattr(
+        iterate.pseudo_label, "run", lambda t, e, d, **_: made.append(("label", t.model_path, d))
+    )
+    monkeypatch.setattr(
+        iterate.pseudo_label,
+        "reassign",
+        lambda t, before, e, d, **_: made.append(("reassign", t.model_path, before, d)),
+    )
+    monkeypatch.setattr(iterate.write, "run", lambda labels, d, *_: made.append(("select", d)))
+    monkeypatch.setattr(iterate.evaluate, "run", lambda p, n, *_: made.append(("evaluate", n)))
+    for name in ("write_noise", "write_changes", "write_robustness"):
+        monkeypatch.setattr(iterate.galleries, name, lambda *_: None)
+    monkeypatch.setattr(iterate.report, "run", lambda workdir: {"workdir": workdir})
+    return made
+
+
+def run(tmp_path: Path, **options) -> dict:
+    return iterate.run(config.Config(**MNIST, **options), tmp_path)
+
+
+def test_each_student_is_taught_by_the_model_before_it(calls, tmp_path):
+    results = run(tmp_path, rounds=2, controls="student,chain", init_model="teacher")
+    teacher, first, second = (
+        tmp_path / name for name in ("round0/teacher", "round1/student", "round2/student")
+    )
+    sets = [tmp_path / f"round{number}" / "selected" for number in (1, 2)]
+    models = [path / "model.keras" for path in (teacher, first)]
+    assert calls == [
+        ("train", "teacher", teacher, None, None, None),
+        ("label", models[0], tmp_path / "round1" / "pseudo_labels"),
+        ("select", sets[0]),
+        ("train", "student", first, sets[0], models[0], models[0]),
+        ("label", models[1], tmp_path / "round2" / "pseudo_labels"),
+        ("select", sets[1]),
+        ("train", "student", second, sets[1], models[1], models[1]),
+        ("train", "control", tmp_path / "control_student", None, None, None),
+        ("train", "control", tmp_path / "control_chain", None, None, None),
+        ("evaluate", "round0_teacher"),
+        ("evaluate", "round1_student"),
+        ("evaluate", "round2_student"),
+        ("evaluate", "control_student"),
+        ("evaluate", "control_chain"),
+    ]
+    assert results == {"workdir": tmp_path} and (tmp_path / "config.json").exists()
+
+
+def test_a_fine_tuned_student_is_the_next_teacher(calls, tmp_path):
+    run(tmp_path, rounds=2, fixres_image_size=40, reassign=True)
+    tuned = tmp_path / "round1" / "fixres"
+    student = tmp_path / "round1" / "student" / "model.keras"
+    assert ("train", "fixres", tuned, None, student, None) in calls
+    before = tmp_path / "round1" / "selected"
+    expected = ("reassign", tuned / "model.keras", before, tmp_path / "round2" / "selected")
+    assert expected in calls
+
+
+def test_a_round_that_does_not_improve_ends_the_run_on_request(calls, tmp_path):
+    run(tmp_path, rounds=3, stop_when_worse=True)
+    trained = [call[2].relative_to(tmp_path).parts[0] for call in calls if call[0] == "train"]
+    assert trained == ["round0", "round1", "round2"]  # 50, 60 and 55%
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"num_labeled": 0}, "unlabeled images"),
+        ({"student_name": "efficientnet-b9"}, "efficientnet-b0"),
+        ({"num_validation": 0, "calibrate": True}, "--calibrate"),
+        ({"num_validation": 0, "stop_when_worse": True}, "--stop_when_worse"),
+    ],
+)
+def test_what_a_later_stage_would_refuse_is_refused_first(calls, tmp_path, options, named):
+    with pytest.raises(ValueError, match=named):
+        iterate.run(config.Config(**MNIST | options), tmp_path)
+    assert calls == []
