@@ -95,7 +95,7 @@ def test_all_of_imagenet_c_has_the_published_mean(models, tmp_path, monkeypatch)
     settings = [(name, level) for name in robustness.CORRUPTIONS for level in range(1, 6)]
     written = {setting: tiny.examples(8, seed=i) for i, setting in enumerate(settings)}
     complete = robustness_sets.CorruptedImages(
-        tuple(settings), (), (), lambda name, level, classes: written[name, level], lambda *_: 8
+        tuple(settings), (), lambda name, level, classes: written[name, level], lambda *_: 8
     )
     monkeypatch.setattr(robustness_sets, "imagenet_c", lambda root: complete)
     chosen = tiny.settings("imagenet_c", imagenet_c_dir=tmp_path)
@@ -121,7 +121,7 @@ def test_relative_mce_needs_clean_images_of_the_same_classes(models, tmp_path, m
     settings = [(name, level) for name in robustness.CORRUPTIONS for level in range(1, 6)]
     written = {s: of_classes(tiny.examples(8, seed=i), [2, 5, 7]) for i, s in enumerate(settings)}
     complete = robustness_sets.CorruptedImages(
-        tuple(settings), (), (), lambda name, level, classes: written[name, level], lambda *_: 8
+        tuple(settings), (), lambda name, level, classes: written[name, level], lambda *_: 8
     )
     monkeypatch.setattr(robustness_sets, "imagenet_c", lambda root: complete)
 
@@ -159,7 +159,6 @@ def test_settings_of_too_few_images_are_named_and_leave_no_mce(
     count = {"fog": 6}
     broken_off = robustness_sets.CorruptedImages(
         tuple(settings),
-        (),
         (),
         lambda name, level, classes: tiny.examples(count.get(name, 8)),
         lambda name, level: count.get(name, 8),
@@ -248,7 +247,7 @@ def test_a_benchmark_that_is_nowhere_is_refused_before_anything_is_measured(mode
     chosen = tiny.settings(
         "imagenet_a", "imagenet_c", imagenet_a_dir=tmp_path / "a", imagenet_c_dir=tmp_path / "c"
     )
-    with pytest.raises(ValueError, match="There is no folder .*/c"):
+    with pytest.raises(ValueError, match=f"{tmp_path}/c "):
         tiny.run(models["wnids"], None, tmp_path / "out", chosen)
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="--benchmarks=imagenet_p needs --imagenet_p_dir"):
