@@ -92,12 +92,16 @@ def run(
             **metrics,
         }
         write_json(path, results[task.name])
-    for task in tasks:
-        completed = benchmark.get(task.name).complete(results[task.name], output_dir)
-        if completed != results[task.name]:
-            results[task.name] = completed
-            write_json(output_dir / f"{task.name}.json", completed)
-    return results
+    return {name: _complete(result, output_dir) for name, result in results.items()}
+
+
+def _complete(result: Result, output_dir: Path) -> Result:
+    """Returns a result with metrics that need other results, and updates its file."""
+    name = result["benchmark"]
+    completed = benchmark.get(name).complete(result, output_dir)
+    if completed != result:
+        write_json(output_dir / f"{name}.json", completed)
+    return completed
 
 
 def _tasks(
