@@ -10,12 +10,10 @@ float32 [B, C]. A ``.json`` file beside it has the card: class names and preproc
 """
 
 import dataclasses
-import importlib
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import keras
 import numpy as np
@@ -23,6 +21,7 @@ import tensorflow as tf
 
 import efficientnet
 from data import preprocess
+from data.optional import require
 from data.preprocess import PreprocessSpec
 from data.sources import image_check
 from noisy_student import config
@@ -37,7 +36,6 @@ _TOLERANCE = 1e-4  # largest difference of a probability
 _RANDOM_IMAGES = 4
 _OPSET = 17  # operator set of ONNX
 Predict = Callable[[np.ndarray], np.ndarray]  # images uint8 [N, S, S, 3] -> float32 [N, C]
-_ONNX_PACKAGES = ("tf2onnx==1.17.0", "onnx==1.23.2", "onnxruntime==1.32.0")
 
 
 def run(
@@ -110,20 +108,11 @@ def _write_tflite(model: keras.Model, size: int, path: Path) -> None:
 
 
 def _write_onnx(model: keras.Model, size: int, path: Path) -> None:
-    tf2onnx = _import("tf2onnx")
+    tf2onnx = require("tf2onnx")
     serve = _serving(model, size, None)
     tf2onnx.convert.from_function(
         serve, input_signature=serve.input_signature, opset=_OPSET, output_path=str(path)
     )
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise ValueError(
-            f"--format=onnx needs {name}: pip install {' '.join(_ONNX_PACKAGES)}"
-        ) from None
 
 
 def _load_saved_model(folder: Path) -> Predict:
@@ -141,7 +130,7 @@ def _load_tflite(path: Path) -> Predict:
 
 
 def _load_onnx(path: Path) -> Predict:
-    session = _import("onnxruntime").InferenceSession(str(path))
+    session = require("onnxruntime").InferenceSession(str(path))
     return lambda images: session.run(["probabilities"], {"images": images})[0]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data import sources
+from data import optional, sources
 from noisy_student import config, evaluate, pseudo_label, report, train
 from noisy_student.artifacts import model_file, stage
 from noisy_student.artifacts.files import write_json
@@ -229,9 +229,12 @@ def _open(settings: config.Config, workdir: Path, command: str) -> Rounds:
 
 
 def _check(settings: config.Config, splits: sources.Splits) -> None:
-    """Refuses networks that do not exist and splits that lack images for a later stage."""
+    """Refuses, before anything is trained, what a later stage would refuse."""
     for training in settings.trainings():
-        derived.preprocess_spec(training.model)
+        image_size = derived.preprocess_spec(training.model).image_size
+        if training.noise.kind == "keras_cv":
+            optional.check("keras_cv")
+    evaluate.check(settings.evaluation, image_size, splits.test)
     if settings.students and not len(splits.unlabeled):
         raise ValueError(
             "there are no unlabeled images for the students: give --unlabeled_dir, "

@@ -9,8 +9,11 @@ Functions that return float32 gray levels leave the conversion to pixels to `tru
 import functools
 import math
 
-import cv2
 import numpy as np
+
+from data.optional import LazyModule
+
+cv2 = LazyModule("cv2")
 
 # A sum of float32 products may fall short of a whole gray level by this much.
 _ROUNDING_ERROR = 1e-3

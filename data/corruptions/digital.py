@@ -6,12 +6,14 @@ common corruptions and perturbations" (ICLR 2019).
 
 import functools
 
-import cv2
 import numpy as np
 from PIL import Image
 from scipy import fft
 
 from data.corruptions.blurs import truncate
+from data.optional import LazyModule
+
+cv2 = LazyModule("cv2")
 
 
 def brightness(image: np.ndarray, amount: float) -> np.ndarray:

@@ -12,12 +12,14 @@ import functools
 import importlib.resources
 import math
 
-import cv2
 import numpy as np
 
 from data.corruptions.blurs import blur_along, enlarge, gaussian_blur
 from data.corruptions.digital import decode_rgb
 from data.corruptions.levels import NoiseLayer
+from data.optional import LazyModule
+
+cv2 = LazyModule("cv2")
 
 # The five photographs of the public code by their names in the package. The second and the third
 # are the same.
@@ -144,8 +146,8 @@ def frost_texture(file: str) -> np.ndarray:
         encoded = importlib.resources.files(FROST_PACKAGE).joinpath(file).read_bytes()
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Frost needs the photographs of the package torch-uncertainty-assets; "
-            "install it with: pip install torch-uncertainty-assets"
+            "Frost needs the photographs of torch-uncertainty-assets: "
+            "pip install 'noisy-student[robustness]'"
         ) from error
     return decode_rgb(np.frombuffer(encoded, np.uint8))
 

@@ -9,9 +9,12 @@ with an edge blended into black). The published perturbation sequences were made
 
 import dataclasses
 
-import cv2
 import numpy as np
 import PIL.Image
+
+from data.optional import LazyModule
+
+cv2 = LazyModule("cv2")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

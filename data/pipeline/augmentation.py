@@ -10,6 +10,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from data import preprocess, randaugment, seeds
+from data.optional import require
 from data.preprocess import PreprocessSpec
 
 KINDS = ("randaugment", "keras_cv", "crop", "none")
@@ -133,7 +134,7 @@ def _operations(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> 
 
 def _keras_cv(augmentation: Augmentation, seed: int) -> Noise:
     """Returns keras_cv's RandAugment, applied image by image in their order."""
-    import keras_cv  # A late import: slow, and only this noise needs it.
+    keras_cv = require("keras_cv")
 
     tf.random.set_seed(seed)
     tf.random.set_global_generator(tf.random.Generator.from_seed(seed, alg="philox"))

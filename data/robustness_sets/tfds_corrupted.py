@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Sequence
 
 from data.examples import Examples
+from data.optional import require
 from data.robustness_sets.corrupted import SETTINGS, CorruptedImages
 from data.sources import tfds as tfds_sets
 
@@ -28,7 +29,7 @@ def imagenet_c(
     Raises:
         ValueError: no configuration is prepared.
     """
-    import tensorflow_datasets as tfds  # optional: only these data sets need it
+    tfds = require("tensorflow_datasets")
 
     root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / name
     prepared = (

@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 
+from data.optional import require
+
 
 def decode_video(path: str | os.PathLike[str]) -> np.ndarray:
     """Decodes every frame of a video file.
@@ -15,13 +17,9 @@ def decode_video(path: str | os.PathLike[str]) -> np.ndarray:
         RGB uint8 [frames, H, W, 3] in display order.
 
     Raises:
-        ModuleNotFoundError: PyAV is not installed.
-        ValueError: the file is damaged or has no frames.
+        ValueError: PyAV is not installed, or the file is damaged or has no frames.
     """
-    try:
-        import av  # optional: only stored videos need it
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"Reading {path} needs PyAV: pip install av") from error
+    av = require("av")
     try:
         with av.open(os.fspath(path)) as container:
             decoded = container.decode(video=0) if container.streams.video else ()

@@ -19,7 +19,7 @@ _VALIDATION_SHARE, _VALIDATION_LIMIT = 0.1, 10_000
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """How labeled images are split, and which unlabeled ones join them.
+    """Split of the labeled images, and the unlabeled images added to the rest.
 
     Attributes:
         num_labeled: number of labeled images to keep; 0: all that are not held out. The rest of the

@@ -23,7 +23,7 @@ class Excluded(TypedDict):
 
 
 class SplitsInfo(TypedDict, total=False):
-    """What there is to know about splits, ready for JSON.
+    """Facts about splits, ready for JSON.
 
     Attributes:
         counts: number of images by split.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from data.examples import DecodedExamples, EncodedExamples
+from data.optional import require
 from data.sources import records
 
 TRAIN = "train"  # split of the labeled images where none is asked for
@@ -80,7 +81,7 @@ def default_splits(name: str, data_dir: str | None = None) -> dict[str, str]:
 
 def _builder(name: str, data_dir: str | None) -> Any:
     """Returns the tensorflow-datasets builder of a set, after downloading it if necessary."""
-    import tensorflow_datasets as tfds  # A late import: only these data sets need it.
+    tfds = require("tensorflow_datasets")
 
     try:
         builder = tfds.builder(name, data_dir=data_dir and os.path.expanduser(data_dir))
@@ -169,7 +170,7 @@ def _count(instruction: Any) -> int:
 
 def _pixels(builder: Any, split: str, total: int) -> tuple[np.ndarray, np.ndarray]:
     """Reads the images, uint8 [N, H, W, 3], and the labels, int32 [N], of a split."""
-    import tensorflow_datasets as tfds
+    tfds = require("tensorflow_datasets")
 
     height, width, _ = builder.info.features["image"].shape
     images = np.empty((total, height, width, 3), np.uint8)

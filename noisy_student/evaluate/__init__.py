@@ -1,5 +1,5 @@
 """Evaluates saved models: accuracy, corruptions, perturbations, attacks, published benchmarks."""
 
-from noisy_student.evaluate.runner import compare, run
+from noisy_student.evaluate.runner import check, compare, run
 
-__all__ = ["compare", "run"]
+__all__ = ["check", "compare", "run"]

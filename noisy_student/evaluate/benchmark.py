@@ -43,10 +43,12 @@ class Benchmark(Protocol):
 
     Attributes:
         name: value of ``--benchmarks``, and stem of the result file.
+        packages: optional packages that it needs, of `data.optional.EXTRAS`.
         needs_test_images: measured on the test images of the data set, not on images of its own.
     """
 
     name: str
+    packages: tuple[str, ...] = ()
     needs_test_images: bool = True
 
     def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:

@@ -31,6 +31,7 @@ class GeneratedCorruptions(benchmark.Benchmark):
     """Error rates on corruptions of the test images at the model's resolution."""
 
     name = "corruptions"
+    packages = ("cv2", "torch_uncertainty_assets")
 
     def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:
         """Returns ``--robustness_examples`` of the test images."""

@@ -32,6 +32,7 @@ class GeneratedPerturbations(benchmark.Benchmark):
     """Flip probabilities on perturbation sequences of the test images; labels do not matter."""
 
     name = "perturbations"
+    packages = ("cv2",)
 
     def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:
         """Returns ``--robustness_examples`` of the test images."""

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from data import sources
+from data import optional, sources
 from data.examples import DecodedExamples, Examples
 from data.preprocess import PreprocessSpec
 from noisy_student import config
@@ -104,6 +104,20 @@ def _complete(result: Result, output_dir: Path) -> Result:
     return completed
 
 
+def check(settings: config.EvaluationConfig, image_size: int, test_images: Examples) -> None:
+    """Resolves all benchmarks of a run that has not trained its models yet.
+
+    Args:
+        settings: benchmarks and their options.
+        image_size: resolution of the model, in pixels.
+        test_images: labeled test images.
+
+    Raises:
+        ValueError: an option is invalid, a folder is missing, or a package is not installed.
+    """
+    _tasks("", settings.image_size or image_size, test_images, Path(), settings)
+
+
 def _tasks(
     weights: str,
     image_size: int,
@@ -115,6 +129,7 @@ def _tasks(
     tasks = []
     for name in settings.benchmarks:
         selected = benchmark.get(name)
+        optional.check(*selected.packages)
         request: dict[str, Any] = {"weights": weights, "image_size": image_size}
         request |= selected.request(settings, image_size)
         examples = _NO_EXAMPLES

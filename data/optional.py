@@ -1,0 +1,56 @@
+"""Optional packages: each belongs to an extra of the installation, and is imported at first use."""
+
+import importlib
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+# Optional module -> the extra that installs it (pyproject.toml).
+EXTRAS = {
+    "av": "robustness",
+    "cv2": "robustness",
+    "keras_cv": "keras-cv",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "safetensors": "convert",
+    "tensorflow_datasets": "tfds",
+    "tf2onnx": "onnx",
+    "torch_uncertainty_assets": "robustness",
+}
+
+
+def require(name: str) -> ModuleType:
+    """Imports an optional module.
+
+    Args:
+        name: dotted name of the module, of a package in `EXTRAS`.
+
+    Raises:
+        ValueError: the package is not installed; the message gives the command that installs it.
+    """
+    check(name)
+    return importlib.import_module(name)
+
+
+def check(*names: str) -> None:
+    """Raises ValueError if an optional module is not installed, without importing it."""
+    for name in names:
+        package = name.partition(".")[0]
+        if importlib.util.find_spec(package) is None:
+            extra = EXTRAS[package]
+            raise ValueError(
+                f"the package {package} is not installed: pip install 'noisy-student[{extra}]'"
+            )
+
+
+class LazyModule:
+    """An optional module that is imported when an attribute of it is first used."""
+
+    def __init__(self, name: str):
+        """Remembers the module's `name`; imports nothing."""
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(require(self._name), attribute)
+        setattr(self, attribute, value)  # the next access finds it without this function
+        return value
