@@ -94,7 +94,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        """Its role in the arm, such as student1, which begins the name of its directory."""
+        """Role in the arm, such as student1; begins the name of the directory."""
         return Path(self.name).name.split("-")[0]
 
     def is_done(self, root: Path) -> bool:

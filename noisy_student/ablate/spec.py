@@ -93,7 +93,7 @@ class Arm:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether the evaluated model never saw a pseudo label."""
+        """True if the evaluated model never saw a pseudo label."""
         return isinstance(self.last, Supervised) and not self.last.starts_from_student
 
     @property

@@ -116,7 +116,7 @@ class Histogram(TypedDict):
 
 
 class Reassigned(TypedDict):
-    """How far a new teacher changed the labels of a selected set."""
+    """Number of labels of a selected set that a new teacher changed."""
 
     images: int
     changed: int  # images with another label than before

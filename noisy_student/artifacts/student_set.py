@@ -28,7 +28,7 @@ _COUNTED_BYTES = 2**32  # of images; training with an index needs no larger numb
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """How a set is stored.
+    """Storage format of a student set.
 
     Attributes:
         num_shards: number of files.

@@ -115,12 +115,12 @@ def networks(models: Iterable[Mapping[str, Any]]) -> str:
 def _selection(selection: Mapping[str, Any]) -> list[Chart]:
     histogram, classes = selection["confidence_histogram"], selection["per_class"]
     total = max(1, sum(histogram["all"]))
-    surest = f"{histogram['all'][-1] / total:.0%} have at least {histogram['edges'][-2]:g}"
+    most_confident = f"{histogram['all'][-1] / total:.0%} have at least {histogram['edges'][-2]:g}"
     found = [
         chart(
             "Confidence of the labels",
             charts.confidence_histogram(selection),
-            f"Histogram of the teacher's confidence: {surest}.",
+            f"Histogram of the teacher's confidence: {most_confident}.",
         )
     ]
     if selection["calibration_error"] is not None:
