@@ -90,6 +90,9 @@ def test_a_round_that_does_not_improve_ends_the_run_on_request(calls, tmp_path):
         ({"num_labeled": 0}, "unlabeled images"),
         ({"student_name": "efficientnet-b9"}, "efficientnet-b0"),
         ({"num_validation": 0, "calibrate": True}, "--calibrate"),
+        ({"benchmarks": "clen"}, "--benchmarks=clen: .*clean"),
+        ({"benchmarks": "corruptions", "corruptions": "fogg"}, "--corruptions=fogg: .*fog"),
+        ({"benchmarks": "imagenet_c"}, "--imagenet_c_dir"),
         ({"num_validation": 0, "stop_when_worse": True}, "--stop_when_worse"),
     ],
 )

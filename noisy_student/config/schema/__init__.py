@@ -22,7 +22,6 @@ from noisy_student.config.schema.commands import (
 )
 from noisy_student.config.schema.data import DataConfig
 from noisy_student.config.schema.evaluation import (
-    BENCHMARKS,
     STORED_BENCHMARKS,
     AttackConfig,
     EvaluationConfig,
@@ -79,7 +78,6 @@ TOOLS: tuple[type[Any], ...] = (
 )
 
 __all__ = [
-    "BENCHMARKS",
     "EVALUATION",
     "LABELS",
     "RUN",

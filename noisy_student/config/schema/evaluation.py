@@ -9,7 +9,6 @@ STORED_BENCHMARKS = (
     *("imagenet_a", "imagenet_r", "imagenet_v2"),
     *("imagenet_c", "imagenet_p", "cifar10_c", "cifar10_p"),
 )
-BENCHMARKS = ("clean", "corruptions", "perturbations", "fgsm", "pgd", *STORED_BENCHMARKS)
 _CLASS_FOLDERS = "one folder per class, named by WordNet id, or tfds:NAME"
 
 
@@ -94,7 +93,9 @@ class EvaluationConfig:
     """Evaluation: benchmarks and resolution."""
 
     benchmarks: tuple[str, ...] = option(
-        ("clean", "fgsm"), "Benchmarks to run.", choices=BENCHMARKS
+        ("clean", "fgsm"),
+        "Benchmarks to run: clean, corruptions, perturbations, fgsm, pgd, or stored ones: "
+        f"{', '.join(STORED_BENCHMARKS)}.",
     )
     attack: AttackConfig
     robustness: RobustnessConfig

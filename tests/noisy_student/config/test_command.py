@@ -65,7 +65,6 @@ def test_fine_tuning_is_of_clean_labeled_images_at_the_larger_size():
         "--ratio=0",
         "--epsilons=-1",
         "--severities=6",
-        "--benchmarks=clen",
         "--controls=all",
         "--images_per_class=many",
         "--ratio=x",
