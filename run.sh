@@ -12,6 +12,7 @@ help() {
   cat <<TEXT
 Usage: bash run.sh [RECIPE] [--flag=value ...]   train, evaluate and report (RECIPE: $default_recipe if not given)
        bash run.sh test [pytest arguments]       run the tests; without arguments check the style too
+       bash run.sh docs                          build the documentation as a site in site/
        bash run.sh setup                         only install
        bash run.sh help                          this text
 Recipes:
@@ -94,7 +95,8 @@ install() {
     fail "pip could not install $1 (${reason:-no reason given}); its log is $log"
   fi
   echo "$wanted" >"$stamp"
-  [[ $1 == requirements.txt ]] || echo "$wanted" >"$venv/installed-requirements"
+  # requirements-dev.txt contains requirements.txt.
+  [[ $1 != requirements-dev.txt ]] || echo "$wanted" >"$venv/installed-requirements"
 }
 
 run_tests() {
@@ -103,10 +105,22 @@ run_tests() {
   if (($# == 0)); then
     "$venv/bin/python" -m ruff check --quiet .
     "$venv/bin/python" -m ruff format --quiet --check .
+    "$venv/bin/python" -m mypy --no-error-summary
+    "$venv/bin/lint-imports" --no-color >"$venv/import-contracts.log" || {
+      cat "$venv/import-contracts.log"
+      fail "an import crosses a floor of the house (pyproject.toml, docs/ARCHITECTURE.md)"
+    }
     # Two processes, each with whole files in the order of tests/conftest.py.
     set -- -n 2 --dist=loadfile --no-loadscope-reorder
   fi
   exec "$venv/bin/python" -m pytest -m "not slow and not network" "$@"
+}
+
+build_docs() {
+  install requirements-docs.txt
+  cd "$root"
+  export NO_MKDOCS_2_WARNING=1
+  exec "$venv/bin/python" -m mkdocs build --strict "$@"
 }
 
 run_recipe() {
@@ -140,6 +154,10 @@ export NOISY_STUDENT_COMMAND
 case ${1:-} in
   help) help ;;
   setup) install requirements.txt ;;
+  docs)
+    shift
+    build_docs "$@"
+    ;;
   test)
     shift
     run_tests "$@"

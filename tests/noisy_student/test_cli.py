@@ -1,0 +1,62 @@
+"""The console command, and what an installation contains."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from noisy_student import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    # As the installed script: the folder one stands in is not on the path.
+    command = [sys.executable, "-P", "-c", "from noisy_student.cli import main; main()", *arguments]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
+
+
+def test_lists_its_commands_without_tensorflow():
+    listed = run()
+    assert listed.returncode == 0
+    assert re.findall(r"^  (\w+)", listed.stdout, re.MULTILINE) == list(cli.COMMANDS)
+    assert "tensorflow" not in listed.stderr.lower()
+
+
+def test_every_command_is_a_module_that_runs():
+    for module, _ in cli.COMMANDS.values():
+        found = find_spec(module)
+        assert found.submodule_search_locations is None or find_spec(f"{module}.__main__")
+
+
+def test_unknown_commands_and_recipes_name_the_nearest(tmp_path):
+    for arguments, word in ((["evalute"], "evaluate"), (["run", "mnist5"], "mnist5k")):
+        refused = run(*arguments, cwd=tmp_path)
+        assert refused.returncode == 1 and word in refused.stderr and not refused.stdout
+
+
+def test_a_users_own_data_module_is_not_imported(tmp_path):
+    (tmp_path / "data.py").write_text("raise SystemExit('imported')")
+    planned = run("plan", "--flagfile", str(ROOT / "recipes" / "imagenet_b0.flags"), cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert "efficientnet-b0" in planned.stdout
+
+
+@pytest.mark.parametrize("requirement", ["requirements.txt"])
+def test_the_pinned_versions_are_allowed_by_the_package(requirement):
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    allowed = {
+        each.name.replace("_", "-"): each.specifier
+        for each in map(Requirement, [*project["dependencies"], *extras])
+    }
+    for line in (ROOT / requirement).read_text().splitlines():
+        if pinned := re.match(r"([\w.-]+)==([\w.]+)", line):
+            assert pinned[2] in allowed[pinned[1].replace("_", "-")], line
