@@ -1,10 +1,11 @@
 """Writes the pages and charts of studies, and tables into Markdown pages with a marked place.
 
 A results folder holds ``RECIPE/STUDY.csv``; page (``.md``) and chart (``.png``) of a study stand
-beside it. Other pages mark a generated table by one of two comments, and its end by a third:
+beside it. Other pages mark a generated table by one of three comments, and its end by a fourth:
 
     <!-- claims -->                             every headline of every study and recipe
     <!-- gains: RECIPE/STUDY RECIPE/STUDY -->   student, teacher and best supervised baseline
+    <!-- recipes -->                            every recipe, from the heads of the flag files
     <!-- end -->
 """
 
@@ -12,12 +13,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from noisy_student.ablate import chart, results, tables
+from noisy_student.ablate import chart, recipe_heads, results, tables
+from noisy_student.ablate.recipe import FOLDER
 from noisy_student.ablate.spec import Study
 from noisy_student.ablate.tables import Table
 from noisy_student.artifacts.files import atomic_write
 
-_BLOCK = re.compile(r"(<!-- (claims|gains: .+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (claims|recipes|gains: [^\n>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def read_table(path: Path, studies: Mapping[str, Study]) -> Table:
@@ -68,6 +70,8 @@ def updated(page: Path, folder: Path, studies: Mapping[str, Study]) -> str:
         if kind == "claims":
             link = folder.resolve().relative_to(page.parent.resolve()).as_posix()
             table = tables.claims(list(studies.values()), read_tables(folder, studies), link)
+        elif kind == "recipes":
+            table = recipe_heads.table(FOLDER)
         else:
             paths = [folder / f"{name}.csv" for name in names.split()]
             table = tables.gains([read_table(path, studies) for path in paths])
