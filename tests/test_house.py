@@ -77,3 +77,11 @@ def test_constants_live_in_the_code():
 def test_no_module_is_a_drawer_for_everything():
     drawers = {"utils", "util", "helpers", "common", "misc"}
     assert not drawers & {Path(path).stem for path in SOURCES}
+
+
+def test_architecture_cites_lines_that_exist():
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    cited = re.findall(r"`([\w/]+\.py):(\d+)`\s\(`(\w+)`\)", text)
+    assert len(cited) >= 8
+    for path, line, name in cited:
+        assert re.search(rf"\b{name}\b", SOURCES[path].splitlines()[int(line) - 1]), (path, line)
