@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import efficientnet
-import noisy_student
 from noisy_student import config
 from noisy_student.ablate.spec import ByDataset, Flags, Scaled
+from noisy_student.cli import recipes_dir
 from noisy_student.config import derived, option, schema
 
-FOLDER = Path(noisy_student.__file__).parents[1] / "recipes"
+FOLDER = recipes_dir()
 
 OPTIONS = option.named(schema.RUN)
 # Flags of the study command, which no stage gets.

@@ -86,15 +86,22 @@ def to_csv(figures: Mapping[str, Any]) -> str:
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Returns the lines of a Markdown table: the first column text, the others numbers.
+    """Returns the lines of a Markdown table, with columns of numbers aligned to the right.
 
     Args:
         headers: one for each column.
         rows: cells, as many as headers; ``|`` and ``<`` in them are escaped.
     """
-    lines = [[markdown_text(cell) for cell in row] for row in (headers, *rows)]
-    lines.insert(1, ["---", *("---:" for _ in headers[1:])])
+    cells = [[markdown_text(cell) for cell in row] for row in rows]
+    columns = list(zip(*cells, strict=True)) or [() for _ in headers]
+    rule = ["---:" if all(map(_is_number, column)) else "---" for column in columns]
+    lines = [[markdown_text(header) for header in headers], rule, *cells]
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _is_number(cell: str) -> bool:
+    """Returns True for text that begins with a number, and for cells without a value."""
+    return not re.sub(r"^[-+*±]*[\d.,]+.*|-|n/a", "", cell)
 
 
 def markdown_text(text: str) -> str:
