@@ -193,6 +193,26 @@ def test_inception_crop_draws_rectangles_in_the_published_ranges():
     )
 
 
+def test_inception_crop_is_the_rectangle_that_the_published_options_draw():
+    # Areas from 8%: the tenth of the image that must be covered hides it in the areas drawn.
+    image = noise_image(80, 100)
+    for seed in seed_grid(10, salt=4):
+        begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+            image.shape,
+            tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+            seed,
+            min_object_covered=0.1,
+            aspect_ratio_range=(0.75, 4 / 3),
+            area_range=(0.08, 1.0),
+            max_attempts=10,
+        )
+        (top, left, _), (height, width, _) = begin.numpy(), extent.numpy()
+        assert (height, width) != (80, 100)
+        expected = tf1_bicubic(image[top : top + height, left : left + width], 32)
+        result = preprocess.inception_crop(tf.constant(image), seed, PreprocessSpec(32))
+        assert levels_apart(result, np.floor(expected)) <= 1
+
+
 def test_inception_crop_resizes_what_it_crops():
     image = coordinates(200, 250)
     spec = PreprocessSpec(64)
