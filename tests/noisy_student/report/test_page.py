@@ -97,7 +97,7 @@ def test_sample_sheets_are_those_of_the_last_round(workdir):
     report.run(workdir)
     section = page_of(workdir).split('<section id="samples">')[1].split("<section")[0]
     assert section.count("<figure") == 16 and section.count("2 times") == 16
-    assert section.count("surest dropped") == 2
+    assert section.count("Most confident, dropped") == 2
     assert section.count('<span class="wrong">') == 12  # of four images one is of its class
 
 
