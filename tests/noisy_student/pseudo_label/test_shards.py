@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from data import distributions
+from data import distributions, sources
 from noisy_student.artifacts import model_file, predictions
 from tests.helpers.toy_batches import textured
 from tests.helpers.toy_teacher import COUNT, label
@@ -38,9 +38,10 @@ def test_the_source_shard_is_named(tmp_path, model_path, source):
     files = predictions.shard_files(tmp_path / "labels")
     pieces = predictions.read(files, ["source_shard"])
     found = np.concatenate([piece["source_shard"] for piece in pieces])
-    in_records = source.offsets is not None
+    in_records = bool(source.record_files())
     expected = [f.split("/")[-1] for f in source.files] if in_records else [""] * COUNT
     assert found.tolist() == expected
     for i in (0, 17):
-        size = len(source.encoded(i)) if source.files is not None else 16 * 16 * 3
+        is_encoded = isinstance(source, sources.EncodedExamples)
+        size = len(source.encoded(i)) if is_encoded else 16 * 16 * 3
         assert size <= source.num_bytes(i) <= size + 200
