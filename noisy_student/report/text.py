@@ -101,7 +101,7 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> lis
 
 def _is_number(cell: str) -> bool:
     """Returns True for text that begins with a number, and for cells without a value."""
-    return not re.sub(r"^[-+*±]*[\d.,]+.*|-|n/a", "", cell)
+    return not re.sub(r"^(&lt;|[-+*±])*[\d.,]+.*|-|n/a", "", cell)
 
 
 def markdown_text(text: str) -> str:
