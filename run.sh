@@ -106,7 +106,7 @@ run_tests() {
     "$venv/bin/python" -m ruff check --quiet .
     "$venv/bin/python" -m ruff format --quiet --check .
     "$venv/bin/python" -m mypy --no-error-summary
-    "$venv/bin/lint-imports" --no-color >"$venv/import-contracts.log" || {
+    "$venv/bin/lint-imports" --no-logo >"$venv/import-contracts.log" || {
       cat "$venv/import-contracts.log"
       fail "an import crosses a floor of the house (pyproject.toml, docs/ARCHITECTURE.md)"
     }

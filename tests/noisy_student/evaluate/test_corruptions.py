@@ -15,7 +15,7 @@ NAMES, SEVERITIES = ("fog", "gaussian_noise", "contrast"), (2, 5)
 
 
 def seed_of(seed, name):
-    """As the corruptions of an image are seeded: a hash of the run's seed and the image's id."""
+    """Returns the seed of an image's corruptions: a hash of the run's seed and the id."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 

@@ -1,4 +1,4 @@
-"""What a training is built of: start, frozen blocks, schedule."""
+"""The parts of a training: start, frozen blocks, schedule."""
 
 import dataclasses
 import functools
