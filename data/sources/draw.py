@@ -10,11 +10,12 @@ import numpy as np
 from data.examples import Examples
 from data.sources import subset
 from data.sources.source import Unlabeled
-from data.sources.splits import stratified
+from data.sources.splits import drawable, stratified
 
 # Shares of the labeled pool held out, where a data set has no such split: of mnist5k 1000 and 500.
 TEST_SHARE = 0.2
 _VALIDATION_SHARE, _VALIDATION_LIMIT = 0.1, 10_000
+_KEPT = 1  # images of each class that are for training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Draw:
     def ids(self, pool: Examples, fixed: Mapping[str, Examples]) -> dict[str, list[str]]:
         """Draws test, validation and labeled images from the pool, in this order.
 
+        An image of each class is left for training, however few there are.
+
         Args:
             pool: the labeled images.
             fixed: images by split that are not of the pool. Of these splits none are drawn, except
@@ -85,7 +88,8 @@ class Draw:
             drawn[name] = np.zeros(0, np.int64)
             if name not in fixed:
                 count = self._count(name, len(pool), pool.labels[rest])
-                drawn[name] = rest[stratified(pool.labels[rest], count, rng)]
+                keep = 0 if name == "labeled" else _KEPT
+                drawn[name] = rest[stratified(pool.labels[rest], count, rng, keep)]
                 rest = np.setdiff1d(rest, drawn[name], assume_unique=True)
         drawn["unlabeled"] = rest
         ids = {
@@ -111,9 +115,15 @@ class Draw:
 
     def _count(self, name: str, pool_size: int, labels: np.ndarray) -> int:
         """Returns the size of a split; `labels` are those that are left of the pool."""
-        left, num_classes = len(labels), len(np.unique(labels))
+        num_classes = len(np.unique(labels))
+        left = len(labels) if name == "labeled" else drawable(labels, _KEPT)
         if name == "test":
-            return max(round(TEST_SHARE * pool_size), num_classes)
+            if not left:
+                raise ValueError(
+                    f"The {pool_size} labeled images are one of each class, needed for training: "
+                    "give --test_dir."
+                )
+            return min(max(round(TEST_SHARE * pool_size), num_classes), left)
         if name == "validation" and self.num_validation < 0:
             share = min(round(_VALIDATION_SHARE * pool_size), _VALIDATION_LIMIT)
             return min(max(share, num_classes), left)
@@ -121,5 +131,8 @@ class Draw:
         if name == "labeled" and count == 0:
             return left
         if count > left:
-            raise ValueError(f"num_{name} is {count}, but only {left} images are left for it.")
+            raise ValueError(
+                f"num_{name} is {count}, but only {left} images are left for it"
+                + ("." if name == "labeled" else ": an image of each class is for training.")
+            )
         return count

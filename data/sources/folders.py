@@ -5,15 +5,14 @@ unlabeled folder, such files are skipped and listed. Names that start with a dot
 """
 
 import concurrent.futures
-import itertools
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import logging
 
-from data.examples import UNKNOWN_LABEL, WHOLE_FILE, EncodedExamples, Examples
+from data.examples import UNKNOWN_LABEL, WHOLE_FILE, EncodedExamples
 from data.sources import image_check
 
 
@@ -39,6 +38,8 @@ def read_labeled(
     found = sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith("."))
     if not found:
         raise ValueError(f"{root} has no sub-folder: images are expected as {root}/CLASS/IMAGE.")
+    if marked := [name for name in found if "\ufeff" in name]:
+        raise ValueError(f"{root}/{marked[0]!a} has a byte order mark in its name: rename it.")
     names = tuple(found) if class_names is None else tuple(class_names)
     unknown = sorted(set(found) - set(names))
     if unknown:
@@ -107,35 +108,6 @@ def read_unlabeled(
     if UNKNOWN_LABEL in labels:
         labels = [UNKNOWN_LABEL] * len(paths)
     return _examples(root, paths, labels, tuple(class_names), prefix), skipped
-
-
-def refuse_shared_images(sets: Mapping[str, Examples]) -> None:
-    """Raises a ValueError if two of the named sets have a file, or a record of one, in common.
-
-    Symbolic links to folders are followed. Labeled and unlabeled images may share files: the
-    method allows it.
-    """
-    real = {
-        name: _real_places(examples)
-        for name, examples in sets.items()
-        if isinstance(examples, EncodedExamples)
-    }
-    for first, second in itertools.combinations(real, 2):
-        shared = real[first] & real[second]
-        if shared and {first, second} != {"labeled", "unlabeled"}:
-            path, offset = min(shared)
-            where = path if offset == WHOLE_FILE else f"{path}, byte {offset}"
-            raise ValueError(
-                f"{len(shared)} files are both {first} and {second} images, such as {where}."
-            )
-
-
-def _real_places(examples: EncodedExamples) -> set[tuple[str, int]]:
-    """Returns path, with symbolic links among its folders resolved, and offset of every image."""
-    files = examples.files
-    real = {parent: os.path.realpath(parent) for parent in set(map(os.path.dirname, files))}
-    paths = [os.path.join(real[os.path.dirname(f)], os.path.basename(f)) for f in files]
-    return set(zip(paths, examples.offsets.tolist(), strict=True))
 
 
 def _existing(folder: str) -> pathlib.Path:

@@ -44,6 +44,10 @@ def problem(file: BinaryIO) -> str:
                 return "is a BMP with a palette, which TensorFlow ignores"
             if image.format == "WEBP" and getattr(image, "is_animated", False):
                 return "is an animated WebP, which TensorFlow cannot read"
+            if image.format == "GIF" and image.tile[0][1] != (0, 0, *image.size):
+                return (
+                    "is a GIF whose first frame is smaller than its canvas, which TensorFlow cuts"
+                )
             if image.format == "PNG":
                 image.verify()
             elif image.format != "JPEG" or not _ends_like_jpeg(file):

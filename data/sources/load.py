@@ -1,6 +1,7 @@
 """Loads a data set as labeled, validation, unlabeled and test images."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from data.examples import Examples, concatenate
-from data.sources import folders, subset
+from data.sources import image_check, shared, subset
 from data.sources.draw import TEST_SHARE, Draw
 from data.sources.source import Builtin, Source
 from data.sources.splits import Splits, SplitsInfo, draw_or_load
@@ -18,6 +19,10 @@ _REQUEST = (
     *("dataset", "labeled_dir", "unlabeled_dir", "validation_dir", "test_dir"),
     *("unlabeled_records", "unlabeled_dataset", "labeled_split", "test_split", "unlabeled_split"),
     *("unlabeled_fraction", "unlabeled_skew", "num_labeled", "num_validation", "seed"),
+)
+_SPLIT_NAME = re.compile(
+    r"(train(ing)?|test(ing)?|val(id(ation)?)?|dev|eval|(un)?labell?ed)([ _-]?(set|data|images))?",
+    re.IGNORECASE,
 )
 _DEFAULT_DRAW = Draw()
 
@@ -55,7 +60,7 @@ def load_splits(
             f"No test images given: {TEST_SHARE:.0%} of the labeled are held out."
         )
     info["unlabeled_labels_known"] = unlabeled is None or bool(np.all(unlabeled.labels >= 0))
-    folders.refuse_shared_images({"labeled": pool, **fixed})
+    shared.refuse({"labeled": pool, **fixed})
     ids = draw_or_load(splits_file, request, lambda: draw.ids(pool, fixed))
     return _assemble(pool, fixed, ids, draw.exclude, info)
 
@@ -120,7 +125,8 @@ def _assemble(
         info["warnings"].append(f"{missing} images are in none of the stored splits: left out.")
     if exclude is not None:
         splits, info["excluded"] = subset.without(splits, exclude, left_out)
-    _warn_of_absent_classes(splits["labeled"], pool, info)
+    splits = shared.take_out(splits, info)
+    _check_classes(splits, pool, info)
     if left_out:
         info["left_out"] = len(left_out)
     info["counts"] = {name: len(examples) for name, examples in splits.items()}
@@ -147,13 +153,27 @@ def _refuse_shared_ids(splits: Mapping[str, Examples]) -> None:
                 raise ValueError(f"{name} is both in {owner[name]!r} and in {split!r}.")
 
 
-def _warn_of_absent_classes(labeled: Examples, pool: Examples, info: SplitsInfo) -> None:
-    """Refuses to train on nothing; logs all warnings, also one of classes without an image."""
-    present = set(labeled.labels.tolist())
+def _check_classes(splits: Mapping[str, Examples], pool: Examples, info: SplitsInfo) -> None:
+    """Refuses classes that would not be taught; logs all warnings, also those of odd classes."""
+    present = set(splits["labeled"].labels.tolist())
     if not present:
         raise ValueError(f"None of the {len(pool)} labeled images is left to train on.")
-    absent = [name for i, name in enumerate(pool.class_names) if i not in present]
+    names = pool.class_names
+    untaught = [names[label] for label in sorted({*pool.labels.tolist()} - present)]
+    if untaught:
+        raise ValueError(
+            f"No labeled image of class {image_check.abbreviated(untaught)} is left to train on: "
+            f"give a --num_labeled of at least {len(present) + len(untaught)} (or 0), fewer images "
+            "to --exclude, or images that are no test or validation images, too."
+        )
+    absent = [name for label, name in enumerate(names) if label not in present]
     if absent:
         info["warnings"].append(f"No labeled image of the classes {', '.join(absent)}.")
+    split_names = list(filter(_SPLIT_NAME.fullmatch, names))  # "train" alone may be a vehicle
+    if 2 * len(split_names) >= min(len(names), 4) or len(names) == 1:
+        info["warnings"].append(
+            f"The classes are {image_check.abbreviated(names)}: is --labeled_dir the folder whose "
+            "sub-folders are the classes, or one above or below it?"
+        )
     for warning in info["warnings"]:
         logging.warning("%s", warning)

@@ -41,10 +41,10 @@ class Entry:
         path: path of the file.
         number: position in the file, from 0.
         offset: byte at which the record begins.
-        label: class, counted from 0, or None.
+        label: class, counted from 0; None where there is none or several.
         published: True if the label is of the published layout, hence a true one; a student-ready
             record's is the teacher's.
-        class_name: name of the class, or None.
+        class_name: name of the class; None where there is none or several.
         image_id: id that the record itself has, or None.
         copy: number of this copy of the image, from 0.
         problem: what keeps the image from being readable, or "".
@@ -98,11 +98,11 @@ def _entry(path: str, position: int, offset: int, data: memoryview) -> Entry:
 
     def number(key: str) -> int | None:
         values = parsed(key).int64_list.value
-        return values[0] if values else None
+        return values[0] if len(values) == 1 else None  # several: of no single class
 
     def text(*keys: str) -> str | None:
-        found = [value for key in keys for value in parsed(key).bytes_list.value]
-        return found[0].decode() if found else None
+        found = next(filter(None, (parsed(key).bytes_list.value for key in keys)), ())
+        return found[0].decode("utf-8-sig") if len(found) == 1 else None
 
     def parsed(key: str) -> tf.train.Feature:
         return tf.train.Feature.FromString(bytes(features.get(key, b"")))
@@ -222,7 +222,7 @@ def read_labeled(
     """
     entries = _originals(patterns)
     for entry in entries:
-        problem = entry.problem or ("has no label" if entry.label is None else "")
+        problem = entry.problem or ("has no label, or several" if entry.label is None else "")
         if problem:
             raise ValueError(f"{entry.place}: {problem}.")
     if class_names is None:

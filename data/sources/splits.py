@@ -32,6 +32,8 @@ class SplitsInfo(TypedDict, total=False):
         unlabeled_labels_known: True if all unlabeled images of other places have true labels.
         left_out: number of unlabeled images dropped by a fraction or skew; absent without one.
         excluded: images that a list excludes; absent without one.
+        held_out: number of images, by split, that were taken out because they are test or
+            validation images, too; absent without any.
     """
 
     counts: dict[str, int]
@@ -40,6 +42,7 @@ class SplitsInfo(TypedDict, total=False):
     unlabeled_labels_known: bool
     left_out: int
     excluded: Excluded
+    held_out: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +67,9 @@ class Splits:
     info: SplitsInfo
 
 
-def stratified(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def stratified(
+    labels: np.ndarray, count: int, rng: np.random.Generator, keep: int = 0
+) -> np.ndarray:
     """Draws `count` positions whose class frequencies follow those of `labels`.
 
     Each class gets its share rounded down or up (largest remainders; equal ones at random), but at
@@ -72,37 +77,46 @@ def stratified(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.n
 
     Args:
         labels: int [N], each at least 0.
-        count: number to draw, 0..N.
+        count: number to draw, 0..`drawable(labels, keep)`.
         rng: generator of random numbers.
+        keep: number of each class that is never drawn.
 
     Returns:
         int64 [count], ascending.
 
     Raises:
-        ValueError: `count` is not in 0..N.
+        ValueError: `count` is out of range.
     """
-    if not 0 <= count <= len(labels):
-        raise ValueError(f"Cannot draw {count} of {len(labels)} images.")
+    if not 0 <= count <= drawable(labels, keep):
+        raise ValueError(f"Cannot draw {count} of {drawable(labels, keep)} images.")
     sizes = np.unique(labels, return_counts=True)[1]
-    quotas = _quotas(sizes, count, rng)
+    quotas = _quotas(sizes, count, rng, np.maximum(sizes - keep, 0))
     order = rng.permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
     rank = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return np.sort(by_class[rank < np.repeat(quotas, sizes)])
 
 
-def _quotas(sizes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the number to draw of each class: int64, sums to `count`, never above `sizes`."""
+def drawable(labels: np.ndarray, keep: int) -> int:
+    """Returns the number of images that can be drawn if `keep` of each class must not."""
+    return int(np.maximum(np.unique(labels, return_counts=True)[1] - keep, 0).sum())
+
+
+def _quotas(
+    sizes: np.ndarray, count: int, rng: np.random.Generator, limits: np.ndarray
+) -> np.ndarray:
+    """Returns the number to draw of each class: int64, sums to `count`, never above `limits`."""
     shares = count * sizes / max(sizes.sum(), 1)
     quotas = np.floor(shares).astype(np.int64)
     if count >= len(sizes):
         quotas = np.maximum(quotas, 1)
+    quotas = np.minimum(quotas, limits)
     ties = rng.permutation(len(sizes))
     while quotas.sum() != count:
         step = 1 if quotas.sum() < count else -1
         # The class that lags (leads) its share the most; a lone example is never taken back.
         gap = step * (shares - quotas)
-        gap[(quotas == sizes) if step > 0 else (quotas <= 1)] = -np.inf
+        gap[(quotas == limits) if step > 0 else (quotas <= 1)] = -np.inf
         quotas[ties[np.argmax(gap[ties])]] += step
     return quotas
 

@@ -126,10 +126,17 @@ def _class_names(builder: Any, name: str) -> tuple[str, ...]:
     features = builder.info.features
     if "image" not in features:
         raise ValueError(f"tfds:{name} has no feature 'image', only {list(features)}.")
+    image = features["image"]
+    shape, dtype = image.shape, np.dtype(image.np_dtype)
+    if dtype != np.uint8 or len(shape) != 3 or shape[-1] not in (1, 3, None):
+        raise ValueError(
+            f"tfds:{name} has images of {dtype} {shape}: must be uint8 (0 to 255) and have 1 or 3 "
+            "channels, (height, width, channels)."
+        )
     names = getattr(features["label"], "names", None) if "label" in features else None
     if names is None:
         raise ValueError(f"tfds:{name} has no class label in its feature 'label'.")
-    return tuple(names)
+    return tuple(name.removeprefix("\ufeff") for name in names)
 
 
 def _fits(builder: Any) -> bool:

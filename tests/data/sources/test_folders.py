@@ -1,4 +1,5 @@
 import pathlib
+import struct
 
 import numpy as np
 import pytest
@@ -134,6 +135,14 @@ def make_animated_webp(root):
     return {}, "moving.webp is an animated WebP"
 
 
+def make_partial_gif(root):
+    frame = b"\x2c" + struct.pack("<4HB", 2, 2, 3, 4, 0)  # of 3 x 4 pixels at (2, 2)
+    data = frame + b"\x02\x05\x84\x8f\xa9\xcb\x0d\x00\x3b"
+    head = b"GIF89a" + struct.pack("<2H", 20, 16) + b"\x80\x00\x00" + b"\x00\x00\x00\xff\xff\xff"
+    (root / "train" / "cat" / "partial.gif").write_bytes(head + data)
+    return {}, "partial.gif is a GIF whose first frame is smaller than its canvas"
+
+
 def make_stray_image(root):
     write_image(root / "train" / "stray.png")
     return {}, "stray.png"
@@ -229,3 +238,72 @@ def test_unlabeled_folders_named_like_classes_keep_their_labels(tmp_path):
         sources.Folder(labeled), sources.Draw(unlabeled=sources.UnlabeledFolder(more))
     )
     assert splits.unlabeled.labels.tolist() == [-1, -1, -1]
+
+
+# Classes with few images, and folders that are no classes.
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_class_of_few_images_is_taught(tmp_path, given, seed):
+    counts = {"many": 30, "one": 1, "two": 2, "three": 3}
+    train = write_classes(tmp_path / "train", counts)
+    test = write_classes(tmp_path / "test", counts) if given else None
+    splits = sources.load_splits(sources.Folder(train, test_dir=test), sources.Draw(seed=seed))
+    few = {name: class_counts(split) for name, split in parts(splits).items()}
+    names = {name: label for label, name in enumerate(splits.class_names)}
+    for name, count in counts.items():
+        assert few["labeled"][names[name]] >= 1
+        in_all = sum(few[split][names[name]] for split in ("labeled", "validation", "test"))
+        assert in_all == count + (count if given else 0)
+    if not given:  # the second image of a class is for the test, the third for validation
+        assert few["test"][names["two"]] == few["test"][names["three"]] == 1
+        assert few["validation"][names["three"]] == 1
+
+
+def test_classes_of_one_image_need_test_images(tmp_path):
+    train = write_classes(tmp_path / "train", {"a": 1, "b": 1})
+    with pytest.raises(ValueError, match="--test_dir"):
+        sources.load_splits(sources.Folder(train))
+    splits = sources.load_splits(
+        sources.Folder(train, test_dir=write_classes(tmp_path / "test", {"a": 1}))
+    )
+    assert splits.info["counts"] == {"labeled": 2, "validation": 0, "test": 1, "unlabeled": 0}
+
+
+def test_a_class_that_would_not_be_taught_is_refused_by_name(tmp_path):
+    train = write_classes(tmp_path / "train", {"a": 9, "b": 9, "c": 9})
+    with pytest.raises(ValueError, match="of class [abc] .*--num_labeled of at least 3"):
+        sources.load_splits(sources.Folder(train), sources.Draw(num_labeled=2))
+    (tmp_path / "out.txt").write_text(
+        "\ufeff" + "\n".join(f"folder/a/{i:03d}.png" for i in range(9))
+    )
+    source = sources.Folder(train, test_dir=write_classes(tmp_path / "test", {"a": 1}))
+    with pytest.raises(ValueError, match="of class a .*--exclude"):
+        sources.load_splits(source, sources.Draw(num_validation=0, exclude=tmp_path / "out.txt"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "warns"),
+    [
+        (("labeled", "test", "unlabeled"), True),
+        (("Train", "val"), True),
+        (("training_set", "test_set", "docs"), True),
+        (("labeled",), True),
+        (("cat",), True),
+        (("cat", "dog"), False),
+        (("car", "plane", "train"), False),
+    ],
+)
+def test_a_folder_one_level_off_is_a_warning(tmp_path, classes, warns, warnings_logged):
+    folder = write_classes(tmp_path, dict.fromkeys(classes, 5))
+    splits = sources.load_splits(sources.Folder(folder))
+    found = [line for line in warnings_logged if "--labeled_dir" in line]
+    assert [line for line in splits.info["warnings"] if "--labeled_dir" in line] == found
+    assert len(found) == warns and all(name in line for line in found for name in classes)
+
+
+def test_a_class_folder_with_a_byte_order_mark_is_refused(tmp_path):
+    folder = write_classes(tmp_path, {"\ufeffcat": 2, "dog": 2})
+    with pytest.raises(ValueError, match=r"ufeffcat.*byte order mark"):
+        folders.read_labeled(folder)

@@ -57,8 +57,8 @@ def test_seed_decides_the_draw():
 def test_too_many_labels_are_refused():
     with pytest.raises(ValueError, match="num_labeled is 3501, but only 3500"):
         sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=3501))
-    with pytest.raises(ValueError, match="num_validation is 4001, but only 4000"):
-        sources.load_splits(sources.Builtin(), sources.Draw(num_validation=4001))
+    with pytest.raises(ValueError, match="num_validation is 3991, but only 3990"):
+        sources.load_splits(sources.Builtin(), sources.Draw(num_validation=3991))
 
 
 def test_load_examples_maps_classes_by_name(tmp_path):

@@ -27,6 +27,10 @@ def feature(value):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
     if isinstance(value, int):
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    if isinstance(value[0], int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
+    if isinstance(value[0], bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
     return tf.train.Feature(float_list=tf.train.FloatList(value=value))
 
 
@@ -186,6 +190,18 @@ def make_background_class():
 
 def make_two_names():
     return imagenet(1, class__synset=b"n09"), "'n09' here, but 'n02' before"
+
+
+def make_two_published_labels():
+    return imagenet(1, class__label=[2, 3]), "or several"
+
+
+def make_two_synsets():
+    return imagenet(1, class__synset=[b"n02", b"n03"], class__label=None), "or several"
+
+
+def make_two_student_ready_labels():
+    return raw_example({"image/encoded": encode(1), "label": [0, 1]}), "or several"
 
 
 def make_no_image():
@@ -368,3 +384,33 @@ def test_records_and_folders_can_be_joined(tmp_path):
     assert [joined.encoded(i) for i in (2, 3)] == [encode(99), encode(0)]
     (batch,) = pipeline.evaluation_batches(joined, PreprocessSpec(12), batch_size=6)
     assert batch["images"][:, 5, 5, 0].numpy().tolist() == [99, 99, 99, 0, 1, 2]
+
+
+def test_several_labels_of_an_unlabeled_record_are_no_known_label(tmp_path):
+    one = write(tmp_path / "one", [imagenet(0), imagenet(1)])
+    several = write(tmp_path / "several", [imagenet(0), imagenet(1, False, class__label=[2, 3])])
+    assert records.read_unlabeled([one], CLASSES)[0].labels.tolist() == [0, 1]
+    assert records.read_unlabeled([several], CLASSES)[0].labels.tolist() == [-1, -1]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path):
+    marked = imagenet(1, class__synset=b"\xef\xbb\xbfn02")
+    path = write(tmp_path / "a", [imagenet(0), marked, imagenet(2), imagenet(4)])
+    assert records.read_labeled([path]).class_names == CLASSES
+
+
+def test_records_that_are_held_out_are_taken_out_of_the_unlabeled_ones(tmp_path):
+    write_imagenet(tmp_path / "records")
+    (tmp_path / "link").symlink_to(tmp_path / "records")
+    draw = sources.Draw(unlabeled=sources.UnlabeledRecords([str(tmp_path / "link")]))
+    splits = sources.load_splits(sources.Records(str(tmp_path / "records")), draw)
+    assert splits.info["held_out"] == {"unlabeled": 9}
+    in_records = [
+        {
+            pathlib.Path(file).name + str(offset)
+            for file, offset in zip(s.files, s.offsets, strict=True)
+        }
+        for s in (splits.test, splits.validation, splits.unlabeled)
+    ]
+    assert list(map(len, in_records)) == [6, 3, 21]
+    assert len(set.union(*in_records)) == 30

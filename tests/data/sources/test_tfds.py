@@ -1,6 +1,7 @@
 import io
 import itertools
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -29,12 +30,15 @@ def test_unknown_and_missing_tfds_sets_are_refused(tmp_path, monkeypatch):
         sources.load_splits(sources.Tfds("imagenet2012", data_dir=str(tmp_path)))
 
 
-def write_tfds(data_dir, name, version, side, channels, counts):
+def write_tfds(data_dir, name, version, side, channels, counts, dtype=np.uint8, image=None):
     """Writes a set in the layout of tensorflow-datasets: pixels count up, labels alternate."""
     tfds = pytest.importorskip("tensorflow_datasets")
     features = tfds.features.FeaturesDict(
         {
-            "image": tfds.features.Image(shape=(side, side, channels), encoding_format="png"),
+            "image": image
+            or tfds.features.Image(
+                shape=(side, side, channels), dtype=dtype, encoding_format="png"
+            ),
             "label": tfds.features.ClassLabel(names=[str(i) for i in range(10)]),
             "id": tfds.features.Text(),
         }
@@ -46,8 +50,8 @@ def write_tfds(data_dir, name, version, side, channels, counts):
         path = folder / f"{name}-{split}.tfrecord-00000-of-00001"
         with tf.io.TFRecordWriter(str(path)) as writer:
             for i in range(count):
-                image = np.full((side, side, channels), i % 256, np.uint8)
-                record = {"image": image, "label": i % 2, "id": str(i)}
+                pixels = np.full((side, side, channels), i % 256, dtype)
+                record = {"image": pixels, "label": i % 2, "id": str(i)}
                 writer.write(features.serialize_example(record))
         infos.append(
             tfds.core.SplitInfo(name=split, shard_lengths=[count], num_bytes=path.stat().st_size)
@@ -66,6 +70,36 @@ def test_gray_tfds_images_get_three_channels(tmp_path):
     assert np.all(train.images[17] == 17)
     assert train.labels[:4].tolist() == [0, 1, 0, 1]
     assert train.ids[17] == "grays/train/00017"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "as_image"),
+    [
+        (np.float32, 3, False),
+        (np.float32, 1, True),
+        (np.uint16, 3, True),
+        (np.uint16, 1, True),
+        (np.int64, 3, False),
+        (np.uint8, 4, True),
+        (np.uint8, 4, False),
+        (np.uint8, 13, False),
+        (np.bool_, 1, False),
+    ],
+)
+def test_images_of_another_kind_are_refused(tmp_path, dtype, channels, as_image):
+    """Read as bytes, numbers in 0..1 would be black, and of 16 bits the lower eight remain."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    shape = (None, None, channels) if as_image else (6, 6, channels)
+    if not as_image:
+        image = tfds.features.Tensor(shape=shape, dtype=dtype)
+    else:
+        image = tfds.features.Image(
+            shape=shape, dtype=dtype, encoding_format=None if dtype == np.float32 else "png"
+        )
+    write_tfds(tmp_path, "odd", "1.0.0", 6, channels, {"train": 2}, dtype, image)
+    shown = re.escape(f"{np.dtype(dtype)} {shape}: must be uint8")
+    with pytest.raises(ValueError, match=rf"tfds:odd has images of {shown}"):
+        sources.load_splits(sources.Tfds("odd", data_dir=str(tmp_path)))
 
 
 def test_the_extra_images_of_svhn_are_unlabeled(tmp_path):
