@@ -142,7 +142,8 @@ def read_class_names(path: str) -> list[str]:
         ValueError: the file is missing or empty, or lists a class twice.
     """
     try:
-        names = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        names = [line.strip() for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"Class names {path} cannot be read: {error}") from error
     if not names:

@@ -100,7 +100,11 @@ def without(
     path = pathlib.Path(exclude)
     if not path.is_file():
         raise ValueError(f"There is no file {path} of images to exclude.")
-    excluded = {line for line in path.read_text().splitlines() if line}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a text file in UTF-8, with an image id a line.") from None
+    excluded = {line for line in lines if line}
     in_test = excluded & set(splits["test"].ids)
     if in_test:
         raise ValueError(f"{path} lists the test image {min(in_test)}: test images all stay.")

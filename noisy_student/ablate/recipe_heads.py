@@ -16,7 +16,7 @@ _HEADER = ("recipe", "title", "hardware", "time", "expected top-1", "measured he
 
 def read(path: Path) -> dict[str, str]:
     """Returns the title, as "Title", and the fields of a recipe's head by name."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     return {"Title": text.partition("\n")[0].removeprefix("# "), **dict(_FIELD.findall(text))}
 
 

@@ -3,7 +3,9 @@
 A recipe is an absl flag file (``--flagfile=recipes/mnist5k.flags``); flags after it override it.
 """
 
-from collections.abc import Sequence
+import codecs
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -61,9 +63,43 @@ def parse_known(
         )
         flags.DEFINE_flag(flag, values)
     try:
-        _, *rest = values(["", *arguments])
+        _, *rest = values(["", *_expanded(arguments)])
     except flags.UnrecognizedFlagError as error:
         raise option.unknown(error.flagname, known) from None
     except flags.Error as error:
         raise ValueError(str(error).removeprefix("flag ")) from None
     return Config(**{name: values[name].value for name in known if values[name].present}), rest
+
+
+def _expanded(arguments: Sequence[str], inside: tuple[Path, ...] = ()) -> Iterator[str]:
+    """Yields the arguments with the lines of flag files in their place.
+
+    Absl would read them, too, but takes a byte order mark for a part of the first flag.
+    """
+    rest = iter(arguments)
+    for argument in rest:
+        name, _, value = argument.partition("=")
+        if argument == "--":
+            yield argument
+            yield from rest
+        elif name.lstrip("-") != "flagfile" or not name.startswith("-"):
+            yield argument
+        else:
+            path = Path(value or next(rest, "")).expanduser()
+            if path in inside:
+                raise ValueError(f"--flagfile={path}: the file includes itself.")
+            yield from _expanded(_lines(path), (*inside, path))
+
+
+def _lines(path: Path) -> list[str]:
+    """Returns the flags of a flag file: its lines but comments and empty ones."""
+    try:
+        content = path.read_bytes()
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if is_utf16 else "utf-8").replace("\ufeff", "")
+    except OSError as error:
+        raise ValueError(f"--flagfile={path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"--flagfile={path}: not a text file in UTF-8.") from None
+    lines = map(str.strip, text.splitlines())
+    return [line for line in lines if line and not line.startswith(("#", "//"))]

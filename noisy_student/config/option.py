@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _METADATA = "option"
+MAX_INT = 2**31 - 1  # TensorFlow counts steps and images in int32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,8 @@ class Option:
         kind: Type of the value or of each item: bool, int, float or str.
         is_list: Whether the value is a tuple of items, comma-separated in a flag.
         low: Smallest number allowed.
-        above: Number that must be exceeded.
-        high: Largest number allowed.
+        high: Largest number allowed; of whole numbers by default the largest int32.
+        below: Number that must not be reached.
         choices: Strings or numbers allowed. An int option may have a word instead.
         per_round: Whether the items belong to rounds 1, 2, ..., the last one repeated.
         changes_result: Whether results depend on it. Otherwise a study reuses results that were
@@ -44,8 +45,8 @@ class Option:
     kind: type
     is_list: bool = False
     low: float | None = None
-    above: float | None = None
     high: float | None = None
+    below: float | None = None
     choices: tuple[Any, ...] = ()
     per_round: bool = False
     changes_result: bool = True
@@ -100,9 +101,9 @@ class Option:
         bounds = [
             f"{word} {bound:,}" if abs(bound) > 9999 else f"{word} {bound:g}"
             for word, bound in (
-                ("above", self.above),
                 ("at least", self.low),
                 ("at most", self.high),
+                ("below", self.below),
             )
             if bound is not None
         ]
@@ -140,8 +141,8 @@ class Option:
         return (
             math.isfinite(item)
             and (self.low is None or item >= self.low)
-            and (self.above is None or item > self.above)
             and (self.high is None or item <= self.high)
+            and (self.below is None or item < self.below)
         )
 
 
@@ -170,6 +171,8 @@ def options_of(group: type) -> dict[str, Option]:
             metadata = dict(field.metadata[_METADATA])
             metadata["name"] = metadata["name"] or field.name
             kind, is_list = _kind(hints[field.name])
+            if kind is int and "low" in metadata:
+                metadata.setdefault("high", MAX_INT)
             found[field.name] = Option(
                 default=field.default, kind=kind, is_list=is_list, **metadata
             )

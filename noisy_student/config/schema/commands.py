@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from noisy_student.config.option import option
+from noisy_student.config.schema.data import MAX_ROUNDS, MAX_SEED
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,11 @@ class TrainCommandConfig(StageConfig):
         "Model to train; control: a supervised baseline.",
         choices=("teacher", "student", "control", "fixres"),
     )
-    round: int = option(1, "Round of the student.", low=1)
+    round: int = option(1, "Round of the student.", low=1, high=MAX_ROUNDS)
     selected_dir: str | None = option(None, "Output of noisy_student.selection for the student.")
-    control_images: int | None = option(None, "Training images that a baseline sees.", low=1)
+    control_images: int | None = option(
+        None, "Training images that a baseline sees.", low=1, high=10**12
+    )
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,15 @@ class PlanCommandConfig(CommandConfig):
     """The command noisy_student.plan."""
 
     device: str = option("tpu-v3-core", "Device of the training.")
-    num_devices: int = option(1, "Number of devices.", low=1)
+    num_devices: int = option(1, "Number of devices.", low=1, high=1_000_000)
     utilization: float | None = option(
-        None, "Fraction of the peak rate that is reached. Unset: an assumption.", above=0, high=1
+        None, "Fraction of the peak rate that is reached. Unset: an assumption.", low=0.001, high=1
     )
     num_classes: int = option(
-        0, "Number of classes; with --num_labeled, no data is read. 0: those of the data.", low=0
+        0,
+        "Number of classes; with --num_labeled, no data is read. 0: those of the data.",
+        low=0,
+        high=1_000_000,
     )
 
 
@@ -127,13 +133,17 @@ class StudyCommandConfig(WorkdirConfig):
         False, "Run nothing; write tables of what is finished.", changes_result=False
     )
     seeds: tuple[int, ...] = option(
-        (0, 1, 2), "Seeds of each arm's runs.", low=0, changes_result=False
+        (0, 1, 2), "Seeds of each arm's runs.", changes_result=False, low=0, high=MAX_SEED
     )
     recipe: str = option(
         "mnist5k", "Recipe: a name in recipes/ or the path of a .flags file.", changes_result=False
     )
     jobs: int | None = option(
-        None, "Stages to run at once. Unset: one per CPU core.", low=1, changes_result=False
+        None,
+        "Stages to run at once. Unset: one per CPU core.",
+        changes_result=False,
+        low=1,
+        high=1024,
     )
     results_dir: str | None = option(
         None, "Folder that also receives the CSV files, as RECIPE/STUDY.csv.", changes_result=False
@@ -154,7 +164,7 @@ class StudyCommandConfig(WorkdirConfig):
 class PredictCommandConfig(SavedModelConfig):
     """The command noisy_student.predict."""
 
-    top_k: int = option(5, "Classes shown for each image.", low=1)
+    top_k: int = option(5, "Classes shown for each image.", low=1, high=1_000_000)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from noisy_student.config.option import option
 
 MAX_SEED = 2_000_000  # a training's seed is 1000 times it plus the round, an int32
+MAX_ROUNDS = 999
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class DataConfig:
         1.0,
         "Fraction of the unlabeled images to keep. The draw depends on --seed and the image; a "
         "smaller fraction is a subset of a larger one.",
-        above=0,
+        low=1e-6,
         high=1,
     )
     unlabeled_skew: float = option(
@@ -70,4 +71,5 @@ class DataConfig:
         "Long-tailed class distribution of the unlabeled images: ratio of images kept of the first "
         "class to images kept of the last. Applied before --unlabeled_fraction. 1: off.",
         low=1,
+        high=10_000,
     )

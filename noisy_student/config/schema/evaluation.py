@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from noisy_student import robustness
 from noisy_student.config.option import option
+from noisy_student.config.schema.training import MAX_SIDE
 
 STORED_BENCHMARKS = (
     *("imagenet_a", "imagenet_r", "imagenet_v2"),
@@ -17,22 +18,32 @@ class AttackConfig:
     """Adversarial attacks: sizes in pixel units of 0 to 255."""
 
     fgsm_epsilons: tuple[float, ...] = option(
-        (1.0, 2.0, 4.0, 8.0, 16.0), "Step sizes of FGSM (paper, figure 3).", name="epsilons", low=0
+        (1.0, 2.0, 4.0, 8.0, 16.0),
+        "Step sizes of FGSM (paper, figure 3).",
+        name="epsilons",
+        low=0,
+        high=255,
     )
     fgsm_examples: int = option(0, "Test images attacked by FGSM, all classes. 0: all.", low=0)
     pgd_epsilons: tuple[float, ...] = option(
-        (4.0, 16.0), "Largest changes of a pixel by PGD.", low=0
+        (4.0, 16.0), "Largest changes of a pixel by PGD.", low=0, high=255
     )
     pgd_examples: int = option(0, "Test images attacked by PGD, all classes. 0: all.", low=0)
-    steps: int = option(10, "Steps of PGD (paper, section 3.4).", name="attack_steps", low=1)
+    steps: int = option(
+        10, "Steps of PGD (paper, section 3.4).", name="attack_steps", low=1, high=100_000
+    )
     step_size: float | None = option(
-        None, "Step size of PGD. Unset: 2.5 * epsilon / steps.", name="attack_step_size", above=0
+        None,
+        "Step size of PGD. Unset: 2.5 * epsilon / steps.",
+        name="attack_step_size",
+        low=0.001,
+        high=255,
     )
     random_start: bool = option(
         True, "Start PGD at a random point within epsilon.", name="attack_random_start"
     )
     restarts: int = option(
-        1, "PGD attacks that an image must withstand.", name="attack_restarts", low=1
+        1, "PGD attacks that an image must withstand.", name="attack_restarts", low=1, high=1000
     )
 
 
@@ -101,6 +112,10 @@ class EvaluationConfig:
     robustness: RobustnessConfig
     batch_size: int
     image_size: int | None = option(
-        None, "Test resolution. Unset: that of the model.", name="test_image_size", low=1
+        None,
+        "Test resolution. Unset: that of the model.",
+        name="test_image_size",
+        low=1,
+        high=MAX_SIDE,
     )
     seed: int

@@ -15,10 +15,7 @@ class LabelConfig:
     """
 
     store_top_k: int | None = option(
-        None,
-        "Largest probabilities to store; the rest is spread evenly. Unset: all.",
-        low=1,
-        high=2**31 - 1,
+        None, "Largest probabilities to store; the rest is spread evenly. Unset: all.", low=1
     )
     probabilities_dtype: str = option(
         "float16", "Number format of stored probabilities.", choices=("float16", "float32")
@@ -54,7 +51,9 @@ class SelectionConfig:
         low=1,
     )
     hard_labels: bool = False
-    num_shards: int = option(1, "Files of predictions and of selected records.", low=1)
+    num_shards: int = option(
+        1, "Files of predictions and of selected records.", low=1, high=100_000
+    )
     seed: int = 0
     max_copies: int | None = option(
         None, "Largest number of copies of an image that fills up its class. Unset: any.", low=1

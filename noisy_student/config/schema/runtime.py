@@ -28,8 +28,9 @@ class DeviceConfig:
     intra_op_threads: int = option(
         0,
         "CPU threads of a single operation. 0: all cores; 1 suits very small models.",
-        low=0,
         changes_result=False,
+        low=0,
+        high=1024,
     )
     tpu: str | None = option(
         None, "Name or address of the TPU for --strategy=tpu; local on its own host."
@@ -43,8 +44,12 @@ class LogConfig:
     log_every: int = option(50, "Steps between log lines.", low=1, changes_result=False)
     validate_every: int = option(500, "Steps between validations.", low=1)
     checkpoint_every: int = option(500, "Steps between checkpoints.", low=1)
-    eval_batch_size: int = option(250, "Images per batch of every forward-only pass.", low=1)
-    steps_per_execution: int = option(1, "Training steps per call of the devices.", low=1)
+    eval_batch_size: int = option(
+        250, "Images per batch of every forward-only pass.", low=1, high=1_000_000
+    )
+    steps_per_execution: int = option(
+        1, "Training steps per call of the devices.", low=1, high=1_000_000
+    )
     profile_steps: tuple[int, int] | None = option(
         None, "FIRST,END: profile these steps of every training (TensorBoard).", low=0
     )
@@ -54,4 +59,5 @@ class LogConfig:
         "labeled, selected and validation images, each all or none, where no random crop needs the "
         "originals (--small_image, or clean images). 0: off.",
         low=0,
+        high=2**24,
     )

@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 
 from noisy_student.config.option import option
+from noisy_student.config.schema.data import MAX_ROUNDS
+
+MAX_SIDE = 8192  # pixels
 
 
 @dataclass(frozen=True)
 class RoundsConfig:
     """Rounds: the teacher, its students and what they start from."""
 
-    rounds: int = option(2, "Number of students, each taught by the one before.", low=0)
+    rounds: int = option(
+        2, "Number of students, each taught by the one before.", low=0, high=MAX_ROUNDS
+    )
     teacher_model: str | None = option(
         None, "Saved or converted model (.keras) to use as the first teacher; none is trained then."
     )
@@ -20,26 +25,33 @@ class RoundsConfig:
     )
     teacher_name: str = option("efficientnet-b0", "Network of the first teacher.")
     teacher_width: float | None = option(
-        None, "Width multiplier of the teacher. Unset: that of its network.", above=0
+        None, "Width multiplier of the teacher. Unset: that of its network.", low=0.01, high=100
     )
     teacher_depth: float | None = option(
-        None, "Depth multiplier of the teacher. Unset: that of its network.", above=0
+        None, "Depth multiplier of the teacher. Unset: that of its network.", low=0.01, high=100
     )
     student_name: tuple[str, ...] | None = option(
         None, "Networks of the students. Unset: the teacher's.", per_round=True
     )
     student_width: tuple[float, ...] | None = option(
-        None, "Width multipliers of the students.", above=0, per_round=True
+        None, "Width multipliers of the students.", per_round=True, low=0.01, high=100
     )
     student_depth: tuple[float, ...] | None = option(
-        None, "Depth multipliers of the students.", above=0, per_round=True
+        None, "Depth multipliers of the students.", per_round=True, low=0.01, high=100
     )
-    batch_size: int = option(2048, "Labeled images per step.", low=1)
+    batch_size: int = option(2048, "Labeled images per step.", low=1, high=1_000_000)
     teacher_batch_size: int | None = option(
-        None, "Batch size of the teacher and supervised baselines. Unset: --batch_size.", low=1
+        None,
+        "Batch size of the teacher and supervised baselines. Unset: --batch_size.",
+        low=1,
+        high=1_000_000,
     )
     ratio: tuple[float, ...] = option(
-        (3.0,), "Unlabeled images per labeled image of a student's step.", above=0, per_round=True
+        (3.0,),
+        "Unlabeled images per labeled image of a student's step.",
+        per_round=True,
+        low=0.001,
+        high=1000,
     )
     teacher_steps: int | None = option(
         None, "Training steps of the teacher. Unset: --epochs.", low=1, substitute="train_ratio"
@@ -75,22 +87,22 @@ class ModelConfig:
     width: float | None
     depth: float | None
     image_size: int | None = option(
-        None, "Side of the input in pixels. Unset: that of the network.", low=1
+        None, "Side of the input in pixels. Unset: that of the network.", low=1, high=MAX_SIDE
     )
     small_image: bool = option(
         False, "Use the 32x32 protocol: stages 2 and 3 keep stride 1, crops are padded ones."
     )
     strides: tuple[int, ...] | None = option(
-        None, "Strides of the 7 stages, or of the stem and the 7 stages.", low=1
+        None, "Strides of the 7 stages, or of the stem and the 7 stages.", low=1, high=2
     )
     dropout_rate: float | None = option(
-        None, "Dropout before the classifier. Unset: that of the network.", low=0, high=1
+        None, "Dropout before the classifier. Unset: that of the network.", low=0, below=1
     )
     stochastic_depth_rate: float = option(
-        0.2, "Stochastic depth: block i of N, from 0, is dropped at i / N of this.", low=0, high=1
+        0.2, "Stochastic depth: block i of N, from 0, is dropped at i / N of this.", low=0, below=1
     )
     batch_norm_momentum: float = option(
-        0.99, "Momentum of batch norm's moving statistics.", low=0, high=1
+        0.99, "Momentum of batch norm's moving statistics.", low=0, below=1
     )
     batch_norm_replicas: str = option(
         "none",
@@ -115,14 +127,16 @@ class NoiseConfig:
         name="augment",
         choices=("randaugment", "keras_cv", "crop", "none"),
     )
-    num_layers: int = option(2, "RandAugment operations per image.", low=1)
-    magnitude: float = option(27.0, "Magnitude of RandAugment; 10 is full strength.", low=0)
+    num_layers: int = option(2, "RandAugment operations per image.", low=1, high=100)
+    magnitude: float = option(
+        27.0, "Magnitude of RandAugment; 10 is full strength.", low=0, high=100
+    )
     flip: bool = option(True, "Flip images horizontally at random. Turn off for digits.")
     cutout: bool = option(
         False, "Cut a square of half the side out of every image (small images only)."
     )
     magnitude_noise: float = option(
-        0.0, "Standard deviation of RandAugment's magnitude (paper: 0).", low=0
+        0.0, "Standard deviation of RandAugment's magnitude (paper: 0).", low=0, high=100
     )
 
 
@@ -131,16 +145,20 @@ class RatesConfig:
     """Learning rates: as given, or scaled by the labeled batch size."""
 
     learning_rate_per_256: float = option(
-        0.016, "Base learning rate for a labeled batch of 256, scaled linearly.", low=0
+        0.016, "Base learning rate for a labeled batch of 256, scaled linearly.", low=0, high=1000
     )
     learning_rate: float | None = option(
         None,
         "Base learning rate, not scaled. Unset: --learning_rate_per_256.",
-        low=0,
         substitute="learning_rate_per_256",
+        low=0,
+        high=1000,
     )
     final_learning_rate_per_256: float | None = option(
-        None, "Learning rate at the end of a staircase schedule, for a batch of 256.", low=0
+        None,
+        "Learning rate at the end of a staircase schedule, for a batch of 256.",
+        low=0,
+        high=1000,
     )
 
     def base(self, batch_size: int) -> float:
@@ -172,17 +190,17 @@ class OptimizerConfig:
     )
     learning_rate: float
     final_learning_rate: float | None
-    warmup_epochs: float = option(5.0, "Epochs of linear warm-up.", low=0)
+    warmup_epochs: float = option(5.0, "Epochs of linear warm-up.", low=0, high=100_000)
     warmup_steps: int | None = option(
         None, "Steps of linear warm-up. Unset: --warmup_epochs.", low=0
     )
-    epochs: float = option(350.0, "Epochs, counted in labeled images.", low=0)
+    epochs: float = option(350.0, "Epochs, counted in labeled images.", low=0.001, high=100_000)
     train_ratio: float = option(
-        1.0, "Factor on epochs and decay interval, not on the warm-up.", above=0
+        1.0, "Factor on epochs and decay interval, not on the warm-up.", low=0.001, high=1000
     )
-    adam_beta2: float = option(0.999, "Second-moment decay of adamw.", low=0, high=1)
+    adam_beta2: float = option(0.999, "Second-moment decay of adamw.", low=0, below=1)
     weight_decay: float = option(
-        1e-5, "Factor on sum(v^2)/2 over all variables except batch norm's.", low=0
+        1e-5, "Factor on sum(v^2)/2 over all variables except batch norm's.", low=0, high=1000
     )
 
 
@@ -210,10 +228,13 @@ class TrainConfig:
     max_steps: int | None = option(
         None, "Stop every training after this many steps; the schedule is unchanged.", low=1
     )
-    label_smoothing: float = option(0.1, "Smoothing of true and of hard labels.", low=0, high=1)
+    label_smoothing: float = option(0.1, "Smoothing of true and of hard labels.", low=0, below=1)
     hard_labels: bool = option(False, "Train on the most likely class, not on probabilities.")
     temperature: float = option(
-        1.0, "Temperature T of soft pseudo labels: a student's targets are p^(1/T).", above=0
+        1.0,
+        "Temperature T of soft pseudo labels: a student's targets are p^(1/T).",
+        low=0.01,
+        high=100,
     )
     ema_decay: float = option(0.9999, "Largest decay of the weight average.", low=0, high=1)
     accumulate_steps: int = option(
@@ -221,6 +242,7 @@ class TrainConfig:
         "Micro-batches per step, for batches that memory does not hold. Gradients are summed; "
         "batch norm sees one micro-batch at a time.",
         low=1,
+        high=1_000_000,
     )
     teacher_mode: str = option(
         "stored",
@@ -236,6 +258,7 @@ class TrainConfig:
         "Weight of the labeled images in a student's loss (paper: 1). 0: pseudo labels only; batch "
         "norm still sees labeled images.",
         low=0,
+        high=1000,
     )
 
     @property
@@ -268,11 +291,14 @@ class FixResConfig:
     """Fine-tuning at a larger resolution (FixRes)."""
 
     fixres_image_size: int | None = option(
-        None, "Image size of the fine-tuning. Unset: no fine-tuning.", low=1
+        None, "Image size of the fine-tuning. Unset: no fine-tuning.", low=1, high=MAX_SIDE
     )
     fixres_epochs: float = option(
-        1.5, "Epochs of the fine-tuning, counted in labeled images.", above=0
+        1.5, "Epochs of the fine-tuning, counted in labeled images.", low=0.001, high=100_000
     )
     frozen_blocks: int = option(
-        0, "Blocks that fine-tuning leaves unchanged, and the stem with them. 0: none.", low=0
+        0,
+        "Blocks that fine-tuning leaves unchanged, and the stem with them. 0: none.",
+        low=0,
+        high=1000,
     )
