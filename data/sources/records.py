@@ -101,7 +101,8 @@ def _entry(path: str, position: int, offset: int, data: memoryview) -> Entry:
         return values[0] if len(values) == 1 else None  # several: of no single class
 
     def text(*keys: str) -> str | None:
-        found = next(filter(None, (parsed(key).bytes_list.value for key in keys)), ())
+        lists = [parsed(key).bytes_list.value for key in keys]
+        found: Sequence[bytes] = next(filter(None, lists), ())
         return found[0].decode("utf-8-sig") if len(found) == 1 else None
 
     def parsed(key: str) -> tf.train.Feature:
