@@ -144,10 +144,6 @@ typed_command() {
 # -P above and PYTHONPATH here: the packages come from this folder, whatever the current one holds.
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 export KERAS_BACKEND=tensorflow
-# Without a GPU TensorFlow complains of that at level 2.
-quiet=3
-[[ ! -e /dev/nvidiactl && ! -e /dev/dxg ]] || quiet=2
-export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-$quiet}
 NOISY_STUDENT_COMMAND=$(typed_command "$@")
 export NOISY_STUDENT_COMMAND
 

@@ -34,13 +34,18 @@ def require(name: str) -> ModuleType:
 
 def check(*names: str) -> None:
     """Raises ValueError if an optional module is not installed, without importing it."""
+    if reason := missing(*names):
+        raise ValueError(reason)
+
+
+def missing(*names: str) -> str | None:
+    """Returns how to install the first optional module that is not installed, or None."""
     for name in names:
         package = name.partition(".")[0]
         if importlib.util.find_spec(package) is None:
             extra = EXTRAS[package]
-            raise ValueError(
-                f"the package {package} is not installed: pip install 'noisy-student[{extra}]'"
-            )
+            return f"the package {package} is not installed: pip install 'noisy-student[{extra}]'"
+    return None
 
 
 class LazyModule:

@@ -45,7 +45,7 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     Raises:
         ValueError: An option does not fit the images, another option or finished stages.
     """
-    rounds = _open(settings, Path(workdir), command)
+    rounds = _open(_without_missing_packages(settings), Path(workdir), command)
     teacher = rounds.first_teacher()
     models = [teacher]
     for number in range(1, len(settings.students) + 1):
@@ -133,7 +133,8 @@ class Rounds:
             else:
                 num_shards, skipped = settings.selection.num_shards, self.splits.info["skipped"]
                 pseudo_label.run(labeler, unlabeled, labels, num_shards=num_shards, skipped=skipped)
-                write.run(labels, selected, unlabeled, settings.selection)
+                trial = self.settings.students[number - 1].max_steps is not None
+                write.run(labels, selected, unlabeled, settings.selection, trial=trial)
         return selected
 
     def train_student(self, number: int, teacher: Model, selected: Path) -> Model:
@@ -228,6 +229,21 @@ def _open(settings: config.Config, workdir: Path, command: str) -> Rounds:
     return rounds
 
 
+def _without_missing_packages(settings: config.Config) -> config.Config:
+    """Leaves out benchmarks whose optional packages are not installed, with a message each.
+
+    Raises:
+        ValueError: no benchmark is left.
+    """
+    missing = evaluate.missing_packages(settings.evaluation)
+    kept = [name for name in settings.evaluation.benchmarks if name not in missing]
+    if missing and not kept:
+        raise ValueError(next(iter(missing.values())))
+    for name, reason in missing.items():
+        print(f"benchmark {name} is left out: {reason}; then the same command adds it", flush=True)
+    return settings.replace(benchmarks=tuple(kept)) if missing else settings
+
+
 def _check(settings: config.Config, splits: sources.Splits) -> None:
     """Refuses, before anything is trained, what a later stage would refuse."""
     for training in settings.trainings():
@@ -267,6 +283,7 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
     Raises:
         ValueError: As `run`, as far as images and options decide.
     """
+    settings = _without_missing_packages(settings)
     devices = make_devices(**dataclasses.asdict(settings.device))
     splits_file = Path(workdir) / "splits.json"
     splits = derived.load_splits(settings.data, splits_file if splits_file.exists() else None)
@@ -299,6 +316,7 @@ def _main(settings: config.Config) -> None:
     if results:
         path = Path(given.workdir) / "report" / "report.html"
         print(f"\n{report.table(results)}\nreport: {path}")
+        _without_missing_packages(settings)  # says again what is not in the report
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Evaluates saved models: accuracy, corruptions, perturbations, attacks, published benchmarks."""
 
-from noisy_student.evaluate.runner import check, compare, run
+from noisy_student.evaluate.runner import check, compare, missing_packages, run
 
-__all__ = ["check", "compare", "run"]
+__all__ = ["check", "compare", "missing_packages", "run"]

@@ -118,6 +118,14 @@ def check(settings: config.EvaluationConfig, image_size: int, test_images: Examp
     _tasks("", settings.image_size or image_size, test_images, Path(), settings)
 
 
+def missing_packages(settings: config.EvaluationConfig) -> dict[str, str]:
+    """Returns the benchmarks that cannot run here -> how to install the package they need."""
+    reasons = {
+        name: optional.missing(*benchmark.get(name).packages) for name in settings.benchmarks
+    }
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
 def _tasks(
     weights: str,
     image_size: int,

@@ -43,6 +43,7 @@ def run(
     examples: sources.Examples,
     settings: config.SelectionConfig,
     decision_file: str | Path | None = None,
+    trial: bool = False,
 ) -> SelectionReport:
     """Selects; returns at once if `output_dir` is finished.
 
@@ -53,6 +54,8 @@ def run(
         settings: filter, balance and files.
         decision_file: `decision.json` of a selection from a larger set that has these predictions;
             replaces the settings of filter and balance.
+        trial: If all predictions are below min_confidence, lowers it to 0 instead of failing: a
+            teacher of a few steps is sure of nothing.
 
     Returns:
         The content of `selection.json`.
@@ -70,11 +73,12 @@ def run(
     request = {"stage": "selection", "settings": dataclasses.asdict(settings), "inputs": inputs}
     stage = open_stage(output_dir, request)
     if not stage.done:
-        files = write_selected(predictions_dir, output_dir, examples, settings, decision)
+        files = write_selected(predictions_dir, output_dir, examples, settings, decision, trial)
         stage.finish(records_hash=files_hash(files))
     report: SelectionReport = read_json(output_dir / "selection.json")
     if not stage.done and (empty := report["empty_classes"]):
-        print(f"selection: no pseudo label of {', '.join(empty)} reaches {settings.min_confidence}")
+        threshold = report["min_confidence"]
+        print(f"selection: no pseudo label of {', '.join(empty)} reaches {threshold}")
     return report
 
 
@@ -84,6 +88,7 @@ def write_selected(
     examples: sources.Examples,
     settings: config.SelectionConfig,
     decision: Decision | None = None,
+    trial: bool = False,
 ) -> list[Path]:
     """Writes the student's records or an index of images, and then `selection.json`.
 
@@ -94,6 +99,7 @@ def write_selected(
         settings: filter, balance and files.
         decision: a decision on a larger set that has these predictions; replaces min_confidence,
             images_per_class and max_copies.
+        trial: see `run`.
 
     Returns:
         The files of records or of the index.
@@ -107,7 +113,7 @@ def write_selected(
     images_rule = "decision file"
     if decision is None:
         images_rule = _RULES.get(str(settings.images_per_class), "given")
-        decision = _decide(files, len(class_names), settings)
+        decision = _decide(files, len(class_names), settings, trial)
     output_dir = Path(output_dir)
     _refuse_other_files(output_dir, settings)
     copies, report, sheets = _apply(files, decision, len(examples), output_dir)
@@ -125,19 +131,30 @@ def write_selected(
     return written
 
 
-def _decide(files: list[Path], num_classes: int, settings: config.SelectionConfig) -> Decision:
+def _decide(
+    files: list[Path], num_classes: int, settings: config.SelectionConfig, trial: bool
+) -> Decision:
     """Returns the decision on the predictions in `files`; ValueError if it selects none."""
     read = functools.partial(predictions.decision_columns, files, num_classes)
-    decision = radix.decide(
-        read, num_classes, settings.min_confidence, settings.images_per_class, settings.max_copies
+    decide = functools.partial(
+        radix.decide,
+        read,
+        num_classes,
+        images_per_class=settings.images_per_class,
+        max_copies=settings.max_copies,
     )
-    if not decision.above.any():
-        largest = max(float(confidences.max(initial=0.0)) for _, confidences, _ in read(False))
-        raise ValueError(
-            f"min_confidence = {settings.min_confidence} drops all {decision.before.sum()} pseudo "
-            f"labels; the largest confidence is {largest:.3f}"
-        )
-    return decision
+    decision = decide(settings.min_confidence)
+    if decision.above.any():
+        return decision
+    largest = max(float(confidences.max(initial=0.0)) for _, confidences, _ in read(False))
+    reason = (
+        f"min_confidence = {settings.min_confidence} drops all {decision.before.sum()} pseudo "
+        f"labels; the largest confidence is {largest:.3f}"
+    )
+    if not trial:
+        raise ValueError(f"{reason}: train the teacher longer, or lower --min_confidence")
+    print(f"selection: {reason}; this trial (--max_steps) goes on with min_confidence = 0")
+    return decide(0.0)
 
 
 def _class_names(files: list[Path], examples: sources.Examples) -> list[str]:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from data import optional
 from noisy_student import config, iterate
+from noisy_student.artifacts.files import read_json
+from noisy_student.evaluate import benchmark
 
 MNIST = {"dataset": "mnist5k", "num_labeled": 100, "num_validation": 500}
 
@@ -30,7 +33,9 @@ def calls(monkeypatch) -> list[tuple]:
         "reassign",
         lambda t, before, e, d, **_: made.append(("reassign", t.model_path, before, d)),
     )
-    monkeypatch.setattr(iterate.write, "run", lambda labels, d, *_: made.append(("select", d)))
+    monkeypatch.setattr(
+        iterate.write, "run", lambda labels, d, *_, **options: made.append(("select", d))
+    )
     monkeypatch.setattr(iterate.evaluate, "run", lambda p, n, *_: made.append(("evaluate", n)))
     for name in ("write_noise", "write_changes", "write_robustness"):
         monkeypatch.setattr(iterate.galleries, name, lambda *_: None)
@@ -100,3 +105,17 @@ def test_what_a_later_stage_would_refuse_is_refused_first(calls, tmp_path, optio
     with pytest.raises(ValueError, match=named):
         iterate.run(config.Config(**MNIST | options), tmp_path)
     assert calls == []
+
+
+def test_a_benchmark_without_its_package_is_left_out_and_named(
+    calls, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(benchmark.get("corruptions"), "packages", ("no_such_package",))
+    monkeypatch.setitem(optional.EXTRAS, "no_such_package", "robustness")
+    run(tmp_path, rounds=0, benchmarks="clean,corruptions")
+    assert calls[-1] == ("evaluate", "round0_teacher")
+    assert read_json(tmp_path / "config.json")["flags"]["benchmarks"] == ["clean"]
+    output = capsys.readouterr().out
+    assert "corruptions" in output and "pip install 'noisy-student[robustness]'" in output
+    with pytest.raises(ValueError, match="no_such_package"):
+        run(tmp_path / "none", rounds=0, benchmarks="corruptions")

@@ -226,7 +226,10 @@ class TrainConfig:
     ratio: float
     steps: int | None
     max_steps: int | None = option(
-        None, "Stop every training after this many steps; the schedule is unchanged.", low=1
+        None,
+        "For a trial: stop every training after this many steps, on the schedule of the whole "
+        "length. If no pseudo label then reaches --min_confidence, all are used.",
+        low=1,
     )
     label_smoothing: float = option(0.1, "Smoothing of true and of hard labels.", low=0, below=1)
     hard_labels: bool = option(False, "Train on the most likely class, not on probabilities.")

@@ -256,6 +256,19 @@ def test_run_is_a_stage(tmp_path, columns, examples):
         write.run(tmp_path / "in", tmp_path / "out", examples, other)
 
 
+def test_a_trial_keeps_all_if_none_is_confident_enough(tmp_path, columns, examples):
+    columns["confidence"] = np.minimum(columns["confidence"], 0.5)
+    write_predictions(tmp_path / "in", columns, examples)
+    write_json(tmp_path / "in" / "done.json", {"predictions": {"shard": "hash"}})
+    settings = dataclasses.replace(SETTINGS, images_per_class="none", min_confidence=0.6)
+    given = tmp_path / "in", tmp_path / "out", examples, settings
+    with pytest.raises(ValueError, match=r"min_confidence = 0.6 .* 0.500"):
+        write.run(*given)
+    report = write.run(*given, trial=True)
+    assert report["num_written"] == SIZE and report["min_confidence"] == 0
+    assert write.run(*given) == report  # the trial's result is the stage's
+
+
 def test_parts_are_selected_by_the_decision_on_all(tmp_path, model_path):
     examples = textured(toy_teacher.COUNT)
     toy_teacher.label(model_path, examples, tmp_path / "labels")

@@ -1,0 +1,67 @@
+"""Keeps TensorFlow's notices at its import off the terminal.
+
+TensorFlow prints them before it reads its own log level. All other lines are passed on; with
+``TF_CPP_MIN_LOG_LEVEL=0`` in the environment nothing is held back.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+_NOTICE = re.compile(rb"WARNING: All log messages before absl|I0000 |.*rebuild TensorFlow with")
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds tensorflow as usual, and wraps its import."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Returns the usual spec of tensorflow with a loader that is quiet; None for others."""
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec and spec.loader:
+            load = spec.loader.exec_module
+
+            def quiet(module: ModuleType) -> None:
+                _without_notices(load, module)
+
+            spec.loader.exec_module = quiet  # type: ignore[method-assign]
+        return spec
+
+
+def _without_notices(load: Callable[[ModuleType], None], module: ModuleType) -> None:
+    """Imports a module; of what it writes to file descriptor 2 passes on all but notices."""
+    try:
+        terminal = os.dup(2)
+    except OSError:  # a process without standard error
+        return load(module)
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            load(module)
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            written.seek(0)
+            for line in written:
+                if not _NOTICE.match(line):
+                    os.write(2, line)
+
+
+def install() -> None:
+    """Sets TensorFlow's log level unless it is given, and quiets its import."""
+    has_gpu = os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
+    # Without a GPU TensorFlow complains of that at level 2.
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu else "3")
+    if level != "0" and "tensorflow" not in sys.modules:
+        sys.meta_path.insert(0, _Finder())
