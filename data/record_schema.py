@@ -1,8 +1,8 @@
 """The record schema: an encoded image with its label and the teacher's probabilities.
 
 The fields are those of the published code (paper's TF1 release: `image/encoded`, `label`, `prob`,
-`probabilities`), so that files of either work with both. Two optional ones, `image/id` and
-`image/copy`, let duplicates of an image be noised differently.
+`probabilities`). Two optional ones, `image/id` and `image/copy`, let duplicates of an image be
+noised differently. The published code reads records under the names `train*` and `extra*` only.
 """
 
 import contextlib
@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from data import tfrecord_file
+
+PUBLISHED_PREFIX = "train-0"  # of the published code's student files: train-TASK-SHARD-of-SHARDS
 
 
 def serialize(
@@ -131,10 +133,10 @@ def shard_lengths(num_records: int, num_shards: int) -> list[int]:
 def shard_paths(
     directory: str | os.PathLike[str], num_shards: int, prefix: str, suffix: str
 ) -> list[pathlib.Path]:
-    """Returns the paths of shards, PREFIX-00000-of-00004.SUFFIX ...; creates the directory."""
+    """Returns the paths of shards, PREFIX-00000-of-00004SUFFIX ...; creates the directory."""
     folder = pathlib.Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    return [folder / f"{prefix}-{i:05d}-of-{num_shards:05d}.{suffix}" for i in range(num_shards)]
+    return [folder / f"{prefix}-{i:05d}-of-{num_shards:05d}{suffix}" for i in range(num_shards)]
 
 
 @contextlib.contextmanager
@@ -150,7 +152,7 @@ def write_shards(
     directory: str | os.PathLike[str],
     num_records: int,
     num_shards: int,
-    prefix: str = "records",
+    published_names: bool = False,
 ) -> list[pathlib.Path]:
     """Writes records, in their order, to shards of nearly equal length.
 
@@ -161,7 +163,7 @@ def write_shards(
         directory: created if it is missing.
         num_records: number of records.
         num_shards: number of files to write, at least 1.
-        prefix: first part of the files' names.
+        published_names: whether to name files like the published code: train-0-00000-of-00004.
 
     Returns:
         The paths of the shards.
@@ -170,7 +172,8 @@ def write_shards(
         ValueError: `num_shards` is below 1, or there are not exactly `num_records` records.
     """
     lengths = shard_lengths(num_records, num_shards)
-    paths = shard_paths(directory, num_shards, prefix, "tfrecord")
+    names = (PUBLISHED_PREFIX, "") if published_names else ("records", ".tfrecord")
+    paths = shard_paths(directory, num_shards, *names)
     stream = iter(records)
     for path, length in zip(paths, lengths, strict=True):
         with appearing(path) as partial, tf.io.TFRecordWriter(partial) as writer:

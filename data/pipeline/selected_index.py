@@ -67,7 +67,7 @@ def write_shards(
     """
     if num_shards > num_records:
         raise ValueError(f"{num_records} selected images cannot fill {num_shards} shards.")
-    paths = record_schema.shard_paths(directory, num_shards, "index", "parquet")
+    paths = record_schema.shard_paths(directory, num_shards, "index", ".parquet")
     lengths = record_schema.shard_lengths(num_records, num_shards)
     stream = iter(pieces)
     rows: np.ndarray | None = None

@@ -13,8 +13,9 @@ import numpy as np
 class Decision:
     """The number of copies of a record, as a function of its class, confidence and id alone.
 
-    A record is selected if it reaches `min_confidence`. It has `copies` of its class, and one more
-    if it does not rank behind the cut: by falling confidence, then rising id.
+    A record is selected if its confidence is within `min_confidence` and `max_confidence`. It has
+    `copies` of its class, and one more if it does not rank behind the cut: by falling confidence,
+    then rising id.
 
     Attributes:
         min_confidence: 0..1.
@@ -25,6 +26,7 @@ class Decision:
         cut_confidence: float64 [C], confidence of the last record with one more copy; inf: none.
         cut_id: uint64 [C], id of that record.
         max_copies: largest number of copies of an image; None: no limit.
+        max_confidence: 0..1; records above it are in none of the counts.
     """
 
     min_confidence: float
@@ -35,6 +37,7 @@ class Decision:
     cut_confidence: np.ndarray
     cut_id: np.ndarray
     max_copies: int | None = None
+    max_confidence: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the content of `decision.json`; `from_dict` restores the decision exactly."""

@@ -93,7 +93,7 @@ def read(files: Iterable[Path], columns: Sequence[str]) -> Iterator[Columns]:
 
 
 def decision_columns(
-    files: Iterable[Path], num_classes: int, with_ids: bool = True
+    files: Iterable[Path], num_classes: int, with_ids: bool = True, highest: float = 1.0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     """Reads the columns that decide a selection, some rows at a time.
 
@@ -101,6 +101,7 @@ def decision_columns(
         files: shards.
         num_classes: C.
         with_ids: whether to read the hashes.
+        highest: largest confidence of the rows to return.
 
     Yields:
         labels int [n], confidences float32 [n], and ids uint64 [n] or None.
@@ -116,6 +117,9 @@ def decision_columns(
                 checked = check_columns(*columns, num_classes)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
+            if highest < 1:
+                (labels, confidences, ids), kept = checked, checked[1] <= np.float32(highest)
+                checked = labels[kept], confidences[kept], None if ids is None else ids[kept]
             yield checked
 
 

@@ -34,11 +34,13 @@ class Form:
         num_shards: number of files.
         index_only: whether to write an index (`data.pipeline.selected_index`) without images.
         hard_labels: whether to store one-hot probabilities in place of the teacher's.
+        published_names: whether records have the published code's file names.
     """
 
     num_shards: int
     index_only: bool = False
     hard_labels: bool = False
+    published_names: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,7 +118,9 @@ def write(
         return selected_index.write_shards(rows, directory, total, form.num_shards, index_card)
     serialized = _serialized(rows, examples, num_classes)
     shown = tqdm(serialized, "selected", total, unit="image", leave=False, disable=None)
-    return record_schema.write_shards(shown, directory, total, form.num_shards)
+    return record_schema.write_shards(
+        shown, directory, total, form.num_shards, form.published_names
+    )
 
 
 def _ordered_rows(
@@ -211,9 +215,15 @@ def _serialized(
 
 def files_of(directory: str | Path) -> list[str]:
     """Returns the records of a selected set, or the files of its index."""
-    directory = Path(directory)
-    found = sorted(directory.glob("*.tfrecord")) or sorted(directory.glob("index-*.parquet"))
-    return [str(file) for file in found]
+    published = f"{record_schema.PUBLISHED_PREFIX}-?????-of-?????"
+    found = (sorted(Path(directory).glob(n)) for n in ("*.tfrecord", published, "index-*.parquet"))
+    return [str(file) for file in next(filter(None, found), [])]
+
+
+def form_of(files: Sequence[str], hard_labels: bool) -> Form:
+    """Returns the form of the set that `files_of` found, with other labels."""
+    published = Path(files[0]).name.startswith(record_schema.PUBLISHED_PREFIX) if files else False
+    return Form(len(files), is_index(files), hard_labels, published)
 
 
 def is_index(files: Sequence[str] | None) -> bool:

@@ -59,7 +59,7 @@ def reassign(
             old.copies,
             old.positions,
             output_dir,
-            student_set.Form(len(files), student_set.is_index(files), hard_labels),
+            student_set.form_of(files, hard_labels),
             within=(examples, old.images),
         )
         _write_report(selected_dir, output_dir, kept, old)

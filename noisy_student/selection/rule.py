@@ -186,7 +186,9 @@ def copies_for(
     cut = decision.cut_confidence[labels]
     once_more = (confidences > cut) | ((confidences == cut) & (ids <= decision.cut_id[labels]))
     copies = decision.copies[labels] + once_more.astype(np.int32)
-    return np.where(reaches(confidences, decision.min_confidence), copies, np.int32(0))
+    kept = reaches(confidences, decision.min_confidence)
+    kept &= confidences <= confidences.dtype.type(decision.max_confidence)
+    return np.where(kept, copies, np.int32(0))
 
 
 def select(

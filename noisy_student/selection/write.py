@@ -5,10 +5,11 @@ r"""Selects pseudo labels and writes a student's training set: filters, balances
 
 Reads the predictions until the decision is found (`radix`), once to apply it, and once more for the
 distributions of the selected images (`artifacts.student_set`). Writes, in an order that depends on
-the seed and the images alone, TFRecords as the published code does (plus id and copy) or, with
---index_only, an index of the images: training joins it with the images, so that none is copied.
-Both train alike. Also writes the decision (`decision.json` and its index `chosen-*`), the report
-`selection.json`, and `samples.json` with pictures.
+the seed and the images alone, TFRecords as the published code does (plus id and copy; with
+--published_names also under its file names) or, with --index_only, an index of the images: training
+joins it with the images, so that none is copied. Both train alike. Also writes the decision
+(`decision.json` and its index `chosen-*`), the report `selection.json`, and `samples.json` with
+pictures. With --adopt_records, uses records of the published code as they are (`adopt`).
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data import sources
+from data import record_schema, sources
 from noisy_student import config
 from noisy_student.artifacts import (
     decision_index,
@@ -32,7 +33,7 @@ from noisy_student.artifacts.files import file_hash, files_hash, read_json, writ
 from noisy_student.artifacts.json_files import SelectionReport
 from noisy_student.artifacts.stage import open_stage, read_done
 from noisy_student.config import derived, schema
-from noisy_student.selection import radix, rule
+from noisy_student.selection import adopt, radix, rule
 
 _RULES = {"auto": "auto: the largest class", "none": "none: no balance"}
 
@@ -117,7 +118,9 @@ def write_selected(
     output_dir = Path(output_dir)
     _refuse_other_files(output_dir, settings)
     copies, report, sheets = _apply(files, decision, len(examples), output_dir)
-    form = student_set.Form(settings.num_shards, settings.index_only, settings.hard_labels)
+    form = student_set.Form(
+        settings.num_shards, settings.index_only, settings.hard_labels, settings.published_names
+    )
     positions = student_set.random_positions(copies, settings.seed)
     written = student_set.write(files, examples, copies, positions, output_dir, form)
     content = report.build(class_names, decision.images_per_class)
@@ -135,21 +138,22 @@ def _decide(
     files: list[Path], num_classes: int, settings: config.SelectionConfig, trial: bool
 ) -> Decision:
     """Returns the decision on the predictions in `files`; ValueError if it selects none."""
-    read = functools.partial(predictions.decision_columns, files, num_classes)
-    decide = functools.partial(
-        radix.decide,
-        read,
-        num_classes,
-        images_per_class=settings.images_per_class,
-        max_copies=settings.max_copies,
-    )
+    highest = settings.max_confidence
+    read = functools.partial(predictions.decision_columns, files, num_classes, highest=highest)
+
+    def decide(min_confidence: float) -> Decision:
+        limits = (min_confidence, settings.images_per_class, settings.max_copies)
+        decision = radix.decide(read, num_classes, *limits)
+        return dataclasses.replace(decision, max_confidence=highest)
+
     decision = decide(settings.min_confidence)
     if decision.above.any():
         return decision
     largest = max(float(confidences.max(initial=0.0)) for _, confidences, _ in read(False))
+    limit = f" up to max_confidence = {highest:g}" if highest < 1 else ""
     reason = (
         f"min_confidence = {settings.min_confidence} drops all {decision.before.sum()} pseudo "
-        f"labels; the largest confidence is {largest:.3f}"
+        f"labels{limit}; the largest confidence is {largest:.3f}"
     )
     if not trial:
         raise ValueError(f"{reason}: train the teacher longer, or lower --min_confidence")
@@ -171,9 +175,14 @@ def _class_names(files: list[Path], examples: sources.Examples) -> list[str]:
 
 def _refuse_other_files(output_dir: Path, settings: config.SelectionConfig) -> None:
     """Refuses files of an earlier selection that training would read too."""
-    files = [*output_dir.glob("records-*"), *output_dir.glob("index-*")]
-    name = "index" if settings.index_only else "records"
-    ours = re.compile(rf"{name}-\d+-of-{settings.num_shards:05d}\..*")
+    if settings.index_only and settings.published_names:
+        raise ValueError("--index_only excludes --published_names, the names of records.")
+    published = record_schema.PUBLISHED_PREFIX
+    prefixes = ("records", "index", published)
+    files = [file for prefix in prefixes for file in output_dir.glob(f"{prefix}-*")]
+    name = published if settings.published_names else "records"
+    name = "index" if settings.index_only else name
+    ours = re.compile(rf"{name}-\d+-of-{settings.num_shards:05d}(\..*)?")
     others = sorted(file.name for file in files if not ours.fullmatch(file.name))
     if others:
         raise ValueError(f"{output_dir} has other records ({others[0]}, ...); remove them first")
@@ -202,6 +211,11 @@ def _apply(
 def _main(settings: config.Config) -> None:
     given = settings.group(schema.SelectCommandConfig)
     splits = derived.load_splits(settings.data, given.splits_file)
+    if given.adopt_records:
+        output_dir = settings.required("output_dir")
+        report = adopt.run(given.adopt_records, output_dir, splits.class_names, given.dry_run)
+        print(f"{report['num_written']} records of {report['num_kept']} images: {output_dir}")
+        return
     predictions_dir = settings.required("predictions_dir")
     if given.dry_run:
         files = predictions.shard_files(predictions_dir)

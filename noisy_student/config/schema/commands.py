@@ -85,6 +85,11 @@ class SelectCommandConfig(StageConfig):
     """The command noisy_student.selection."""
 
     predictions_dir: str | None = option(None, "Output of noisy_student.pseudo_label.")
+    adopt_records: tuple[str, ...] = option(
+        (),
+        "Student records of the published code, as globs or folders, to check and use as they are "
+        "in place of --predictions_dir.",
+    )
     decision_file: str | None = option(
         None,
         "decision.json of a larger set that the predictions are a part of, such as written by "

@@ -58,6 +58,14 @@ class SelectionConfig:
     max_copies: int | None = option(
         None, "Largest number of copies of an image that fills up its class. Unset: any.", low=1
     )
+    max_confidence: float = option(
+        1.0, "Largest confidence of a pseudo label that is kept. 1: any.", low=0, high=1
+    )
+    published_names: bool = option(
+        False,
+        "Name the records as the published code does, train-0-00000-of-00001, so that it reads "
+        "them.",
+    )
     index_only: bool = option(
         False, "Write an index of images to join in training, not records with copies of them."
     )

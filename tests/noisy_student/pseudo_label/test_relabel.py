@@ -1,5 +1,7 @@
 """A selected set that a new teacher labels again."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -21,14 +23,14 @@ from tests.helpers.toy_teacher import (
 
 
 @pytest.mark.parametrize(
-    ("source", "index_only"),
-    [("memory", False), ("records", True)],
+    ("source", "form"),
+    [("memory", {}), ("memory", {"published_names": True}), ("records", {"index_only": True})],
     indirect=["source"],
-    ids=["records", "index"],
+    ids=["records", "published names", "index"],
 )
-def test_a_better_teacher_labels_the_same_set_again(tmp_path, model_path, source, index_only):
+def test_a_better_teacher_labels_the_same_set_again(tmp_path, model_path, source, form):
     label(model_path, source, tmp_path / "labels")
-    settings = selection(index_only=index_only)
+    settings = selection(**form)
     write.run(tmp_path / "labels", tmp_path / "old", source, settings)
     better = save_model(tmp_path / "better.keras", seed=7)
 
@@ -39,7 +41,8 @@ def test_a_better_teacher_labels_the_same_set_again(tmp_path, model_path, source
     report = again(better, "new")
     assert again(better, "new") == report
     old, same, new = (student_set.files_of(tmp_path / name) for name in ("old", "same", "new"))
-    if not index_only:
+    assert [Path(file).name for file in new] == [Path(file).name for file in old]
+    if "index_only" not in form:
         assert [recordfile_bytes(f) for f in same] == [recordfile_bytes(f) for f in old]
     before, same, after = (
         training_batches(tmp_path / name, source, SPEC) for name in ("old", "same", "new")

@@ -12,6 +12,7 @@ import tensorflow as tf
 from data import record_schema, seeds, sources
 from noisy_student import config
 from noisy_student.artifacts import decision_index, predictions, student_set
+from noisy_student.artifacts.decision import Decision
 from noisy_student.artifacts.files import read_json, write_json
 from noisy_student.selection import rule, write
 from tests.helpers import toy_teacher
@@ -228,6 +229,53 @@ def test_predictions_of_two_models_are_refused(tmp_path, columns, examples):
     predictions.write(path, predictions.read_card(path) | {"model": "another"}, [])
     with pytest.raises(ValueError, match="another model"):
         write.write_selected(tmp_path / "in", tmp_path / "out", examples, SETTINGS)
+
+
+@pytest.mark.parametrize("images_per_class", ["none", 9])
+def test_the_largest_confidence_too_can_be_limited(tmp_path, columns, examples, images_per_class):
+    """The same as selecting from the others alone; the decision remembers it."""
+    limits = {"min_confidence": 0.5, "max_confidence": 0.8, "images_per_class": images_per_class}
+    files = select_into(tmp_path, columns, examples, **limits)
+    confidence = columns["confidence"]
+    below = confidence <= np.float32(0.8)
+    expected = np.zeros(SIZE, np.int32)
+    names = ("label", "confidence", "id_hash")
+    expected[below] = rule.select(*(columns[n][below] for n in names), 4, images_per_class, 0.5)
+    assert 0 < np.count_nonzero(expected) < np.count_nonzero(confidence >= 0.5)
+    found = np.zeros(SIZE, np.int32)
+    for name, _ in order_of(files):
+        found[int(name.split(b"/")[1])] += 1
+    np.testing.assert_array_equal(found, expected)
+    decision = Decision.from_dict(read_json(tmp_path / "out" / "decision.json"))
+    copies = rule.copies_for(*(columns[n] for n in names), decision)
+    np.testing.assert_array_equal(copies, expected)
+    with pytest.raises(ValueError, match=r"all 0 .* max_confidence = 0.01; .* is 0\.\d+"):
+        select_into(tmp_path / "none", columns, examples, max_confidence=0.01)
+
+
+def test_records_have_the_published_names_if_asked_for(tmp_path, columns, examples):
+    """Read as the published code reads: `train*` in the folder, and four features of theirs."""
+    ours = select_into(tmp_path / "ours", columns, examples)
+    theirs = select_into(tmp_path / "theirs", columns, examples, published_names=True)
+    directory = tmp_path / "theirs" / "out"
+    assert sorted(directory.glob("train*")) == theirs and not list(directory.glob("records*"))
+    assert [file.name for file in theirs] == ["train-0-00000-of-00002", "train-0-00001-of-00002"]
+    assert [file.read_bytes() for file in theirs] == [file.read_bytes() for file in ours]
+    assert student_set.files_of(directory) == list(map(str, theirs))
+    features = {
+        "probabilities": tf.io.FixedLenFeature([4], tf.float32),
+        "label": tf.io.FixedLenFeature([], tf.int64, -1),
+        "prob": tf.io.FixedLenFeature([], tf.float32),
+        "image/encoded": tf.io.FixedLenFeature((), tf.string, ""),
+    }
+    for serialized in tf.data.TFRecordDataset(list(map(str, theirs))):
+        record = tf.io.parse_single_example(serialized, features)
+        assert tf.image.decode_jpeg(record["image/encoded"], channels=3).shape == (4, 4, 3)
+        assert 0 <= record["label"] < 4
+    with pytest.raises(ValueError, match="train-0-00000-of-00002"):
+        select_into(tmp_path / "theirs", columns, examples)
+    with pytest.raises(ValueError, match="--index_only .*--published_names"):
+        select_into(tmp_path / "both", columns, examples, published_names=True, index_only=True)
 
 
 def test_records_of_another_number_of_shards_are_refused(tmp_path, columns, examples):
