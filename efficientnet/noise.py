@@ -13,7 +13,7 @@ import dataclasses
 import math
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -29,6 +29,7 @@ class _Scope:
     positions: tf.Tensor | None
     global_batch: int | tf.Tensor | None
     runs: tuple[int, ...] | None
+    noised_rows: Mapping[str, int]
 
     def bits(self, layer: int, batch: tf.Tensor, features: tuple[int, ...]) -> tf.Tensor:
         """Returns int32 [batch, *features] for a layer, identified by an integer below 2**32."""
@@ -63,6 +64,7 @@ def noise_scope(
     positions: tf.Tensor | None = None,
     global_batch: int | tf.Tensor | None = None,
     runs: Sequence[int] | None = None,
+    noised_rows: Mapping[str, int] | None = None,
 ) -> Iterator[None]:
     """Derives the noise of all models called inside from `seed`.
 
@@ -76,6 +78,9 @@ def noise_scope(
             `positions` and `global_batch`, or neither for rows 0..B-1 of a global batch of B.
         runs: lengths of the runs of consecutive values in `positions`. Only the numbers of these
             rows are then drawn, with the same result; None draws those of the whole batch.
+        noised_rows: number of this replica's examples, from the first on, that have a kind of noise
+            ("dropout" or "stochastic_depth"); all where it is not given. Their noise is the same as
+            without this argument.
 
     Raises:
         ValueError: only one of `positions` and `global_batch` is given, or the lengths of `runs`
@@ -87,7 +92,8 @@ def noise_scope(
         count = None if positions is None else positions.shape[0]
         raise ValueError(f"noise_scope needs runs of {count} positions in all, got {list(runs)}.")
     runs = None if runs is None else tuple(runs)
-    with _entered(_Scope(_stateless_bits([], seed), positions, global_batch, runs)):
+    key = _stateless_bits([], seed)
+    with _entered(_Scope(key, positions, global_batch, runs, noised_rows or {})):
         yield
 
 
@@ -164,7 +170,7 @@ class _Noise(keras.layers.Layer):
     """Zeroes random parts of its input and scales the rest by 1 / (1 - rate).
 
     Active only with `training=True`. A frozen layer (`trainable=False`) is in inference mode, like
-    frozen batch normalization.
+    frozen batch normalization. `kind` is its name for `noise_scope`.
 
     Args:
         rate: probability of dropping, 0 <= rate < 1.
@@ -172,6 +178,8 @@ class _Noise(keras.layers.Layer):
     Raises:
         ValueError: `rate` is out of range.
     """
+
+    kind: str
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -190,7 +198,11 @@ class _Noise(keras.layers.Layer):
             return inputs
         bits = _random_bits(self.name, tf.shape(inputs)[0], self.mask_features(inputs))
         kept = tf.cast(bits >= int(self.rate * 2**32) - 2**31, inputs.dtype)
-        return inputs * (kept / (1 - self.rate))
+        factor = kept / (1 - self.rate)
+        rows = getattr(getattr(_active, "scope", None), "noised_rows", {}).get(self.kind)
+        if rows is not None:
+            factor = tf.concat([factor[:rows], tf.ones_like(factor[rows:])], axis=0)
+        return inputs * factor
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
@@ -203,6 +215,8 @@ class _Noise(keras.layers.Layer):
 class StochasticDepth(_Noise):
     """Drops the whole residual branch of an example (Huang et al., 2016)."""
 
+    kind = "stochastic_depth"
+
     def mask_features(self, inputs: tf.Tensor) -> tuple[int, ...]:
         return (1,) * (len(inputs.shape) - 1)
 
@@ -210,6 +224,8 @@ class StochasticDepth(_Noise):
 @keras.saving.register_keras_serializable(PACKAGE)
 class Dropout(_Noise):
     """Drops single activations (Srivastava et al., 2014)."""
+
+    kind = "dropout"
 
     def mask_features(self, inputs: tf.Tensor) -> tuple[int, ...]:
         return tuple(inputs.shape[1:])

@@ -34,6 +34,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         decay_steps: float | None = None,
         decay_rate: float = DECAY_RATE,
         total_steps: int | None = None,
+        first_step: int = 0,
     ):
         """Creates the schedule.
 
@@ -44,6 +45,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
             decay_steps: for a staircase, the steps from one decay to the next; may be fractional.
             decay_rate: for a staircase, the factor of each decay.
             total_steps: for cosine, the step at which the rate is 0.
+            first_step: step at which the schedule is entered: that of an earlier training's end.
 
         Raises:
             ValueError: the kind is unknown, or a length that it needs is missing or too short.
@@ -64,6 +66,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         self.decay_steps = decay_steps
         self.decay_rate = decay_rate
         self.total_steps = total_steps
+        self.first_step = first_step
 
     @classmethod
     def paper(
@@ -113,7 +116,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Returns the rate of the step after `step` finished ones: float32 scalar."""
-        step = tf.cast(step, tf.float32)
+        step = tf.cast(step, tf.float32) + self.first_step
         if self.kind == "staircase":
             rate = self.base * self.decay_rate ** tf.floor(step / self.decay_steps)
         elif self.kind == "cosine" and self.total_steps:
@@ -133,4 +136,5 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
             "decay_steps": self.decay_steps,
             "decay_rate": self.decay_rate,
             "total_steps": self.total_steps,
+            "first_step": self.first_step,
         }

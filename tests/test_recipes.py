@@ -61,6 +61,23 @@ def test_every_recipe_is_read_and_says_what_it_is(recipe):
     assert len(set(names)) == len(names), "a flag is given twice"
 
 
+def test_the_page_names_every_recipe_with_another_optimizer():
+    """And its momentum and average; all others have the published ones."""
+    page = (RECIPES.parent / "docs" / "FIDELITY.md").read_text().splitlines()
+    (row,) = [line for line in page if line.startswith("| Recipes with AdamW |")]
+    stated = {
+        name: (float(momentum), float(average))
+        for momentum, average, names in re.findall(r"([\d.]+) and ([\d.]+) \((`[^)]+)\)", row)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    for recipe in NAMES:
+        training = read(recipe)[0].student(1)
+        rates = training.model.batch_norm_momentum, training.ema_decay
+        optimizer = training.optimizer.name, training.optimizer.schedule
+        expected = ("adamw", "cosine") if recipe in stated else ("rmsprop", "staircase")
+        assert (*optimizer, *rates) == (*expected, *stated.get(recipe, (0.99, 0.9999))), recipe
+
+
 def test_what_recipes_expect_is_what_was_measured():
     found = {path.parent.name for path in RESULTS.glob("*/*.csv")}
     assert found == set(MEASURED)

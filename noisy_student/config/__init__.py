@@ -15,6 +15,7 @@ from noisy_student.config.schema import (
     RobustnessConfig,
     SelectionConfig,
     TrainConfig,
+    UnlabeledNoiseConfig,
 )
 from noisy_student.config.settings import Config
 
@@ -32,6 +33,7 @@ __all__ = [
     "RobustnessConfig",
     "SelectionConfig",
     "TrainConfig",
+    "UnlabeledNoiseConfig",
     "parse",
     "run",
 ]

@@ -112,6 +112,7 @@ class Config:
             batch_size=rounds.batch_size,
             ratio=_of_round(rounds.ratio, number, None),
             steps=_of_round(rounds.student_steps, number, None),
+            unlabeled_noise=self.group(schema.UnlabeledNoiseConfig),
         )
 
     def fixres(self, number: int) -> TrainConfig:
@@ -128,6 +129,7 @@ class Config:
             frozen_blocks=tuning.frozen_blocks,
             fixres_epochs=tuning.fixres_epochs,
             labeled_weight=1.0,
+            unlabeled_noise=schema.UnlabeledNoiseConfig(),
         )
 
     def control(self, images_seen: int) -> TrainConfig:
@@ -194,7 +196,7 @@ class Config:
                 learning_rate=rates.base(batch_size),
                 final_learning_rate=rates.final(batch_size),
             ),
-            frozen_blocks=0,
+            frozen_blocks=-1,
             fixres_epochs=0.0,
             seed=1000 * self.data.seed + round,
             **derived,

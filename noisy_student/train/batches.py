@@ -1,5 +1,6 @@
 """Batches of training and validation images, from the input pipeline."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,7 @@ def training_batches(
             selected_files,
             layout.micro_unlabeled,
             examples=unlabeled,
+            augmentation=derived.augmentation(_unlabeled_noise(learner.settings)),
             clean_spec=learner.teacher_spec,
         )
 
@@ -110,3 +112,13 @@ def training_batches(
         return layout.per_replica(micro_batches, hosts, host)
 
     return learner.devices.distribute(of_host)
+
+
+def _unlabeled_noise(settings: config.TrainConfig) -> config.NoiseConfig:
+    """Returns the image noise of unlabeled images."""
+    kind = settings.unlabeled_noise.kind
+    if kind is None:
+        return settings.noise
+    # Published: cutout belongs to RandAugment.
+    cutout = settings.noise.cutout and kind != "crop"
+    return dataclasses.replace(settings.noise, kind=kind, cutout=cutout)

@@ -66,6 +66,13 @@ class Learner:
         )
 
     @property
+    def noised_rows(self) -> dict[str, int]:
+        """Number of rows with noise of a kind, where unlabeled images are exempt from it."""
+        noise = self.settings.unlabeled_noise
+        kinds = {"dropout": noise.dropout, "stochastic_depth": noise.stochastic_depth}
+        return {kind: self.layout.labeled_rows for kind, noised in kinds.items() if not noised}
+
+    @property
     def num_classes(self) -> int:
         """Number of classes of the classifier."""
         return self.model.output_shape[-1]
@@ -181,13 +188,15 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
     o = settings.optimizer
     if settings.role == "fixres":
         trained = dataclasses.replace(settings, role="student")
-        end = float(make_schedule(trained, num_labeled)(trained.num_steps(num_labeled)))
-        if not end > 0:
+        configuration = make_schedule(trained, num_labeled).get_config()
+        configuration["first_step"] = trained.num_steps(num_labeled)
+        rate = schedule.LearningRate(**configuration)
+        if not float(rate(0)) > 0:
             raise ValueError(
                 f"--role=fixres continues at the rate with which --schedule={o.schedule} ends, "
                 "which is 0: give --schedule=constant and --learning_rate."
             )
-        return schedule.LearningRate("constant", end)
+        return rate
     total = settings.num_steps(num_labeled)
     steps_per_epoch = num_labeled / settings.batch_size
     if o.schedule == "staircase":
@@ -219,8 +228,8 @@ def _build_model(settings: config.ModelConfig, num_classes: int) -> keras.Model:
 
 
 def _freeze(model: keras.Model, num_blocks: int) -> None:
-    """Freezes the stem and the first blocks, if any: weights, batch norm, and no noise."""
-    if not num_blocks:
+    """Freezes the stem and the first blocks: weights, batch norm, and no noise. -1: nothing."""
+    if num_blocks < 0:
         return
     blocks = [layer for layer in model.layers if layer.name.startswith("blocks_")]
     if num_blocks > len(blocks):

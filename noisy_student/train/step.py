@@ -58,8 +58,11 @@ def train_step(
 
     # One forward pass over all images, with dropout and stochastic depth.
     seed = tf.stack([learner.settings.seed, tf.cast(learner.optimizer.iterations, tf.int32)])
+    noise = efficientnet.noise_scope(
+        seed, share.numbers, layout.total, layout.runs, learner.noised_rows
+    )
     with tf.GradientTape() as tape:
-        with efficientnet.noise_scope(seed, share.numbers, layout.total, layout.runs):
+        with noise:
             logits = model(images, training=True)
         labeled, unlabeled = logits[: layout.labeled_rows], logits[layout.labeled_rows :]
 

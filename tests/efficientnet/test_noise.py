@@ -116,6 +116,32 @@ def test_masks_are_the_same_eager_traced_and_compiled(layer_class):
     assert np.array_equal(eager, tf.function(run, jit_compile=True)(tf.constant(3)))
 
 
+@pytest.mark.parametrize("jit_compile", [None, False, True], ids=["eager", "traced", "compiled"])
+@pytest.mark.parametrize("runs", [None, (3, 5)])
+@pytest.mark.parametrize(
+    ("layer_class", "other"), [(StochasticDepth, "dropout"), (Dropout, "stochastic_depth")]
+)
+def test_exempt_rows_stay_as_they_are_and_the_others_keep_their_noise(
+    layer_class, other, runs, jit_compile
+):
+    layer = layer_class(0.5, name="noise")
+    inputs = tf.random.stateless_normal([8, 4, 4, 3], [1, 2])
+    positions = tf.constant([2, 3, 4, 10, 11, 12, 13, 14])
+
+    def run(noised_rows):
+        with noise_scope(tf.constant([5, 3]), positions, 20, runs, noised_rows):
+            return layer(inputs, training=True)
+
+    if jit_compile is not None:
+        run = tf.function(run, jit_compile=jit_compile)
+    every = run({}).numpy()
+    assert np.any(every[3:] != inputs[3:])
+    np.testing.assert_array_equal(run({other: 3}), every)
+    some = run({layer_class.kind: 3}).numpy()
+    np.testing.assert_array_equal(some[:3], every[:3])
+    np.testing.assert_array_equal(some[3:], inputs[3:])
+
+
 @pytest.mark.parametrize("layer_class", [StochasticDepth, Dropout])
 def test_no_noise_in_inference_nor_in_a_frozen_layer(layer_class):
     layer = layer_class(0.5)

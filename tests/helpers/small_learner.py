@@ -52,7 +52,7 @@ STUDENT = config.TrainConfig(
     ema_decay=0.9,
     accumulate_steps=1,
     teacher_mode="stored",
-    frozen_blocks=0,
+    frozen_blocks=-1,
     fixres_epochs=0.0,
     seed=3,
 )

@@ -76,7 +76,7 @@ def test_constant_warms_up_and_stays():
     [
         LearningRate.paper(0.128, 625.7, train_ratio=2),
         LearningRate("cosine", 0.1, warmup_steps=3, total_steps=30),
-        LearningRate("constant", 0.1),
+        LearningRate("constant", 0.1, warmup_steps=30, first_step=5),
     ],
 )
 def test_serialization_round_trip(rate):

@@ -37,12 +37,14 @@ from noisy_student.config.schema.training import (
     RatesConfig,
     RoundsConfig,
     TrainConfig,
+    UnlabeledNoiseConfig,
 )
 
 TRAINING: tuple[type[Any], ...] = (
     RoundsConfig,
     ModelConfig,
     NoiseConfig,
+    UnlabeledNoiseConfig,
     TrainConfig,
     OptimizerConfig,
     RatesConfig,
@@ -110,5 +112,6 @@ __all__ = [
     "StudyCommandConfig",
     "TrainCommandConfig",
     "TrainConfig",
+    "UnlabeledNoiseConfig",
     "WorkdirConfig",
 ]

@@ -34,13 +34,15 @@ class AttackConfig:
     )
     step_size: float | None = option(
         None,
-        "Step size of PGD. Unset: 2.5 * epsilon / steps.",
+        "Step size of PGD. Unset: 2.5 * epsilon / steps (not of the paper, which gives none).",
         name="attack_step_size",
         low=0.001,
         high=255,
     )
     random_start: bool = option(
-        True, "Start PGD at a random point within epsilon.", name="attack_random_start"
+        True,
+        "Start PGD at a random point within epsilon (not of the paper, which does not say).",
+        name="attack_random_start",
     )
     restarts: int = option(
         1, "PGD attacks that an image must withstand.", name="attack_restarts", low=1, high=1000

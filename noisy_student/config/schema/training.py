@@ -1,5 +1,6 @@
 """Options of rounds, networks, noise and trainings."""
 
+import math
 from dataclasses import dataclass
 
 from noisy_student.config.option import option
@@ -141,6 +142,25 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True)
+class UnlabeledNoiseConfig:
+    """Noise of unlabeled images, where it is not that of labeled ones (paper, table 6)."""
+
+    kind: str | None = option(
+        None,
+        "Image noise of the unlabeled images alone. crop: neither RandAugment nor cutout. Unset: "
+        "--augment.",
+        name="unlabeled_augment",
+        choices=("randaugment", "keras_cv", "crop", "none"),
+    )
+    dropout: bool = option(
+        True, "Apply dropout to unlabeled images, too.", name="unlabeled_dropout"
+    )
+    stochastic_depth: bool = option(
+        True, "Apply stochastic depth to unlabeled images, too.", name="unlabeled_stochastic_depth"
+    )
+
+
+@dataclass(frozen=True)
 class RatesConfig:
     """Learning rates: as given, or scaled by the labeled batch size."""
 
@@ -209,12 +229,13 @@ class TrainConfig:
     """Training: one teacher, student or supervised baseline.
 
     ``steps`` is the length of the schedule, ``None`` where it follows from the epochs;
-    ``max_steps`` cuts the run short. ``unlabeled_batch_size`` is ratio * batch_size. Each step's
-    gradients come from ``accumulate_steps`` equal parts of its images, one after the other.
+    ``max_steps`` cuts the run short. ``unlabeled_batch_size`` is ratio * batch_size, rounded up.
+    Each step's gradients come from ``accumulate_steps`` equal parts of its images, one after the
+    other. ``unlabeled_noise`` belongs to students.
 
-    A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images, at the rate
-    with which its training, described by the other fields, ended. The stem and the first
-    ``frozen_blocks`` blocks stay as they are, unless it is 0.
+    A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images. Its rate goes
+    on from the end of the schedule of its training, which the other fields describe. The stem and
+    the first ``frozen_blocks`` blocks stay as they are, unless it is -1.
     """
 
     role: str
@@ -256,6 +277,7 @@ class TrainConfig:
     frozen_blocks: int
     fixres_epochs: float
     seed: int
+    unlabeled_noise: UnlabeledNoiseConfig = UnlabeledNoiseConfig()
     labeled_weight: float = option(
         1.0,
         "Weight of the labeled images in a student's loss (paper: 1). 0: pseudo labels only; batch "
@@ -267,7 +289,8 @@ class TrainConfig:
     @property
     def unlabeled_batch_size(self) -> int:
         """Unlabeled images per step; 0 for supervised training."""
-        return round(self.ratio * self.batch_size)
+        # Published: the ceiling. A product like 3 * 1.1 = 3.3000000000000003 is no fraction more.
+        return math.ceil(round(self.ratio * self.batch_size, 6))
 
     @property
     def images_per_step(self) -> int:
@@ -300,8 +323,9 @@ class FixResConfig:
         1.5, "Epochs of the fine-tuning, counted in labeled images.", low=0.001, high=100_000
     )
     frozen_blocks: int = option(
-        0,
-        "Blocks that fine-tuning leaves unchanged, and the stem with them. 0: none.",
-        low=0,
+        -1,
+        "Blocks that fine-tuning leaves unchanged, and the stem with them. 0: the stem alone; -1: "
+        "nothing.",
+        low=-1,
         high=1000,
     )

@@ -50,11 +50,35 @@ def test_lists_by_round_repeat_their_last():
     assert [student.seed for student in settings.students] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "ratio", "unlabeled"),
+    [(10, 0.25, 3), (10, 0.21, 3), (16, 0.01, 1), (10, 1.1, 11), (30, 0.1, 3), (128, 5, 640)],
+)
+def test_the_unlabeled_batch_is_rounded_up(batch_size, ratio, unlabeled):
+    """As published; 1.1 * 10 and 0.1 * 30 are whole numbers, though a little more as floats."""
+    settings = given(f"--batch_size={batch_size}", f"--ratio={ratio}")
+    assert settings.students[0].unlabeled_batch_size == unlabeled
+
+
+def test_only_students_have_other_noise_on_unlabeled_images():
+    settings = given(
+        *("--unlabeled_augment=crop", "--nounlabeled_dropout", "--nounlabeled_stochastic_depth"),
+        "--fixres_image_size=40",
+    )
+    assert settings.students[0].unlabeled_noise == config.UnlabeledNoiseConfig("crop", False, False)
+    others = (settings.teacher, settings.tuned[0], settings.control(10))
+    assert {other.unlabeled_noise for other in others} == {config.UnlabeledNoiseConfig()}
+
+
 def test_fine_tuning_is_of_clean_labeled_images_at_the_larger_size():
     assert given().tuned == ()
     (tuned,) = given("--rounds=1", "--fixres_image_size=300", "--frozen_blocks=4").tuned
     assert (tuned.role, tuned.model.image_size, tuned.frozen_blocks) == ("fixres", 300, 4)
     assert (tuned.noise.kind, tuned.ratio, tuned.fixres_epochs) == ("none", 0, 1.5)
+    (tuned,) = given("--rounds=1", "--fixres_image_size=300").tuned
+    assert tuned.frozen_blocks == given().teacher.frozen_blocks == -1
+    with pytest.raises(ValueError, match="--frozen_blocks=-2: .* -1"):
+        given("--frozen_blocks=-2")
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,11 @@ def test_a_start_takes_over_weights_and_normalization_of_pixels(devices, tmp_pat
         np.testing.assert_allclose(model(images), saved(images), atol=1e-6)
 
 
-def test_fine_tuning_leaves_the_frozen_blocks(devices):
-    """Frozen: their weights and statistics, and no noise in them."""
-    made = learner(devices, role="fixres", ratio=0.0, frozen_blocks=4, fixres_epochs=1.5)
-    frozen = ("stem", "blocks_0", "blocks_1", "blocks_2", "blocks_3")
+@pytest.mark.parametrize("number", [-1, 0, 4])
+def test_fine_tuning_leaves_the_frozen_blocks(devices, number):
+    """Frozen: their weights and statistics, and no noise in them. 0: the stem's alone."""
+    made = learner(devices, role="fixres", ratio=0.0, frozen_blocks=number, fixres_epochs=1.5)
+    frozen = ("stem", "blocks_0", "blocks_1", "blocks_2", "blocks_3")[: number + 1]
     names = [weight.path for weight in made.model.weights]
     before = made.model.get_weights()
     labeled = map(lambda batch: {n: batch[n] for n in ("images", "labels")}, batches(2))
@@ -59,7 +60,7 @@ def test_fine_tuning_leaves_the_frozen_blocks(devices):
         learner(devices, frozen_blocks=99)
 
 
-def test_fine_tuning_goes_on_at_the_last_rate():
+def test_fine_tuning_goes_on_with_the_schedule():
     trained = dataclasses.replace(
         STUDENT,
         steps=100,
@@ -70,8 +71,10 @@ def test_fine_tuning_goes_on_at_the_last_rate():
     tuned = dataclasses.replace(trained, role="fixres", fixres_epochs=1.5)
     assert trained.num_steps(8) == 100 and tuned.num_steps(8) == 3
     rate = build.make_schedule(tuned, 8)
-    # A step is half an epoch of 8 images: 100 // (2.4 * 2) = 20 decays.
-    assert float(rate(0)) == float(rate(2)) == pytest.approx(0.5 * 0.97**20, rel=1e-5)
+    # A step is half an epoch of 8 images. Decays of 4.8 steps: 20 by step 96, 21 by 100.8.
+    assert float(rate(0)) == pytest.approx(0.5 * 0.97**20, rel=1e-5)
+    assert float(rate(1)) == pytest.approx(0.5 * 0.97**21, rel=1e-5)
+    assert float(rate(10)) == pytest.approx(0.5 * 0.97**22, rel=1e-5)
     cosine = dataclasses.replace(
         tuned, optimizer=dataclasses.replace(trained.optimizer, schedule="cosine")
     )

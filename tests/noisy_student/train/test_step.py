@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import efficientnet
+from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.train import build, step
@@ -129,6 +130,32 @@ def test_every_step_has_noise_of_its_own_and_the_same_when_repeated(devices):
     assert first == pytest.approx(second, rel=1e-6)
 
 
+@pytest.mark.parametrize("parts", [1, 2], ids=["one micro-batch", "two micro-batches"])
+def test_unlabeled_images_can_be_exempt_from_dropout(devices, parts):
+    """Dropout comes after batch norm, so that each part's loss depends on its own dropout alone."""
+    still = dataclasses.replace(STUDENT.optimizer, learning_rate=0.0)
+
+    def losses_of(rate: float, **exempt) -> np.ndarray:
+        model = dataclasses.replace(STUDENT.model, dropout_rate=rate, stochastic_depth_rate=0.0)
+        unlabeled = config.UnlabeledNoiseConfig(**exempt)
+        changes = {"model": model, "optimizer": still, "unlabeled_noise": unlabeled}
+        made = training(devices, accumulate_steps=parts, **changes)
+        return made.run(batches(1, parts=parts))[0, 1:3]  # of labeled and of unlabeled images
+
+    quiet, noisy = losses_of(0.0), losses_of(0.5)
+    assert np.all(np.abs(quiet - noisy) > 1e-3)
+    expected = [noisy[0], quiet[1]]
+    np.testing.assert_allclose(losses_of(0.5, dropout=False), expected, rtol=1e-6)
+    np.testing.assert_array_equal(losses_of(0.5, stochastic_depth=False), noisy)
+
+
+def test_unlabeled_images_can_be_exempt_from_stochastic_depth(devices):
+    """Every kind has its own switch; the network's masks are tested where they are drawn."""
+    made = learner(devices, unlabeled_noise=config.UnlabeledNoiseConfig(stochastic_depth=False))
+    assert made.noised_rows == {"stochastic_depth": 4}
+    assert learner(devices).noised_rows == {}
+
+
 def test_updates_from_accumulated_gradients_by_hand(devices):
     """Two steps of RMSProp, each from the sum of two micro-batches' gradients."""
     made = training(devices, accumulate_steps=2)
@@ -181,9 +208,13 @@ def test_compiled_gradients_equal_those_not_compiled(devices):
 
 
 @pytest.mark.slow
-def test_update_and_prediction_compile():
-    made = training(make_devices(precision="float32", jit_compile="on"))
-    plain = training(make_devices(precision="float32", jit_compile="off"))
+@pytest.mark.parametrize("exempt", [False, True], ids=["all noised", "unlabeled exempt"])
+def test_update_and_prediction_compile(exempt):
+    noise = config.UnlabeledNoiseConfig(dropout=not exempt, stochastic_depth=not exempt)
+    made, plain = (
+        training(make_devices(precision="float32", jit_compile=jit), unlabeled_noise=noise)
+        for jit in ("on", "off")
+    )
     compiled_parts, plain_parts = made.run(batches(2), 2), plain.run(batches(2), 2)
     np.testing.assert_allclose(compiled_parts[0], plain_parts[0], rtol=1e-4)
     assert made.learner.finished_steps == 2 and np.isfinite(compiled_parts).all()
