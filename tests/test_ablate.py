@@ -51,9 +51,9 @@ def test_a_dry_run_touches_nothing(tmp_path):
     lines = result.stdout.splitlines()
     jobs = [line.split()[2].rstrip(":") for line in lines if line.startswith("to run")]
     assert len(jobs) == len(set(jobs))
-    # Teacher, labels (and noised ones) and selections once; four ratios and six kinds of noise.
-    assert len(jobs) == 2 * (1 + 2 + 2 + 2 * 10)
-    assert "50 jobs, 50 to run: " in lines[-1]
+    # Teacher, labels (and noised ones) and selections once; four ratios and eight kinds of noise.
+    assert len(jobs) == 2 * (1 + 2 + 2 + 2 * 12)
+    assert "58 jobs, 58 to run: " in lines[-1]
     assert not list(tmp_path.iterdir())
 
 
@@ -71,7 +71,7 @@ def test_invalid_flags_are_named(flags, message, tmp_path):
     assert result.returncode == 2 and f"error: {message}" in result.stderr
 
 
-@pytest.mark.slow  # two minutes
+@pytest.mark.slow  # three minutes
 def test_a_study_from_command_to_verdict(tmp_path):
     workdir, copies = tmp_path / "work", tmp_path / "results"
     given = (
@@ -87,9 +87,10 @@ def test_a_study_from_command_to_verdict(tmp_path):
     folder = root / "studies"
     with (folder / "from_scratch_vs_init.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {(row["arm"], row["seed"]) for row in rows} == {
-        (arm, seed) for arm in ("from scratch", "from the teacher") for seed in "01"
-    }
+    starts = ("from scratch", "from the teacher")
+    lengths = ("", ", twice the steps")
+    arms = {(start + length, seed) for start in starts for length in lengths for seed in "01"}
+    assert {(row["arm"], row["seed"]) for row in rows} == arms
     row = next(row for row in rows if row["metric"] == "clean.top1")
     assert 0 <= float(row["value"]) <= 100 and row["steps"] == "2" and row["images_seen"] == "48"
     assert row["changed"].startswith("every stage: ") and "--max_steps=2" in row["changed"]
@@ -100,9 +101,9 @@ def test_a_study_from_command_to_verdict(tmp_path):
     assert summary["comparisons"][0]["verdict"] == "too few seeds"
     assert (folder / "from_scratch_vs_init.md").exists()
     assert (folder / "from_scratch_vs_init.png").exists()
-    # A teacher, its labels and their selection of each seed; two students, two evaluations.
+    # A teacher, its labels and their selection of each seed; four students, four evaluations.
     records = sorted(root.glob("seed*/*/job.json"))
-    assert len(records) == 2 * (3 + 2 + 2)
+    assert len(records) == 2 * (3 + 4 + 4)
     started = next(root.glob("seed1/logs/student1-*init_model*.log")).read_text()
     assert "--intra_op_threads=1" in started and "starting from " in started
     # The test images and labeled images are those of the seed, whatever the arm.
@@ -110,14 +111,15 @@ def test_a_study_from_command_to_verdict(tmp_path):
 
     before = {path: path.stat().st_mtime_ns for path in records}
     again = ablate(*given)
-    assert again.returncode == 0 and "14 jobs, all done" in again.stdout
+    assert again.returncode == 0 and "22 jobs, all done" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in records} == before
     # Without one arm's evaluation of one seed the table has the other rows, and nothing is run.
-    next(root.glob("seed1/test-*init_model*/job.json")).unlink()
+    tests = root.glob("seed1/test-*init_model*/job.json")
+    next(test for test in tests if "student_steps" not in str(test)).unlink()
     partly = ablate(*given, "--collect_only")
-    assert partly.returncode == 0 and "14 jobs, 1 to run" in partly.stdout
+    assert partly.returncode == 0 and "22 jobs, 1 to run" in partly.stdout
     with copied.open() as file:
         left = {(row["arm"], row["seed"]) for row in csv.DictReader(file)}
-    assert left == {("from scratch", "0"), ("from scratch", "1"), ("from the teacher", "0")}
+    assert left == arms - {("from the teacher", "1")}
     other = ablate(*given, "--ratio=3")
     assert other.returncode == 2 and "was made with other settings: flags.ratio" in other.stderr

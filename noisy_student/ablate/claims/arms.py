@@ -12,6 +12,7 @@ EQUAL_COMPUTE = Arm("supervised, equal compute", STUDENT_2.rounds, last=Supervis
 TOTAL_COMPUTE = Arm("supervised, equal total compute", STUDENT_2.rounds, last=Supervised("chain"))
 
 LIKE_TEACHER: Flags = ("--student_name=", "--student_width=", "--student_depth=")
+EQUAL_WIDTH = Round(student=LIKE_TEACHER)
 WARM_ROUND = Round(student=LIKE_TEACHER, starts_from_teacher=True)
 WARM_STUDENT_2 = Arm("student 2, warm start", (WARM_ROUND, WARM_ROUND))
 # The same chain without pseudo labels: equal numbers of images, weights handed on, schedules.

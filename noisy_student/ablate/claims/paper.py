@@ -2,11 +2,13 @@
 
 from noisy_student.ablate.claims.arms import (
     DEFAULT,
+    EQUAL_WIDTH,
     LIKE_TEACHER,
     ROBUSTNESS_BENCHMARKS,
     STUDENT_2,
     TEACHER,
     TOTAL_COMPUTE,
+    WARM_ROUND,
     beats,
     more_robust,
 )
@@ -27,6 +29,9 @@ _DOUBLE_TEACHER: Flags = (Scaled("teacher_width", 2),)
 _HALF_WIDTH, _DOUBLE_WIDTH = Scaled("student_width", 0.5), Scaled("student_width", 2)
 _UNBALANCED = "--images_per_class=none"
 _NO_NOISE: Flags = ("--augment=none", "--stochastic_depth_rate=0", "--dropout_rate=0")
+# Table 6: RandAugment, then stochastic depth and dropout too, removed from unlabeled images alone.
+_UNLABELED_CROP = "--unlabeled_augment=crop"
+_UNLABELED_PLAIN = ("--nounlabeled_stochastic_depth", "--nounlabeled_dropout")
 _OUT_OF_DOMAIN = ByDataset(
     "unlabeled_dataset",
     (
@@ -50,8 +55,9 @@ def _selection(name: str, *flags: str) -> Arm:
 
 NOISE = Study(
     "noise",
-    "Noise is essential: removing augmentation, stochastic depth or dropout from the student lowers"
-    " accuracy, and so does adding noise to the teacher when it labels.",
+    "Noise is essential: removing augmentation, stochastic depth or dropout from the student, or"
+    " from unlabeled images alone (as in the paper), lowers accuracy, and so does adding noise to"
+    " the teacher when it labels.",
     "paper, section 4.1, table 6",
     (
         DEFAULT,
@@ -59,18 +65,21 @@ NOISE = Study(
         _student("no stochastic depth", "--stochastic_depth_rate=0"),
         _student("no dropout", "--dropout_rate=0"),
         _student("no noise", *_NO_NOISE),
+        _student("unlabeled images without augmentation", _UNLABELED_CROP),
+        _student("unlabeled images without noise", _UNLABELED_CROP, *_UNLABELED_PLAIN),
         Arm("noised teacher", (Round(labels=("--noised_labels",)),)),
     ),
     beats(
         DEFAULT,
         *("no noise", "no augmentation", "no stochastic depth", "no dropout", "noised teacher"),
+        *("unlabeled images without noise", "unlabeled images without augmentation"),
     ),
 )
 
 ITERATIONS = Study(
     "iterations",
-    "Iterative training helps: each round's student beats the one before, and a larger unlabeled"
-    " batch helps in the last round.",
+    "Iterative training helps: each round's student beats the one before, with the recipe's widths"
+    " and with equal ones, and a larger unlabeled batch helps in the last round.",
     "paper, section 4.2, table 7",
     (
         TEACHER,
@@ -78,12 +87,16 @@ ITERATIONS = Study(
         Arm("round 2", STUDENT_2.rounds),
         Arm("round 3", (*STUDENT_2.rounds, Round())),
         Arm("round 3, twice the ratio", (*STUDENT_2.rounds, Round(student=(Scaled("ratio", 2),)))),
+        *(Arm(f"round {n}, equal width", (EQUAL_WIDTH,) * n) for n in (1, 2, 3)),
     ),
     (
         Comparison("round 2", "round 1"),
         Comparison("round 1", "teacher"),
         Comparison("round 3", "round 2"),
         Comparison("round 3, twice the ratio", "round 3"),
+        Comparison("round 1, equal width", "teacher"),
+        Comparison("round 2, equal width", "round 1, equal width"),
+        Comparison("round 3, equal width", "round 2, equal width"),
     ),
 )
 
@@ -122,43 +135,56 @@ STUDENT_SIZE = Study(
     ),
 )
 
-_FRACTIONS = {"1/16": 0.0625, "1/8": 0.125, "1/4": 0.25, "1/2": 0.5}
 UNLABELED_AMOUNT = Study(
     "unlabeled_amount",
     "A large amount of unlabeled images is necessary.",
     "paper, section 4.3, finding 2",
     (
         *(
-            Arm(f"{name} of the unlabeled images", data=(f"--unlabeled_fraction={fraction}",))
-            for name, fraction in _FRACTIONS.items()
+            Arm(f"1/{n} of the unlabeled images", data=(f"--unlabeled_fraction={1 / n}",))
+            for n in (128, 64, 32, 16, 8, 4, 2)
         ),
         DEFAULT,
     ),
-    beats(DEFAULT, *(f"{name} of the unlabeled images" for name in _FRACTIONS)),
+    beats(DEFAULT, *(f"1/{n} of the unlabeled images" for n in (16, 8, 4, 2, 32, 64, 128))),
 )
 
-_KEEP_ALL: Flags = ("--min_confidence=0", _UNBALANCED)
-_SOFT, _HARD = "--temperature=1", "--hard_labels"
+_KINDS = {"soft": "--temperature=1", "hard": "--hard_labels"}
+# Smallest and largest confidence. The paper's intervals are a tenth, of many more images.
+_CONFIDENCES = {
+    "mostly out of domain": (0, 1),
+    "mostly out of domain, confidence 0 to 0.4": (0, 0.4),
+    "mostly out of domain, confidence 0.4 to 0.7": (0.4, 0.7),
+    "mostly out of domain, confidence 0.7 to 1": (0.7, 1),
+}
+
+
+def _within(low: float, high: float) -> Flags:
+    """Returns the selection that keeps each image of an interval of confidence once."""
+    return (f"--min_confidence={low}", f"--max_confidence={high}", _UNBALANCED)
+
+
 SOFT_VS_HARD = Study(
     "soft_vs_hard",
     "Soft and hard pseudo labels work equally well on in-domain images; soft ones work better where"
-    " most unlabeled images are out of domain.",
+    " most unlabeled images are out of domain, at low confidence in particular.",
     "paper, section 4.3, finding 3",
     (
         DEFAULT,
-        _student("soft labels", _SOFT),
-        _student("hard labels", _HARD),
+        *(_student(f"{kind} labels", flag) for kind, flag in _KINDS.items()),
         *(
-            Arm(name, (Round(selection=_KEEP_ALL, student=(kind,)),), data=(_OUT_OF_DOMAIN,))
-            for name, kind in (
-                ("soft labels, mostly out of domain", _SOFT),
-                ("hard labels, mostly out of domain", _HARD),
+            Arm(
+                f"{kind} labels, {name}",
+                (Round(selection=_within(*bounds), student=(flag,)),),
+                data=(_OUT_OF_DOMAIN,),
             )
+            for name, bounds in _CONFIDENCES.items()
+            for kind, flag in _KINDS.items()
         ),
     ),
     (
         Comparison("soft labels", "hard labels", sign=0),
-        Comparison("soft labels, mostly out of domain", "hard labels, mostly out of domain"),
+        *(Comparison(f"soft labels, {name}", f"hard labels, {name}") for name in _CONFIDENCES),
     ),
 )
 
@@ -228,16 +254,26 @@ RATIO = Study(
     tuple(Comparison(f"ratio {ratio}", "ratio 1") for ratio in (14, 7, 3)),
 )
 
+_LONGER: Flags = (*LIKE_TEACHER, Scaled("student_steps", 2))
 FROM_SCRATCH = Study(
     "from_scratch_vs_init",
     "A student of its teacher's size that is trained from scratch beats one initialized with the"
-    " teacher's weights (the paper: sometimes).",
+    " teacher's weights (the paper: sometimes), also after a longer training, and longer training"
+    " from scratch beats a shorter one from the teacher.",
     "paper, section 4.3, finding 8",
     (
-        Arm("from scratch", (Round(student=LIKE_TEACHER),)),
-        Arm("from the teacher", (Round(student=LIKE_TEACHER, starts_from_teacher=True),)),
+        Arm("from scratch", (EQUAL_WIDTH,)),
+        Arm("from the teacher", (WARM_ROUND,)),
+        Arm("from scratch, twice the steps", (Round(student=_LONGER),)),
+        Arm(
+            "from the teacher, twice the steps", (Round(student=_LONGER, starts_from_teacher=True),)
+        ),
     ),
-    (Comparison("from scratch", "from the teacher"),),
+    (
+        Comparison("from scratch", "from the teacher"),
+        Comparison("from scratch, twice the steps", "from the teacher, twice the steps"),
+        Comparison("from scratch, twice the steps", "from the teacher"),
+    ),
 )
 
 _LOW_RESOLUTION = (Round(student=(Scaled("image_size", 0.75),)),)

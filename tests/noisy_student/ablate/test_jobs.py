@@ -52,16 +52,16 @@ def test_equal_jobs_are_one(graph):
         assert final(graph, "compute", arm) is final(graph, "robustness", arm)
     labels = Counter(job.label for job in graph.jobs.values() if job.seed == 0)
     assert labels["teacher"] == 4  # the recipe's, half and twice as wide, twice the steps
-    # The recipe's teacher, noised, each other teacher; four fractions, skewed, out of domain.
-    assert labels["labels1"] == 1 + 1 + 3 + 4 + 1 + 1
-    assert labels["labels2"] == labels["student2"] == 2  # from scratch, warm start
-    assert labels["labels3"] == 1
+    # The recipe's teacher, noised, each other teacher; seven fractions, skewed, out of domain.
+    assert labels["labels1"] == 1 + 1 + 3 + 7 + 1 + 1
+    assert labels["labels2"] == labels["student2"] == 3  # from scratch, equal width, warm start
+    assert labels["labels3"] == 2
     for study in ("compute", "robustness"):
         student = final(graph, "warm_start", "student 2, from scratch")
         assert student is final(graph, study, "student 2")
     warm = final(graph, "warm_start", "student 1, warm start")
     assert warm is final(graph, "from_scratch_vs_init", "from the teacher")
-    assert labels["student3"] == 2
+    assert labels["student3"] == 3
     assert labels["more_tests"] == 5  # the teacher's once for both studies of robustness
 
 
@@ -105,7 +105,7 @@ def test_flags_beside_the_recipe_are_recorded():
     recipe = Recipe("mnist5k", ["--teacher_steps=7", "--data_dir=/data"])
     chains = Graph(recipe, [paper.FROM_SCRATCH], [0]).chains
     recorded = [chain.changed.split("; ")[0] for chain in chains]
-    assert recorded == 2 * ["every stage: --teacher_steps=7"]
+    assert recorded == 4 * ["every stage: --teacher_steps=7"]
 
 
 def test_jobs_come_after_their_parents(graph):
