@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags as absl_flags
+
+from noisy_student.ablate import command as ablate
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = (
@@ -27,7 +30,7 @@ TINY = (
 )
 
 
-def ablate(*flags: str) -> subprocess.CompletedProcess:
+def run(*flags: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.run(
         [sys.executable, "-m", "noisy_student.ablate", *flags],
@@ -39,16 +42,34 @@ def ablate(*flags: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_the_list_has_claims_and_arms():
-    output = ablate("--list").stdout
+@pytest.fixture
+def within(monkeypatch, capsys):
+    """Runs the command in this process: returns its exit code and what it prints."""
+
+    def run(*flags: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ablate", *flags])
+        before = set(absl_flags.FLAGS)
+        with pytest.raises(SystemExit) as ended:
+            ablate.command()
+        for name in set(absl_flags.FLAGS) - before:
+            delattr(absl_flags.FLAGS, name)
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_the_list_has_claims_and_arms(within):
+    _, output, _ = within("--list")
     assert "\nratio: A larger ratio of unlabeled to labeled images in the batch helps." in output
     assert "    noised teacher: 1 student; --noised_labels\n" in output
 
 
-def test_a_dry_run_touches_nothing(tmp_path):
-    result = ablate("--study=ratio,noise", "--seeds=0,3", "--dry_run", f"--workdir={tmp_path}")
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+def test_a_dry_run_touches_nothing(within, tmp_path):
+    code, output, errors = within(
+        "--study=ratio,noise", "--seeds=0,3", "--dry_run", f"--workdir={tmp_path}"
+    )
+    assert code == 0, errors
+    lines = output.splitlines()
     jobs = [line.split()[2].rstrip(":") for line in lines if line.startswith("to run")]
     assert len(jobs) == len(set(jobs))
     # Teacher, labels (and noised ones) and selections once; four ratios and eight kinds of noise.
@@ -66,9 +87,9 @@ def test_a_dry_run_touches_nothing(tmp_path):
         (["--study=ratio", "--recipe=none"], "--recipe=none: "),
     ],
 )
-def test_invalid_flags_are_named(flags, message, tmp_path):
-    result = ablate(*flags, f"--workdir={tmp_path}")
-    assert result.returncode == 2 and f"error: {message}" in result.stderr
+def test_invalid_flags_are_named(within, flags, message, tmp_path):
+    code, _, errors = within(*flags, f"--workdir={tmp_path}")
+    assert code == 2 and f"error: {message}" in errors
 
 
 @pytest.mark.slow  # three minutes
@@ -81,7 +102,7 @@ def test_a_study_from_command_to_verdict(tmp_path):
         f"--results_dir={copies}",
         *TINY,
     )
-    result = ablate(*given)
+    result = run(*given)
     assert result.returncode == 0, result.stdout + result.stderr
     root = workdir / "mnist5k"
     folder = root / "studies"
@@ -110,16 +131,16 @@ def test_a_study_from_command_to_verdict(tmp_path):
     assert len(list(root.glob("seed0/splits*.json"))) == 1
 
     before = {path: path.stat().st_mtime_ns for path in records}
-    again = ablate(*given)
+    again = run(*given)
     assert again.returncode == 0 and "22 jobs, all done" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in records} == before
     # Without one arm's evaluation of one seed the table has the other rows, and nothing is run.
     tests = root.glob("seed1/test-*init_model*/job.json")
     next(test for test in tests if "student_steps" not in str(test)).unlink()
-    partly = ablate(*given, "--collect_only")
+    partly = run(*given, "--collect_only")
     assert partly.returncode == 0 and "22 jobs, 1 to run" in partly.stdout
     with copied.open() as file:
         left = {(row["arm"], row["seed"]) for row in csv.DictReader(file)}
     assert left == arms - {("from the teacher", "1")}
-    other = ablate(*given, "--ratio=3")
+    other = run(*given, "--ratio=3")
     assert other.returncode == 2 and "was made with other settings: flags.ratio" in other.stderr

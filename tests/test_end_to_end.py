@@ -82,15 +82,16 @@ def test_other_settings_are_refused_and_named(workdir):
     assert (workdir / "config.json").read_bytes() == before
 
 
-def test_five_kills_end_with_the_same_bytes(workdir, tmp_path):
-    """SIGKILL in every stage, up to half a second after it is under way; then to the end."""
+def test_three_kills_end_with_the_same_bytes(workdir, tmp_path):
+    """SIGKILL in three stages, up to half a second after they are under way; then to the end.
+
+    `test_kills` does so at twenty random moments.
+    """
     other, flags = tmp_path / "digits", ("--rounds=1", "--benchmarks=clean", "--checkpoint_every=3")
     under_way = (
         "round0/teacher/checkpoints/checkpoint",
         "round1/pseudo_labels/*.parquet",
-        "round1/student/checkpoints/checkpoint",
         "round1/student/best.keras",
-        "evaluation/round0_teacher/clean.json",
     )
     numbers = random.Random(0)
     for sign in under_way:

@@ -1,9 +1,17 @@
 """The README: its code runs as it stands, its commands and links exist."""
 
 import re
+import shlex
+import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+import efficientnet
+from tests.helpers import small_runs, toy_folders
+from tests.helpers.toy_checkpoints import tf1_arrays, write_tf1
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,3 +34,47 @@ def test_links_lead_to_files():
 
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 120
+
+
+def commands() -> list[list[str]]:
+    """Returns the commands of the README, as arguments of `noisy-student`."""
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL))
+    lines = [shlex.split(line, comments=True) for line in blocks.replace("\\\n", " ").splitlines()]
+    found = []
+    for program, *arguments in filter(None, lines):
+        if program == "bash":
+            arguments = ["run", *arguments[1:]]
+        found.append(arguments)
+    return found
+
+
+def test_every_command_is_one_of_two_programs():
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    lines = "".join(blocks).splitlines()
+    starts = [re.match(r"(bash run.sh|noisy-student|    )", line) for line in lines]
+    assert all(starts) and len(commands()) >= 6
+
+
+@pytest.mark.slow  # two minutes
+def test_every_command_runs_as_it_stands(tmp_path):
+    """In a folder with the files that they name, and as few steps as possible."""
+    photos = {"cat": 12, "dog": 12}
+    toy_folders.write_classes(tmp_path / "photos" / "labeled", photos, side=40)
+    toy_folders.write_classes(tmp_path / "photos" / "test", photos, side=41)
+    toy_folders.write_classes(tmp_path / "photos" / "unlabeled", {"a": 30}, side=42)
+    model = efficientnet.build_model("efficientnet-b0")
+    write_tf1(tmp_path / "b0" / "model.ckpt", tf1_arrays(model))
+    with tarfile.open(tmp_path / "noisy_student_efficientnet-b0.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "b0", "noisy_student_efficientnet-b0")
+    tiny = [*small_runs.TINY, "--max_steps=2", "--rounds=1", "--benchmarks=clean"]
+    for arguments in commands():
+        if arguments[0] == "run" and "help" not in arguments:
+            arguments = [*arguments, *tiny]
+            arguments += ["--image_size=32", "--num_validation=4"] if "folder" in arguments else []
+        elif "help" in arguments:
+            arguments = ["help"]
+        program = [sys.executable, "-m", "noisy_student.cli", *arguments]
+        small_runs.run(program, cwd=tmp_path)
+    assert (tmp_path / "runs/mnist5k/report/report.html").exists()
+    assert (tmp_path / "runs/photos/report/report.html").exists()
+    assert (tmp_path / "b0.keras").exists()

@@ -52,10 +52,10 @@ def start(arguments: list[str]) -> subprocess.Popen:
     return subprocess.Popen(arguments, cwd=ROOT, env=_environment(), **quiet)
 
 
-def run(arguments: list[str], fails: bool = False) -> str:
+def run(arguments: list[str], fails: bool = False, cwd: Path = ROOT) -> str:
     """What a command prints that ends well, or `fails`."""
     result = subprocess.run(
-        arguments, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=600
+        arguments, cwd=cwd, env=_environment(), capture_output=True, text=True, timeout=600
     )
     assert (result.returncode != 0) == fails, result.stdout + result.stderr
     return result.stdout + result.stderr
