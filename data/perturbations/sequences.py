@@ -58,6 +58,9 @@ _AT_32: dict[str, Maker] = {
 }
 _MAKERS = {32: _AT_32, 224: _AT_224, 299: _AT_299}
 NATIVE_SIZES = tuple(_MAKERS)
+# At 299 the published code moves the finished crop in these two, and the image before its crop in
+# the others.
+_CROP_FIRST = ("zoom_blur", "scale")
 NOISE = ("gaussian_noise", "shot_noise")  # every frame is compared with the first, the clean one
 # The ten evaluated sequences by native size. CIFAR-10-P has snow as an eleventh.
 SEQUENCES = {size: tuple(makers)[:10] for size, makers in _MAKERS.items()}
@@ -72,7 +75,7 @@ def sequence(
       - 224: resizes the shorter side to 256, moves the image and crops the center of 224 x 224,
         as in ImageNet-P;
       - 299: moves the image, crops the center with 0.875 of its height and width, and resizes the
-        crop to 299 x 299;
+        crop to 299 x 299; `zoom_blur` and `scale` crop and resize first and then move the result;
       - 32, or any image that fits into the native size: moves the image in place and keeps its
         size, as in CIFAR-10-P.
     Pixels from beyond the image are black, as in the published data.
@@ -104,7 +107,7 @@ def sequence(
         )
     numbers = [seed] if isinstance(seed, int) else map(int, seed)
     rng = np.random.default_rng([zlib.crc32(name.encode()), *numbers])
-    return np.stack(makers[name](_view(image, size), rng))
+    return np.stack(makers[name](_view(image, name, size), rng))
 
 
 def num_frames(name: str, native_size: int) -> int:
@@ -118,13 +121,14 @@ def nearest_native_size(height: int, width: int) -> int:
     return nearest_size(height, width, NATIVE_SIZES)
 
 
-def _view(image: np.ndarray, native_size: int) -> View:
+def _view(image: np.ndarray, name: str, native_size: int) -> View:
     """Returns the view that cuts frames from an image; see `sequence`."""
     if native_size == 32 or max(image.shape[:2]) <= native_size:
         return camera.in_place(image)
     if native_size == 224:
         return camera.resized_and_cropped(image, shorter=256, side=224)
-    return camera.cropped_and_resized(image, fraction=0.875, side=299)
+    view = camera.cropped_and_resized(image, fraction=0.875, side=299)
+    return camera.in_place(view.frame()) if name in _CROP_FIRST else view
 
 
 def contact_sheet(

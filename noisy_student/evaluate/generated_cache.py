@@ -20,7 +20,7 @@ from noisy_student.artifacts.files import atomic_write
 
 # Versions of the generated pixels. Increment one whenever the code of its family gives other pixels
 # for the same image; a test compares them with the golden digests.
-VERSIONS = {"corruptions": 1, "perturbations": 1}
+VERSIONS = {"corruptions": 1, "perturbations": 2}
 
 _FORMAT = b"3"  # of the files: uint8 [N, ...], then a CRC-32 of each of the N as uint32 [N]
 _PACKAGES = (

@@ -208,6 +208,22 @@ def test_299_is_cropped_and_resized():
     assert np.array_equal(frames[30], blurs.blur_along(view.frame(), 13, 3, 0))
 
 
+def test_scale_and_zoom_blur_at_299_move_the_crop_with_black_around_it():
+    image = np.maximum(smooth_image(400, 480), 1)
+    crop = camera.in_place(camera.cropped_and_resized(image, 0.875, 299).frame())
+    scaled = perturbations.sequence(image, "scale", 0, 299)
+    assert np.array_equal(scaled[24], crop.image)  # factor 1
+    assert np.array_equal(scaled[18], crop.affine(scale=0.85))
+    black = (scaled.max(-1) == 0).mean((1, 2))
+    # 255 of 299 pixels are within 0.85 of a side, 119 or 120 within 0.4 (frame 0).
+    assert black[[18, 0, 24]] == pytest.approx([1 - (255 / 299) ** 2, 0.84, 0], abs=0.005)
+    blurred = perturbations.sequence(image, "zoom_blur", 0, 299)
+    zooms = [crop.affine(scale=1 + 0.004 * i).astype(float) for i in range(31)]
+    assert np.array_equal(blurred[30], np.floor(np.mean(zooms, axis=0) + 1e-9))
+    rotated = perturbations.sequence(image, "rotate", 0, 299)  # the image is moved, then cropped
+    assert (rotated[0].max(-1) == 0).mean() < 0.02
+
+
 @pytest.mark.parametrize(
     "shape, size", [((28, 28), 32), ((128, 200), 32), ((129, 129), 224), ((500, 270), 299)]
 )
