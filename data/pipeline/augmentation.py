@@ -33,6 +33,7 @@ class Augmentation:
         flip: mirrors images at random; not for digits.
         cutout: fills a square of half the side with gray; small images only.
         magnitude_noise: standard deviation of the operations' magnitudes, for "randaugment" only.
+        contrast: form of its Contrast; see `randaugment.policy.Variant`.
     """
 
     kind: str = "randaugment"
@@ -41,6 +42,7 @@ class Augmentation:
     flip: bool = True
     cutout: bool = False
     magnitude_noise: float = 0.0
+    contrast: str = "true_mean"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -128,6 +130,7 @@ def _operations(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> 
         num_layers=augmentation.num_layers,
         magnitude=augmentation.magnitude,
         magnitude_noise=augmentation.magnitude_noise,
+        contrast=augmentation.contrast,
         **arguments,
     )
 

@@ -1,5 +1,7 @@
 """The sixteen operations of RandAugment on uint8 images, bit-identical to PIL's.
 
+Contrast also has the form of the public code, for `policy` alone.
+
 Sources: PIL (ImageOps, ImageEnhance, Image.transform) for the pixels that an operation returns;
 the public code of Noisy Student Training for SolarizeAdd, Cutout and the gray of uncovered pixels.
 
@@ -73,6 +75,12 @@ def _contrast_table(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     count = tf.size(image, tf.int64) // 3
     mean = (2 * total + count) // (2 * count)  # rounded half up
     return tf.cast(_blend(tf.cast(mean, tf.float32), _levels(tf.float32), factor), tf.int32)
+
+
+def _published_contrast_table(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Blends toward H * W / 256, which the public code takes for the mean gray level."""
+    gray = tf.minimum(tf.size(image) // (3 * 256), 255)
+    return tf.cast(_blend(tf.cast(gray, tf.float32), _levels(tf.float32), factor), tf.int32)
 
 
 def _brightness_table(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -207,12 +215,17 @@ _MAPS = {
 }
 NAMES = (*_TABLES, *_MAPS, "Color", "Sharpness", "Cutout")
 _KINDS = (*[0] * len(_TABLES), *[1] * len(_MAPS), 2, 3, 4)
+CONTRASTS = {"true_mean": _contrast_table, "published": _published_contrast_table}
 WITHOUT_ARGUMENT = ("AutoContrast", "Equalize", "Invert")
 SIGNED = tuple(_MAPS)  # RandAugment draws the sign of their argument
 
 
 def apply(
-    image: tf.Tensor, operation: tf.Tensor, argument: tf.Tensor, center: tf.Tensor
+    image: tf.Tensor,
+    operation: tf.Tensor,
+    argument: tf.Tensor,
+    center: tf.Tensor,
+    contrast: str = "true_mean",
 ) -> tf.Tensor:
     """Applies one operation, selected at run time, and computes no other.
 
@@ -221,17 +234,19 @@ def apply(
       operation: int32 scalar, an index into NAMES.
       argument: float32 scalar; operations without an argument ignore it.
       center: int32 [2], row and column of Cutout's center; other operations ignore it.
+      contrast: form of Contrast, a key of CONTRASTS.
 
     Returns:
       uint8 [H, W, 3].
     """
+    tables = _TABLES | {"Contrast": CONTRASTS[contrast]}
     rows = _rows(image)  # outside of its branch, where XLA would divide for every pixel
 
     def table() -> tf.Tensor:
         def branch(make: Callable[..., tf.Tensor]) -> tf.Tensor:
             return tf.broadcast_to(make(image, argument), [3, 256])
 
-        branches = [functools.partial(branch, make) for make in _TABLES.values()]
+        branches = [functools.partial(branch, make) for make in tables.values()]
         return _apply_table(image, tf.switch_case(operation, branches))
 
     def affine() -> tf.Tensor:

@@ -10,6 +10,7 @@ same bytes.
 import math
 import statistics
 from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +24,22 @@ from data.randaugment.magnitude import level_to_argument
 _QUANTILES = 256  # of the normal distribution that random magnitudes are drawn from
 
 
+class Variant(TypedDict, total=False):
+    """Departures of a policy from the paper or from PIL.
+
+    Attributes:
+      magnitude_noise: standard deviation of a normal distribution around the magnitude, clipped at
+        0, from which each operation draws its own. 0, the default, gives the magnitude itself, as
+        in the paper.
+      contrast: gray level toward which Contrast blends. "true_mean", the default: that of the
+        image, as PIL does. "published": the number of pixels / 256, at most 255, as the public code
+        of Noisy Student does (196 at 224 x 224 pixels).
+    """
+
+    magnitude_noise: float
+    contrast: str
+
+
 def rand_augment(
     image: tf.Tensor,
     seed: tf.Tensor,
@@ -30,7 +47,7 @@ def rand_augment(
     magnitude: float = 27,
     translate: float = 100,
     cutout: float = 40,
-    magnitude_noise: float = 0.0,
+    **variant: Unpack[Variant],
 ) -> tf.Tensor:
     """Applies randomly drawn operations to one image.
 
@@ -41,21 +58,22 @@ def rand_augment(
       magnitude: magnitude of every operation; see `level_to_argument`.
       translate: pixels that translations move at magnitude 10.
       cutout: half the side of Cutout's square at magnitude 10, in pixels.
-      magnitude_noise: standard deviation of a normal distribution around `magnitude`, clipped at 0,
-        from which each operation draws its own magnitude. 0 gives `magnitude`, as in the paper.
+      **variant: see `Variant`.
 
     Returns:
       uint8 [H, W, 3].
 
     Raises:
-      ValueError: the image has another dtype or rank, num_layers is below 1, or magnitude or
-        magnitude_noise is negative.
+      ValueError: the image has another dtype or rank, num_layers is below 1, magnitude or
+        magnitude_noise is negative, or contrast is unknown.
     """
     image = operations.checked(image, rank=3)
     seed = tf.convert_to_tensor(seed, tf.int32)
-    arguments = _arguments(num_layers, magnitude, translate, cutout, magnitude_noise)
+    noise, contrast = _checked(variant)
+    arguments = _arguments(num_layers, magnitude, translate, cutout, noise)
     with tf.device("CPU:0"):
-        return tf.ensure_shape(_augment_one(image, seed, arguments, num_layers), image.shape)
+        augmented = _augment_one(image, seed, arguments, num_layers, contrast)
+        return tf.ensure_shape(augmented, image.shape)
 
 
 def rand_augment_batch(
@@ -65,7 +83,7 @@ def rand_augment_batch(
     magnitude: float = 27,
     translate: float = 100,
     cutout: float = 40,
-    magnitude_noise: float = 0.0,
+    **variant: Unpack[Variant],
 ) -> tf.Tensor:
     """Applies `rand_augment` to each image of a batch with its own seed, compiled.
 
@@ -79,7 +97,7 @@ def rand_augment_batch(
       magnitude: magnitude of every operation.
       translate: pixels that translations move at magnitude 10.
       cutout: half the side of Cutout's square at magnitude 10, in pixels.
-      magnitude_noise: standard deviation of the magnitudes.
+      **variant: see `Variant`.
 
     Returns:
       uint8 [B, H, W, 3].
@@ -89,9 +107,25 @@ def rand_augment_batch(
     """
     images = operations.checked(images, rank=4)
     seeds = tf.convert_to_tensor(seeds, tf.int32)
-    arguments = _arguments(num_layers, magnitude, translate, cutout, magnitude_noise)
+    noise, contrast = _checked(variant)
+    arguments = _arguments(num_layers, magnitude, translate, cutout, noise)
     with tf.device("CPU:0"):
-        return tf.ensure_shape(_augment_batch(images, seeds, arguments, num_layers), images.shape)
+        augmented = _augment_batch(images, seeds, arguments, num_layers, contrast)
+        return tf.ensure_shape(augmented, images.shape)
+
+
+def _checked(variant: Variant) -> tuple[float, str]:
+    """Returns magnitude_noise and contrast."""
+    noise, contrast = variant.get("magnitude_noise", 0.0), variant.get("contrast", "true_mean")
+    if unknown := variant.keys() - Variant.__annotations__.keys():
+        raise TypeError(f"Unknown arguments: {', '.join(sorted(unknown))}.")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"magnitude_noise must be at least 0, got {noise}.")
+    if contrast not in operations.CONTRASTS:
+        raise ValueError(
+            f"contrast must be one of {', '.join(operations.CONTRASTS)}, got {contrast!r}."
+        )
+    return noise, contrast
 
 
 def _arguments(
@@ -100,8 +134,6 @@ def _arguments(
     """Returns the operations' arguments at equally likely magnitudes, float32 [magnitudes, 16]."""
     if num_layers < 1:
         raise ValueError(f"num_layers must be at least 1, got {num_layers}.")
-    if not 0 <= magnitude_noise < math.inf:
-        raise ValueError(f"magnitude_noise must be at least 0, got {magnitude_noise}.")
     magnitudes = [magnitude]
     if magnitude_noise:
         normal = statistics.NormalDist(magnitude, magnitude_noise)
@@ -116,17 +148,17 @@ def _arguments(
 
 @tf.function(autograph=False, reduce_retracing=True)
 def _augment_one(
-    image: tf.Tensor, seed: tf.Tensor, arguments: tf.Tensor, num_layers: int
+    image: tf.Tensor, seed: tf.Tensor, arguments: tf.Tensor, num_layers: int, contrast: str
 ) -> tf.Tensor:
-    return _augment(image, _draws(seed, num_layers), arguments)
+    return _augment(image, _draws(seed, num_layers), arguments, contrast)
 
 
 @tf.function(autograph=False, jit_compile=True)
 def _augment_batch(
-    images: tf.Tensor, seeds: tf.Tensor, arguments: tf.Tensor, num_layers: int
+    images: tf.Tensor, seeds: tf.Tensor, arguments: tf.Tensor, num_layers: int, contrast: str
 ) -> tf.Tensor:
     return tf.map_fn(
-        lambda pair: _augment(pair[0], pair[1], arguments),
+        lambda pair: _augment(pair[0], pair[1], arguments, contrast),
         (images, _draws(seeds, num_layers)),
         fn_output_signature=tf.TensorSpec(images.shape[1:], tf.uint8),
     )
@@ -138,13 +170,14 @@ def _draws(seeds: tf.Tensor, num_layers: int) -> tf.Tensor:
     return tf.reshape(numbers, tf.concat([tf.shape(seeds)[:-1], [num_layers, 4]], 0))
 
 
-def _augment(image: tf.Tensor, draws: tf.Tensor, arguments: tf.Tensor) -> tf.Tensor:
+def _augment(image: tf.Tensor, draws: tf.Tensor, arguments: tf.Tensor, contrast: str) -> tf.Tensor:
     """Applies one operation per row of `draws`: operation and magnitude, sign, center (2 numbers).
 
     Args:
       image: uint8 [H, W, 3].
       draws: float32 [num_layers, 4], uniform in [0, 1).
       arguments: float32 [magnitudes, 16]; see `_arguments`.
+      contrast: form of Contrast.
     """
     has_sign = tf.constant([name in operations.SIGNED for name in operations.NAMES])
 
@@ -158,7 +191,7 @@ def _augment(image: tf.Tensor, draws: tf.Tensor, arguments: tf.Tensor) -> tf.Ten
         negative = tf.gather(has_sign, operation) & (draw[1] < 0.5)
         argument = tf.where(negative, -argument, argument)
         center = seeds_lib.uniform_int(draw[2:], tf.shape(image)[:2])
-        return operations.apply(image, operation, argument, center)
+        return operations.apply(image, operation, argument, center, contrast)
 
     return tf.foldl(layer, draws, initializer=image)
 

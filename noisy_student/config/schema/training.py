@@ -134,10 +134,18 @@ class NoiseConfig:
     )
     flip: bool = option(True, "Flip images horizontally at random. Turn off for digits.")
     cutout: bool = option(
-        False, "Cut a square of half the side out of every image (small images only)."
+        False,
+        "Cut a square of half the side out of every image (small images only), as published for "
+        "32x32 images.",
     )
     magnitude_noise: float = option(
         0.0, "Standard deviation of RandAugment's magnitude (paper: 0).", low=0, high=100
+    )
+    contrast: str = option(
+        "true_mean",
+        "Gray level toward which RandAugment's Contrast blends: the image's mean, or the number of "
+        "pixels / 256 as in the published code.",
+        choices=("true_mean", "published"),
     )
 
 

@@ -249,6 +249,25 @@ def test_magnitude_noise_spreads_magnitudes_and_no_more():
     assert abs(drawn.std() - 12 * 3 / 10) < 0.7  # give or take
 
 
+def test_published_contrast_changes_contrast_alone():
+    """Of the images of one operation each, those that change are a sixteenth."""
+    count, side = 800, 48
+    image = np.random.default_rng(0).integers(60, 200, (side, side, 3)).astype(np.uint8)
+    images = tf.constant(np.broadcast_to(image, (count, side, side, 3)))
+    pils, published = (
+        rand_augment_batch(images, seed_grid(count), 1, 10, 5, 4.5, contrast=form).numpy()
+        for form in ("true_mean", "published")
+    )
+    changed = (pils != published).any((1, 2, 3))
+    assert abs(changed.sum() - count / 16) < 3.3 * np.sqrt(count / 16)
+    assert np.all(pils[changed] == OPERATIONS["Contrast"](image, 1.9))
+    # 48 * 48 / 256 = 9
+    by_hand = np.clip(9 + np.float32(1.9) * (image.astype(np.float32) - 9), 0, 255)
+    assert np.all(published[changed] == by_hand.astype(np.uint8))
+    single = rand_augment(image, seed_grid(count)[changed][0], 1, 10, 5, 4.5, contrast="published")
+    np.testing.assert_array_equal(single, published[changed][0])
+
+
 def test_policy_names_what_is_wrong():
     image = synthetic_images(32, 32)["random"]
     with pytest.raises(ValueError, match="num_layers must be at least 1.*0"):
@@ -257,6 +276,10 @@ def test_policy_names_what_is_wrong():
         rand_augment_batch(image[np.newaxis], [[0, 0]], magnitude=-3)
     with pytest.raises(ValueError, match="magnitude_noise must be at least 0.*-1"):
         rand_augment(image, [0, 0], magnitude_noise=-1)
+    with pytest.raises(ValueError, match="contrast must be one of true_mean, published.*'pil'"):
+        rand_augment(image, [0, 0], contrast="pil")
+    with pytest.raises(TypeError, match="noise"):
+        rand_augment(image, [0, 0], noise=1)
     with pytest.raises(ValueError, match=r"uint8 \[B, H, W, 3\].*uint8 \(32, 32, 3\)"):
         rand_augment_batch(image, [[0, 0]])
 
