@@ -78,6 +78,14 @@ def test_the_page_names_every_recipe_with_another_optimizer():
         assert (*optimizer, *rates) == (*expected, *stated.get(recipe, (0.99, 0.9999))), recipe
 
 
+@pytest.mark.parametrize("recipe", NAMES)
+def test_small_recipes_have_the_published_cutout_or_say_that_they_do_not(recipe):
+    student = read(recipe)[0].student(1)
+    if student.model.small_image and student.noise.kind == "randaugment":
+        text = " ".join(head(recipe).split())
+        assert student.noise.cutout != ("without the published cutout" in text)
+
+
 def test_what_recipes_expect_is_what_was_measured():
     found = {path.parent.name for path in RESULTS.glob("*/*.csv")}
     assert found == set(MEASURED)
@@ -125,6 +133,7 @@ def test_imagenet_settings_of_each_size(recipe):
         assert noise.kind == "crop"
     else:
         assert (noise.kind, noise.num_layers, noise.magnitude) == ("randaugment", 2, magnitude)
+        assert noise.contrast == "published"
     assert (noise.flip, noise.cutout, noise.magnitude_noise) == (True, False, 0)
     if settings.rounds.teacher_model is None:
         same = dataclasses.replace(
@@ -163,7 +172,7 @@ def test_what_imagenet_recipes_share(recipe):
     assert settings.selection.min_confidence == 0.3
     assert settings.data.dataset == "tfds:imagenet2012"
     assert (settings.data.num_labeled, settings.data.num_validation) == (LABELED, 0)
-    own = {"workdir", "teacher_name", "ratio", "train_ratio", "magnitude", "augment"}
+    own = {"workdir", "teacher_name", "ratio", "train_ratio", "magnitude", "augment", "contrast"}
     own |= {"dropout_rate", "teacher_model", "student_name", "image_size"}
     own |= {"fixres_image_size", "frozen_blocks", "flagfile"}
     reference = read("imagenet_b0")[1]
