@@ -19,6 +19,7 @@ from noisy_student.artifacts.files import read_json
 # Summary metrics of benchmarks; attacks have one accuracy per step size instead.
 _SUMMARIES = (
     *("top1", "top5", "top1_all_classes", "calibration_error", "mean_error", "mce"),
+    "relative_to_alexnet",
     *("mean_flip_probability", "mfr"),
 )
 

@@ -53,7 +53,8 @@ class GeneratedCorruptions(benchmark.Benchmark):
         """Corrupts the images and counts errors; writes predictions for the gallery."""
         examples, size = task.examples, model.spec.image_size
         native_size = corruptions.nearest_native_size(size, size)
-        clean, drawn = model.clean_batches(examples), _seeds(model.seed, examples.ids)
+        clean = model.clean_batches(examples, model.spec.in_bytes())
+        drawn = _seeds(model.seed, examples.ids)
         batch_size = min(model.batch_size, len(examples))
         parts = {
             _part((name, severity)): (name, severity)
@@ -158,10 +159,12 @@ def evaluate_stored(
 
 
 def describe(result: Result) -> str:
-    """Returns mean error, mCE and relative mCE as far as they are known."""
+    """Returns mean error, mCE and relative mCE, or the like, as far as they are known."""
     text = f"mean error {result['mean_error']:.2f}%"
     if "mce" in result:
         text += f", mCE {result['mce']:.1f}"
+    if "relative_to_alexnet" in result:
+        text += f", {result['relative_to_alexnet']:.1f}% of AlexNet's on ImageNet-C (not mCE)"
     if "relative_mce" in result:
         text += f", relative mCE {result['relative_mce']:.1f}"
     return f"{text} ({resumable.describe_coverage(result)})"

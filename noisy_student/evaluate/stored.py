@@ -24,6 +24,10 @@ from noisy_student.metrics import per_image
 from noisy_student.runtime import inference
 
 _TFDS = "tfds:"
+_REMADE = "imagenet2012_corrupted"  # by tensorflow-datasets: other crop, rounding and pixelate
+# The mean in percent of AlexNet's errors on ImageNet-C; mCE is its name on ImageNet-C alone.
+_ALEXNET_MEANS = {"imagenet_c": "mce", _REMADE: "relative_to_alexnet"}
+_NUM_CLASSES = {"imagenet_a": 200, "imagenet_r": 200, "imagenet_v2": 1000}
 Counts = dict[str, int]
 
 
@@ -82,33 +86,54 @@ class LabeledImages(StoredBenchmark):
         return sources.load_examples(source, class_names)
 
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
-        """Measures accuracy among the classes present, as published, and among all classes."""
+        """Measures accuracy among the classes present, as published, and among all classes.
+
+        Warns if classes of the benchmark are absent, because fewer classes make it easier.
+        """
         examples = self.examples(task.settings.robustness, model.class_names)
         with resumable.progress_bar(self.name, len(examples)) as bar:
             labels, probabilities = model.predictions(examples, bar.update)
-        present = np.unique(labels)
-        predicted = present[probabilities[:, present].argmax(axis=1)]
-        confidences = probabilities[:, present].max(axis=1)
+        present, positions = np.unique(labels, return_inverse=True)
+        scores = probabilities[:, present]
+        predicted, confidences = present[scores.argmax(axis=1)], scores.max(axis=1)
+        published = _NUM_CLASSES[self.name]
+        if len(present) != published:
+            logging.warning(
+                "%s: %d of %d classes are present; its published accuracies are among all %d",
+                self.location(task.settings.robustness),
+                len(present),
+                published,
+                published,
+            )
         path = task.folder / "predictions.npz"
         write_arrays(path, labels=predicted, confidences=confidences)
         return {
             "num_examples": len(examples),
             "num_classes": len(present),
+            "num_published_classes": published,
             "top1": 100 * float(np.mean(predicted == labels)),
+            "top5": inference.top_k_accuracy(scores, positions, 5),
             "top1_all_classes": inference.top_k_accuracy(probabilities, labels),
             "by_image": {"top1": per_image.record(examples.ids, predicted != labels)},
         }
 
     def describe(self, result: Result) -> str:
-        """Returns both accuracies."""
+        """Returns the accuracies, and how many classes are absent."""
+        classes, published = result["num_classes"], _NUM_CLASSES[self.name]
+        absent = "" if classes == published else f" (of {published})"
+        top5 = f", top-5 {result['top5']:.2f}%" if "top5" in result else ""
         return (
-            f"top-1 {result['top1']:.2f}% among the {result['num_classes']} classes present, "
-            f"{result['top1_all_classes']:.2f}% among all ({result['num_examples']} images)"
+            f"top-1 {result['top1']:.2f}%{top5} among the {classes} classes present{absent}, "
+            f"top-1 {result['top1_all_classes']:.2f}% among all ({result['num_examples']} images)"
         )
 
 
 class StoredCorruptions(StoredBenchmark):
-    """Error rates on a published set of corrupted images; mCE for a complete ImageNet-C."""
+    """Error rates on a published set of corrupted images; mCE for a complete ImageNet-C.
+
+    The data set imagenet2012_corrupted of tensorflow-datasets is a remake of ImageNet-C, so its
+    mean in percent of AlexNet's errors is no mCE.
+    """
 
     def count(self, location: str, data_dir: str | None) -> Counts:
         """Counts the images of each of the 15 test corruptions at each severity."""
@@ -126,9 +151,9 @@ class StoredCorruptions(StoredBenchmark):
         _warn(location, "unknown", images.unknown)
         result = corruptions.evaluate_stored(model, images, task.folder, task.request)
         _warn(location, "missing", result["missing"])
-        if self.name == "imagenet_c" and not result["missing"]:
+        if self.name in _ALEXNET_MEANS and not result["missing"]:
             errors = corruptions.errors_by_severity(result["errors"])
-            result["mce"] = robustness.mean_corruption_error(errors)
+            result[_ALEXNET_MEANS[self.name]] = robustness.mean_corruption_error(errors)
         return result
 
     def complete(self, result: Result, output_dir: Path) -> Result:
@@ -142,7 +167,8 @@ class StoredCorruptions(StoredBenchmark):
             return result
         clean = read_json(path)
         pair = clean["request"], result["request"]
-        same_model = all(pair[0][key] == pair[1][key] for key in ("weights", "image_size"))
+        keys = ("weights", "image_size", "pixels")
+        same_model = all(pair[0].get(key) == pair[1].get(key) for key in keys)
         if same_model and clean.get("classes") == result["classes"]:
             result["relative_mce"] = robustness.relative_mean_corruption_error(
                 corruptions.errors_by_severity(result["errors"]), 1 - clean["top1"] / 100
@@ -154,11 +180,15 @@ class StoredCorruptions(StoredBenchmark):
         return corruptions.describe(result)
 
     def _open(self, location: str, data_dir: str | None) -> CorruptedImages:
-        if not location.startswith(_TFDS):
+        remade, flag = self.name == _REMADE, f"--{self.name}_dir={location}"
+        if location.startswith(_TFDS) == remade:
+            if remade:
+                return tfds_corrupted.imagenet_c(location.removeprefix(_TFDS), data_dir)
             return getattr(robustness_sets, self.name)(location)
-        if self.name != "imagenet_c":
-            raise ValueError(f"--{self.name}_dir={location} must be a folder.")
-        return tfds_corrupted.imagenet_c(location.removeprefix(_TFDS), data_dir)
+        if remade:
+            raise ValueError(f"{flag} must be tfds:NAME; a folder is for --benchmarks=imagenet_c.")
+        hint = f"; --benchmarks={_REMADE} reads it" if self.name == "imagenet_c" else ""
+        raise ValueError(f"{flag} must be a folder{hint}.")
 
 
 class StoredPerturbations(StoredBenchmark):
@@ -212,6 +242,7 @@ benchmark.register(LabeledImages("imagenet_a"))
 benchmark.register(LabeledImages("imagenet_r"))
 benchmark.register(LabeledImages("imagenet_v2"))
 benchmark.register(StoredCorruptions("imagenet_c"))
+benchmark.register(StoredCorruptions(_REMADE))
 benchmark.register(StoredCorruptions("cifar10_c"))
 benchmark.register(StoredPerturbations("imagenet_p", robustness.PERTURBATIONS))
 benchmark.register(StoredPerturbations("cifar10_p", robustness.SMALL_PERTURBATIONS))

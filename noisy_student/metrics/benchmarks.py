@@ -1,6 +1,7 @@
 """Names of the robustness benchmarks, in the order of reports, by what they measure."""
 
-CORRUPTED = ("corruptions", "imagenet_c", "cifar10_c")  # error rates
+# Error rates.
+CORRUPTED = ("corruptions", "imagenet_c", "imagenet2012_corrupted", "cifar10_c")
 PERTURBED = ("perturbations", "imagenet_p", "cifar10_p")  # flip probabilities
 TEST_SETS = ("imagenet_a", "imagenet_r", "imagenet_v2")  # accuracies on other images
 ATTACKS = ("fgsm", "pgd")  # accuracies by epsilon
@@ -9,6 +10,7 @@ ACCURACIES = (*TEST_SETS, *ATTACKS)  # more is better; of the others, less
 TITLES = {
     "corruptions": "Corrupted test images",
     "imagenet_c": "ImageNet-C",
+    "imagenet2012_corrupted": "ImageNet-C remade by tensorflow-datasets",
     "cifar10_c": "CIFAR-10-C",
     "perturbations": "Perturbed test images",
     "imagenet_p": "ImageNet-P",

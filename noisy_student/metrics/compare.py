@@ -25,7 +25,10 @@ Result = Mapping[str, Any]  # the content of an evaluation's file, or the metric
 
 # Keys of an evaluation's file that depend on the weights and the images alone.
 _GENERATED = ("num_examples", "image_size", "native_size", "provenance")
-_ERROR_KEYS = ("clean_error", "errors", "mean_error", "mce", "relative_mce", "missing")
+_ERROR_KEYS = (
+    *("clean_error", "errors", "mean_error", "mce", "relative_mce", "relative_to_alexnet"),
+    "missing",
+)
 _FLIP_KEYS = (
     "flip_probability",
     "top5_distance",
@@ -34,11 +37,15 @@ _FLIP_KEYS = (
     "mfr",
     "missing",
 )
+_ACCURACY_KEYS = (
+    *("num_examples", "num_classes", "num_published_classes"),
+    *("top1", "top5", "top1_all_classes"),
+)
 _STRENGTH = ("steps", "step_size", "random_start", "restarts")  # of PGD
 _KEYS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(CORRUPTED, (*_GENERATED, *_ERROR_KEYS)),
     **dict.fromkeys(PERTURBED, (*_GENERATED, *_FLIP_KEYS)),
-    **dict.fromkeys(TEST_SETS, ("num_examples", "num_classes", "top1", "top1_all_classes")),
+    **dict.fromkeys(TEST_SETS, _ACCURACY_KEYS),
     "fgsm": ("num_examples", "epsilons", "top1"),
     "pgd": ("num_examples", "epsilons", "top1", *_STRENGTH),
 }

@@ -37,6 +37,7 @@ _ERRORS = {
     "mean_error": "mean error",
     "mce": "mCE",
     "relative_mce": "relative mCE",
+    "relative_to_alexnet": "percent of AlexNet's on ImageNet-C",
     "relative_to_teacher": RELATIVE,
 }
 _FLIPS = {
@@ -102,9 +103,11 @@ def published_columns(keys: Iterable[str]) -> list[Column]:
         Column("ImageNet", "top-1", "imagenet.top1"),
         Column("ImageNet", "under PGD", "imagenet.pgd.16"),
         Column("ImageNet-A", "top-1", "imagenet_a.top1"),
+        Column("ImageNet-A", "top-5", "imagenet_a.top5"),
         Column("ImageNet-R", "top-1", "imagenet_r.top1"),
         Column("ImageNetV2", "top-1", "imagenet_v2.top1"),
         *_columns("ImageNet-C", "imagenet_c", _ERRORS),
+        *_columns(TITLES["imagenet2012_corrupted"], "imagenet2012_corrupted", _ERRORS),
         *_columns("ImageNet-P", "imagenet_p", _FLIPS),
         *_columns("CIFAR-10-C", "cifar10_c", _ERRORS),
         *_columns("CIFAR-10-P", "cifar10_p", _FLIPS),
@@ -150,6 +153,15 @@ def column_notes(figures: Mapping[str, Any], columns: Iterable[Column]) -> list[
         for content in figures[column.key.partition(".")[0]].values()
         if content["relative_to_teacher"]
     )
+    for benchmark in dict.fromkeys(column.key.partition(".")[0] for column in columns):
+        for content in figures.get(benchmark, {}).values():
+            published = content.get("num_published_classes", 0)
+            if content.get("num_classes", published) < published:
+                notes.append(
+                    f"{TITLES[benchmark]} has {content['num_classes']} of {published} classes here,"
+                    " which makes it easier."
+                )
+                break
     if names:
         notes.append(f'"{RELATIVE}" is the {"; the ".join(names)}.')
     return notes
@@ -193,7 +205,7 @@ def _flat(benchmark: str, content: Mapping[str, Any]) -> dict[str, float]:
         pairs = zip(content["epsilons"], content["top1"], strict=True)
         return {f"top1.{size:g}": top1 for size, top1 in pairs}
     flat: dict[str, float] = {}
-    for key in (*_ERRORS, *_FLIPS, "top1", "top1_all_classes"):
+    for key in (*_ERRORS, *_FLIPS, "top1", "top5", "top1_all_classes"):
         value = content.get(key)
         if value is not None:
             flat[key] = value["percent"] if key == "relative_to_teacher" else value

@@ -8,7 +8,7 @@ from noisy_student.config.schema.training import MAX_SIDE
 
 STORED_BENCHMARKS = (
     *("imagenet_a", "imagenet_r", "imagenet_v2"),
-    *("imagenet_c", "imagenet_p", "cifar10_c", "cifar10_p"),
+    *("imagenet_c", "imagenet2012_corrupted", "imagenet_p", "cifar10_c", "cifar10_p"),
 )
 _CLASS_FOLDERS = "one folder per class, named by WordNet id, or tfds:NAME"
 
@@ -86,7 +86,10 @@ class RobustnessConfig:
     imagenet_r_dir: str | None = option("tfds:imagenet_r", f"ImageNet-R: {_CLASS_FOLDERS}.")
     imagenet_v2_dir: str | None = option("tfds:imagenet_v2", f"ImageNet-V2: {_CLASS_FOLDERS}.")
     imagenet_c_dir: str | None = option(
-        None, "ImageNet-C: [group/]corruption/severity/class/image, or tfds:imagenet2012_corrupted."
+        None, "ImageNet-C: [group/]corruption/severity/class/image."
+    )
+    imagenet2012_corrupted_dir: str | None = option(
+        "tfds:imagenet2012_corrupted", "ImageNet-C as tensorflow-datasets remade it: tfds:NAME."
     )
     imagenet_p_dir: str | None = option(None, "ImageNet-P: [group/]perturbation/class/video.mp4.")
     cifar10_c_dir: str | None = option(
@@ -119,5 +122,13 @@ class EvaluationConfig:
         name="test_image_size",
         low=1,
         high=MAX_SIDE,
+    )
+    pixels: str | None = option(
+        None,
+        "Test images after resizing: uint8 (truncated, as in training) or float32 (not truncated, "
+        "as in the published code). Generated corruptions and perturbations are always uint8. "
+        "Unset: those of the model, uint8 for models trained here.",
+        name="test_pixels",
+        choices=("uint8", "float32"),
     )
     seed: int

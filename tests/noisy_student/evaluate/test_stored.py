@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data import robustness_sets
+from data.robustness_sets import tfds_corrupted
 from noisy_student import robustness
 from noisy_student.artifacts.files import read_json
 from tests.helpers import tfds_layout
@@ -44,7 +45,22 @@ def test_imagenet_a_decides_among_the_classes_present(models, tmp_path):
     assert result["top1_all_classes"] == pytest.approx(100 * right_of_all / 15)
     assert right != right_of_all, "the two figures must differ to be told apart"
     assert (result["num_examples"], result["num_classes"]) == (15, 3)
-    assert "among the 3 classes present" in tiny.describe(result)
+    assert "among the 3 classes present (of 200)" in tiny.describe(result)
+
+
+def test_imagenet_a_of_fewer_classes_than_published_warns(models, tmp_path, caplog):
+    """And its top-5 is among the classes present, by a plain loop."""
+    present = (0, 1, 2, 3, 5, 7, 8, 9)
+    images, labels = write_imagenet_a(tmp_path / "a", present, count=4)
+    chosen = tiny.settings("imagenet_a", imagenet_a_dir=tmp_path / "a")
+    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_a"]
+    right = 0
+    for row, label in zip(tiny.logits_one_by_one(images), labels, strict=True):
+        right += label in sorted(present, key=lambda name, row=row: -row[name])[:5]
+    assert 0 < right < len(labels)
+    assert result["top5"] == pytest.approx(100 * right / len(labels))
+    assert (result["num_classes"], result["num_published_classes"]) == (8, 200)
+    assert f"{tmp_path}/a: 8 of 200 classes" in caplog.text
 
 
 def write_imagenet_c(root, settings, count=6, side=40, skew=0):
@@ -111,6 +127,23 @@ def test_all_of_imagenet_c_has_the_published_mean(models, tmp_path, monkeypatch)
     assert result["mce"] == pytest.approx(100 * total / 15)
     assert f"mCE {result['mce']:.1f}" in tiny.describe(result)
     assert "relative_mce" not in result
+
+
+def test_a_complete_remake_of_imagenet_c_has_a_relative_mean_that_is_no_mce(
+    models, tmp_path, monkeypatch
+):
+    settings = [(name, level) for name in robustness.CORRUPTIONS for level in range(1, 6)]
+    remade = robustness_sets.CorruptedImages(
+        tuple(settings), (), lambda name, level, classes: tiny.examples(8, seed=level), lambda *_: 8
+    )
+    monkeypatch.setattr(tfds_corrupted, "imagenet_c", lambda name, data_dir: remade)
+    chosen = tiny.settings("imagenet2012_corrupted", imagenet2012_corrupted_dir="tfds:remade")
+    (result,) = tiny.run(models["wnids"], None, tmp_path / "out", chosen).values()
+    errors = {name: np.mean(list(rates.values())) for name, rates in result["errors"].items()}
+    ratios = [errors[name] / robustness.ALEXNET_CORRUPTION_ERROR[name] for name in errors]
+    assert result["relative_to_alexnet"] == pytest.approx(100 * np.mean(ratios))
+    assert not {"mce", "relative_mce"} & set(result)
+    assert "not mCE" in tiny.describe(result)
 
 
 def of_classes(tested, labels):
@@ -285,14 +318,19 @@ def test_imagenet_c_of_tfds(models, tmp_path):
     images = {"fog_2": tiny.pictures(6, seed=1), "snow_5": tiny.pictures(6, seed=2)}
     for setting, pictures in images.items():
         write_tfds(tmp_path / "stored_c", setting, "validation", pictures, range(6))
+    name = "imagenet2012_corrupted"
     chosen = tiny.settings(
-        "imagenet_c", imagenet_c_dir="tfds:stored_c", data_dir=str(tmp_path), batch_size=6
+        name, imagenet2012_corrupted_dir="tfds:stored_c", data_dir=str(tmp_path), batch_size=6
     )
-    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)["imagenet_c"]
+    result = tiny.run(models["wnids"], None, tmp_path / "out", chosen)[name]
     for name, level in (("fog", "2"), ("snow", "5")):
         guesses = tiny.guesses_one_by_one(images[f"{name}_{level}"])
         assert result["errors"][name] == {level: np.mean(guesses != np.arange(6))}
-    assert len(result["missing"]) == 73 and "mce" not in result
+    assert len(result["missing"]) == 73 and not {"mce", "relative_to_alexnet"} & set(result)
+    for name, place in (("imagenet_c", "tfds:x"), ("imagenet2012_corrupted", str(tmp_path))):
+        chosen = tiny.settings(name, **{f"{name}_dir": place})
+        with pytest.raises(ValueError, match=f"--{name}_dir={place} must be .*--benchmarks=imagen"):
+            tiny.run(models["wnids"], None, tmp_path / "out", chosen)
     chosen = tiny.settings("imagenet_p", imagenet_p_dir="tfds:imagenet_p")
     with pytest.raises(ValueError, match="--imagenet_p_dir=tfds:imagenet_p must be a folder"):
         tiny.run(models["wnids"], None, tmp_path / "out", chosen)
