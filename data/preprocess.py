@@ -18,6 +18,7 @@ from data import seeds as seeds_lib
 # thread took up to a minute.
 PARALLEL = os.cpu_count() or 1
 INTERPOLATIONS = ("bicubic_tf1", "bicubic", "bilinear")
+PIXELS = ("uint8", "float32")
 FILL = 128  # gray level of whatever an operation uncovers, as published
 _REFLECT = 4  # pixels of reflected border before the small-image crop, as published
 # The Inception crop as published. A rectangle must also cover a tenth of the image, so areas below
@@ -42,12 +43,16 @@ class PreprocessSpec:
       interpolation: "bicubic_tf1" is TF1's resize_bicubic (no half-pixel centers, no antialiasing),
         with which published checkpoints were trained and evaluated; "bicubic" and "bilinear" have
         both.
+      pixels: "float32" leaves resized images without noise as they are: with fractions, and beyond
+        0..255 where the interpolation overshoots. Published checkpoints were evaluated so. "uint8"
+        truncates them as in training. Small images are not resized, and always uint8.
     """
 
     image_size: int
     small_image: bool = False
     crop_padding: int = 32
     interpolation: str = "bicubic_tf1"
+    pixels: str = "uint8"
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
@@ -59,10 +64,22 @@ class PreprocessSpec:
                 f"Unknown interpolation {self.interpolation!r}; valid ones: "
                 f"{', '.join(INTERPOLATIONS)}."
             )
+        if self.pixels not in PIXELS:
+            raise ValueError(f"Unknown pixels {self.pixels!r}; valid: {', '.join(PIXELS)}.")
+
+    @property
+    def dtype(self) -> tf.DType:
+        """The type of images without noise."""
+        return tf.uint8 if self.small_image else tf.as_dtype(self.pixels)
+
+    def in_bytes(self) -> "PreprocessSpec":
+        """Returns the same preprocessing with images in uint8."""
+        return dataclasses.replace(self, pixels="uint8")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns a JSON-ready dictionary."""
-        return dataclasses.asdict(self)
+        """Returns a JSON-ready dictionary, without `pixels` where these are uint8."""
+        values = dataclasses.asdict(self)
+        return {key: value for key, value in values.items() if (key, value) != ("pixels", "uint8")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PreprocessSpec":
@@ -102,14 +119,18 @@ def eval_image(image: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
         to size; small-image models take `fit_small` instead.
 
     Returns:
-      uint8 [size, size, 3].
+      [size, size, 3] of the type `spec.dtype`.
     """
     if spec.small_image:
         return fit_small(image, spec.image_size)
-    ratio = spec.image_size / (spec.image_size + spec.crop_padding)
-    shorter = tf.cast(tf.reduce_min(tf.shape(image)[:2]), tf.float64)
-    side = tf.maximum(tf.cast(tf.constant(ratio, tf.float64) * shorter, tf.int32), 1)
-    return _resize(_center_crop(image, side), spec.image_size, spec.interpolation)
+    side = center_crop_side(tf.reduce_min(tf.shape(image)[:2]), spec)
+    return _resize(_center_crop(image, side), spec)
+
+
+def center_crop_side(shorter: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
+    """Returns the side of the center crop of images with the shorter side `shorter`, int32."""
+    ratio = tf.constant(spec.image_size / (spec.image_size + spec.crop_padding), tf.float64)
+    return tf.maximum(tf.cast(ratio * tf.cast(shorter, tf.float64), tf.int32), 1)
 
 
 def fit_small(image: tf.Tensor, size: int) -> tf.Tensor:
@@ -133,9 +154,8 @@ def fit_small(image: tf.Tensor, size: int) -> tf.Tensor:
         lambda: _center_crop(image, tf.reduce_min(shape[:2])),
         lambda: image,
     )
-    image = tf.cond(
-        tf.shape(image)[0] > size, lambda: _resize(image, size, "bicubic"), lambda: image
-    )
+    bicubic = PreprocessSpec(size, interpolation="bicubic")
+    image = tf.cond(tf.shape(image)[0] > size, lambda: _resize(image, bicubic), lambda: image)
     missing = size - tf.shape(image)[:2]
     before = missing // 2
     padding = tf.concat([tf.stack([before, missing - before], 1), [[0, 0]]], 0)
@@ -154,7 +174,7 @@ def inception_crop(image: tf.Tensor, seed: tf.Tensor, spec: PreprocessSpec) -> t
     Returns:
       uint8 [size, size, 3].
     """
-    shape = tf.shape(image)
+    spec, shape = spec.in_bytes(), tf.shape(image)
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape, bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]), seed=seed, **_INCEPTION_CROP
     )
@@ -162,9 +182,7 @@ def inception_crop(image: tf.Tensor, seed: tf.Tensor, spec: PreprocessSpec) -> t
     return tf.cond(
         tf.reduce_all(size[:2] == shape[:2]),
         lambda: eval_image(image, spec),
-        lambda: _resize(
-            tf.slice(image, begin, [size[0], size[1], 3]), spec.image_size, spec.interpolation
-        ),
+        lambda: _resize(tf.slice(image, begin, [size[0], size[1], 3]), spec),
     )
 
 
@@ -221,14 +239,16 @@ def _center_crop(image: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
     return tf.slice(image, [top, left, 0], [side, side, 3])
 
 
-def _resize(image: tf.Tensor, size: int, interpolation: str) -> tf.Tensor:
-    if interpolation == "bicubic_tf1":
+def _resize(image: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
+    size = [spec.image_size, spec.image_size]
+    if spec.interpolation == "bicubic_tf1":
         # The op behind tf.compat.v1.image.resize_bicubic, without its deprecation notice. It gives
         # the same for whole numbers, more slowly.
         floats = tf.cast(image, tf.float32)
-        resized = tf.raw_ops.ResizeBicubic(images=floats[tf.newaxis], size=[size, size])[0]
+        resized = tf.raw_ops.ResizeBicubic(images=floats[tf.newaxis], size=size)[0]
     else:
-        # Rounded rather than truncated, as the libraries that resize this way do.
-        resized = tf.image.resize(image, [size, size], interpolation, antialias=True)
-        resized = tf.round(resized)
-    return tf.saturate_cast(resized, tf.uint8)
+        resized = tf.image.resize(image, size, spec.interpolation, antialias=True)
+        if spec.pixels == "uint8":
+            # Rounded rather than truncated, as the libraries that resize this way do.
+            resized = tf.round(resized)
+    return resized if spec.pixels == "float32" else tf.saturate_cast(resized, tf.uint8)

@@ -103,7 +103,7 @@ def _encoded_images(
         places["offset"] = tf.constant(examples.offsets)
         read = _read_file_or_record
     held = None
-    if cache is not None:
+    if cache is not None and spec.dtype == tf.uint8:  # the cache's only type
 
         def image(index: tf.Tensor) -> tf.Tensor:
             row = {name: tf.gather(column, index) for name, column in places.items()}

@@ -59,7 +59,7 @@ class FGSM(_Attack):
 
         columns = []
         with resumable.progress_bar(self.name, len(examples)) as bar:
-            for number, batch in enumerate(model.clean_batches(examples)):
+            for number, batch in enumerate(model.clean_batches(examples, model.spec)):
                 shown, correct = attack(batch["images"], batch["labels"])
                 real = batch["index"].numpy() >= 0
                 columns.append(correct.numpy()[real].T)
@@ -94,7 +94,7 @@ class PGD(_Attack):
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Attacks the images; writes some of the adversarial ones."""
         examples, attack = task.examples, task.settings.attack
-        batches = model.clean_batches(examples)
+        batches = model.clean_batches(examples, model.spec)
         run = _compile_pgd(model, examples, attack)
 
         def measure(part: str, progress: Progress) -> dict[str, Any]:

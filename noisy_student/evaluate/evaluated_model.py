@@ -49,14 +49,14 @@ class EvaluatedModel:
 
     @functools.cached_property
     def predict(self) -> Callable[..., tf.Tensor]:
-        """The compiled forward pass: images uint8 [B, S, S, 3] -> probabilities [B, C]."""
+        """The compiled forward pass: images [B, S, S, 3] -> probabilities [B, C]."""
         return self.spread(inference.predict_step(self.model, self.jit_compile))
 
-    def clean_batches(self, examples: Examples) -> tf.data.Dataset:
+    def clean_batches(self, examples: Examples, spec: PreprocessSpec) -> tf.data.Dataset:
         """Returns `pipeline.evaluation_batches`, kept in memory if they fit."""
         size = min(self.batch_size, len(examples))
-        batches = pipeline.evaluation_batches(examples, self.spec, batch_size=size)
-        fits = len(examples) * self.spec.image_size**2 * 3 <= _CACHE_BYTES
+        batches = pipeline.evaluation_batches(examples, spec, batch_size=size)
+        fits = len(examples) * spec.image_size**2 * 3 * spec.dtype.size <= _CACHE_BYTES
         return batches.cache() if fits else batches
 
     def predictions(
@@ -88,7 +88,7 @@ class EvaluatedModel:
         """Predicts one batch, padded so that all batches run the same program.
 
         Args:
-            images: uint8 [N, S, S, 3].
+            images: uint8 or float32 [N, S, S, 3].
             size: number of images to pad to, at least N.
 
         Returns:
@@ -124,7 +124,7 @@ def resize_whole(frames: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
         spec: preprocessing of the model, at S pixels.
 
     Returns:
-        uint8 [F, S, S, 3].
+        [F, S, S, 3]; uint8 if they have that size already, else of the type `spec.dtype`.
     """
     if frames.shape[1:] == (spec.image_size, spec.image_size, 3):
         return frames
@@ -157,7 +157,7 @@ def _resize_each(frames: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
     return tf.map_fn(
         lambda frame: preprocess.eval_image(frame, spec),
         frames,
-        fn_output_signature=tf.TensorSpec([side, side, 3], tf.uint8),
+        fn_output_signature=tf.TensorSpec([side, side, 3], spec.dtype),
     )
 
 

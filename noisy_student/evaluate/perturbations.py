@@ -112,7 +112,7 @@ def generated_sequence(
     drawn = (seed, int(seeds.hash_ids(examples.ids[index : index + 1])[0]))
     native_size = perturbations.nearest_native_size(size, size)
     frames = perturbations.sequence(np.asarray(image), name, drawn, native_size)
-    return resize_whole(frames, spec)
+    return resize_whole(frames, spec.in_bytes())
 
 
 def evaluate_stored(

@@ -4,9 +4,8 @@ r"""Measures a saved model: accuracy, corruptions, perturbations, attacks, publi
         --benchmarks=clean,corruptions,perturbations,fgsm,pgd --output_dir=/tmp/eval
     python -m noisy_student.evaluate --model=lite0.keras --benchmarks=imagenet_a,imagenet_c \
         --imagenet_a_dir=imagenet-a --imagenet_c_dir=imagenet-c --output_dir=/tmp/eval
-    python -m noisy_student.evaluate --model=lite0.keras --benchmarks=imagenet_r,imagenet_c \
-        --imagenet_c_dir=tfds:imagenet2012_corrupted --data_dir=~/tensorflow_datasets \
-        --output_dir=/tmp/eval
+    python -m noisy_student.evaluate --model=lite0.keras --output_dir=/tmp/eval \
+        --benchmarks=imagenet_r,imagenet2012_corrupted --data_dir=~/tensorflow_datasets
 
 Each benchmark writes one JSON file. A benchmark with a finished file for the same weights, images
 and options is not run again; an interrupted one continues where it stopped. --baseline_model adds a
@@ -69,8 +68,8 @@ def run(
         ValueError: a model, folder or option is invalid; the message names it.
     """
     output_dir = Path(output_dir)
-    spec = _preprocess_spec(model_file.read_card(model_path)["preprocess"], settings.image_size)
-    tasks = _tasks(file_hash(model_path), spec.image_size, examples, output_dir, settings)
+    spec = _preprocess_spec(model_file.read_card(model_path)["preprocess"], settings)
+    tasks = _tasks(file_hash(model_path), spec, examples, output_dir, settings)
 
     @functools.cache
     def load() -> EvaluatedModel:
@@ -115,7 +114,8 @@ def check(settings: config.EvaluationConfig, image_size: int, test_images: Examp
     Raises:
         ValueError: an option is invalid, a folder is missing, or a package is not installed.
     """
-    _tasks("", settings.image_size or image_size, test_images, Path(), settings)
+    spec = PreprocessSpec(settings.image_size or image_size, pixels=settings.pixels or "uint8")
+    _tasks("", spec, test_images, Path(), settings)
 
 
 def missing_packages(settings: config.EvaluationConfig) -> dict[str, str]:
@@ -128,7 +128,7 @@ def missing_packages(settings: config.EvaluationConfig) -> dict[str, str]:
 
 def _tasks(
     weights: str,
-    image_size: int,
+    spec: PreprocessSpec,
     test_images: Examples | None,
     output_dir: Path,
     settings: config.EvaluationConfig,
@@ -138,8 +138,10 @@ def _tasks(
     for name in settings.benchmarks:
         selected = benchmark.get(name)
         optional.check(*selected.packages)
-        request: dict[str, Any] = {"weights": weights, "image_size": image_size}
-        request |= selected.request(settings, image_size)
+        request: dict[str, Any] = {"weights": weights, "image_size": spec.image_size}
+        if spec.dtype.name != "uint8":
+            request["pixels"] = spec.dtype.name
+        request |= selected.request(settings, spec.image_size)
         examples = _NO_EXAMPLES
         if selected.needs_test_images:
             if test_images is None:
@@ -150,8 +152,10 @@ def _tasks(
     return tasks
 
 
-def _preprocess_spec(spec: PreprocessSpec, image_size: int | None) -> PreprocessSpec:
-    """Returns the model's preprocessing, at `image_size` if it is given."""
+def _preprocess_spec(spec: PreprocessSpec, settings: config.EvaluationConfig) -> PreprocessSpec:
+    """Returns the model's preprocessing, with the resolution and pixels that are given."""
+    spec = dataclasses.replace(spec, pixels=settings.pixels or spec.pixels)
+    image_size = settings.image_size
     if image_size in (None, spec.image_size):
         return spec
     logging.warning("evaluating at %d pixels; the model is for %d", image_size, spec.image_size)

@@ -43,7 +43,10 @@ def test_spec_survives_json():
     spec = PreprocessSpec(475, crop_padding=40, interpolation="bilinear")
     assert PreprocessSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert PreprocessSpec.from_dict({"image_size": 32}) == PreprocessSpec(32)
-    assert spec.to_dict().keys() == {field.name for field in dataclasses.fields(spec)}
+    floats = dataclasses.replace(spec, pixels="float32")
+    assert PreprocessSpec.from_dict(json.loads(json.dumps(floats.to_dict()))) == floats
+    assert floats.to_dict().keys() == {field.name for field in dataclasses.fields(spec)}
+    assert spec.to_dict().keys() == floats.to_dict().keys() - {"pixels"}  # as in earlier cards
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,7 @@ def test_spec_survives_json():
     [
         ({"image_size": 0}, "image_size must be at least 1, not 0"),
         ({"image_size": 8, "crop_padding": -1}, "crop_padding must be at least 0, not -1"),
+        ({"image_size": 8, "pixels": "float"}, "'float'; valid: uint8, float32"),
         ({"image_size": 8, "interpolation": "cubic"}, "'cubic'.*bicubic_tf1, bicubic, bilinear"),
         ({"image_size": 8, "size": 8}, "knows image_size.*got image_size, size"),
         ({}, "got nothing"),

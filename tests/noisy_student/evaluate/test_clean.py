@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from data.robustness_sets import CIFAR10_CLASSES
 from noisy_student.metrics import per_image
@@ -18,6 +19,30 @@ def test_clean(model, examples, tmp_path):
     ranks = [(row > row[label]).sum() for row, label in zip(logits, examples.labels, strict=True)]
     assert result["top5"] == pytest.approx(100 * np.mean(np.array(ranks) < 5))
     np.testing.assert_array_equal(per_image.shares(result["by_image"]["top1"]), ~np.array(right))
+
+
+def test_float_pixels_are_not_truncated(tmp_path):
+    """Confidences are those of the resized floats; other benchmarks take them, too."""
+    path = tiny.save_models(tmp_path)["wnids"]
+    examples = dataclasses.replace(tiny.examples(6), images=tiny.pictures(6, 100))
+    chosen = tiny.settings("clean", "fgsm", "corruptions", corruptions=("fog",), severities=(1,))
+    results, confidences = {}, {}
+    for pixels in (None, "float32", "uint8"):
+        settings = dataclasses.replace(chosen, pixels=pixels)
+        results[pixels] = tiny.run(path, examples, tmp_path / f"{pixels}", settings)
+        confidences[pixels] = np.load(tmp_path / f"{pixels}/predictions.npz")["confidences"]
+    center = examples.images[:, 25:75, 25:75].astype(np.float32)  # 32 / 64 of 100 pixels
+    floats = tf.raw_ops.ResizeBicubic(images=center, size=[32, 32]).numpy()
+    for pixels, images in (("float32", floats), ("uint8", np.clip(np.floor(floats), 0, 255))):
+        expected = tf.nn.softmax(tiny.logits_one_by_one(images)).numpy().max(1)
+        np.testing.assert_allclose(confidences[pixels], expected, rtol=1e-5)
+    assert np.abs(confidences["float32"] - confidences["uint8"]).max() > 1e-3
+    np.testing.assert_array_equal(confidences[None], confidences["uint8"])
+    requests = {pixels: found["clean"]["request"] for pixels, found in results.items()}
+    assert requests["float32"] == requests[None] | {"pixels": "float32"}
+    assert requests["uint8"] == requests[None]
+    errors = [results[pixels]["corruptions"]["errors"] for pixels in (None, "float32")]
+    assert errors[0] == errors[1]  # made from uint8 images
 
 
 def test_a_model_of_more_classes_and_test_images_of_fewer(tmp_path):
