@@ -20,6 +20,7 @@ BENCHMARKS = sorted({path.stem for path in FOLDER.glob("*.py")} - LIBRARIES)
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_help_says_how_to_run_the_benchmark(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--help"])
+    monkeypatch.delitem(sys.modules, f"benchmarks.{name}", raising=False)  # of another test
     with pytest.raises(SystemExit) as stop:
         runpy.run_module(f"benchmarks.{name}", run_name="__main__")
     assert not stop.value.code
