@@ -1,5 +1,7 @@
 """Ours beside outputs of the published code, which `benchmarks.published_code` made once."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -151,3 +153,21 @@ def test_sequences_at_299_are_the_published_ones(outputs, name, mean):
     stride = published.SHOWN_STRIDE
     shown = frames[list(published.SHOWN_FRAMES), ::stride, ::stride].astype(int)
     assert np.abs(shown - outputs[f"{name} frames"]).mean() < mean
+
+
+TOPICS = (
+    *("Network", "Augmentation", "Optimization", "Pseudo labels and selection", "Evaluation"),
+    *("Data files", "Devices"),
+)
+PAGE = (GOLDEN.parents[1] / "docs/FIDELITY.md").read_text()
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_topic_of_the_page_has_one_table_whose_tests_exist(topic):
+    section = PAGE.split(f"\n## {topic}\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert rows[0] == "| what | published | ours | tested by | measured difference |"
+    assert {row.count(" | ") for row in rows} == {4}
+    assert len({row.split(" | ")[0] for row in rows}) == len(rows)
+    named = set(re.findall(r"`([\w/]+\.py)`", " ".join(row.split(" | ")[3] for row in rows)))
+    assert named and not {path for path in named if not (GOLDEN.parent / path).is_file()}
