@@ -59,6 +59,36 @@ def test_csv_leaves_empty_what_a_model_has_not(tmp_path):
     assert rows["round0_teacher"]["imagenet_a.top1"] == ""
 
 
+def test_absent_classes_are_noted_below_the_table(tmp_path):
+    folder = make_workdir(tmp_path)
+    found = {"num_examples": 10, "top1": 40.0, "top5": 70.0, "top1_all_classes": 30.0}
+    for name, present in (("imagenet_a", 50), ("imagenet_r", 200)):
+        counts = {"num_classes": present, "num_published_classes": 200}
+        evaluate(folder, name, "round2_student", **found, **counts)
+    figures = results.build(inputs.read(folder))["figures"]
+    table, columns = scores.published_scores(figures)
+    at = 1 + [column.key for column in columns].index("imagenet_a.top5")
+    assert (table.headers[at], table.rows[0][at]) == ("top-5", "70.0")
+    notes = " ".join(scores.column_notes(figures, columns))
+    assert "50 of 200" in notes and "200 of 200" not in notes
+
+
+def test_a_remake_of_imagenet_c_has_a_column_of_its_own(tmp_path):
+    folder = make_workdir(tmp_path)
+    found = {"num_examples": 10, "errors": {"fog": {"1": 0.5}}, "mean_error": 50.0}
+    name = "imagenet2012_corrupted"
+    evaluate(folder, name, "round2_student", **found, missing=[], relative_to_alexnet=61.0)
+    figures = results.build(inputs.read(folder))["figures"]
+    table, columns = scores.published_scores(figures)
+    own, *papers = table.rows
+    for column, cell, *others in zip(columns, own[1:], *(row[1:] for row in papers), strict=True):
+        if column.key == f"{name}.relative_to_alexnet":
+            assert cell == "61.0" and not any(any(map(str.isdigit, other)) for other in others)
+        elif column.header == "mCE":
+            assert not any(map(str.isdigit, cell)) and "28.3" in others
+    assert {f"{name}.relative_to_alexnet", "imagenet_c.mce"} <= {column.key for column in columns}
+
+
 def test_made_and_stored_data_share_no_column(figures):
     rows = scores.model_numbers(figures)
     keys = {key for row in [*rows.values(), *scores.PAPER.values()] for key in row}
