@@ -26,7 +26,7 @@ from noisy_student.artifacts import decision_index, predictions
 from noisy_student.selection import radix, rule
 
 _ROWS_PER_SHARD = 1_000_000
-_PER_CLASS = 130_000 / 300_000_000  # images per record (Xie et al., section 3.1)
+_PER_CLASS = 130_000 / 300_000_000  # images per record (Xie et al., arXiv v4, 3.1)
 _MIN_CONFIDENCE = 0.3
 
 

@@ -1,4 +1,4 @@
-"""EfficientNet B0-B7, L0-L2 and Lite0-4 for TensorFlow, independent of data and training."""
+"""EfficientNet B0-B8, L0-L2 and Lite0-4 for TensorFlow, independent of data and training."""
 
 from efficientnet.config import CONFIGS
 from efficientnet.cpu_ops import portable_ops

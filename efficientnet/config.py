@@ -1,8 +1,9 @@
 """The EfficientNet family as a frozen table, and the compound scaling rules.
 
 Sources: Tan and Le, "EfficientNet: Rethinking model scaling for convolutional neural networks"
-(ICML 2019) for B0-B7; the public TensorFlow 1 code for L0-L2 and the Lite family; Xie et al.,
-"Self-training with Noisy Student improves ImageNet classification" (CVPR 2020), table 7, for L2.
+(ICML 2019) for B0-B7; the EfficientNet code in tensorflow/tpu for B8, L2 and the Lite family; Xie
+et al., "Self-training with Noisy Student improves ImageNet classification" (arXiv 1911.04252) for
+the two resolutions of L2 (v4, table 8) and for L0 and L1, which only v1 describes, in its text.
 """
 
 import dataclasses
@@ -98,6 +99,7 @@ def _table() -> Mapping[str, Config]:
         ("b5", 1.6, 2.2, 456, 0.4, 456),
         ("b6", 1.8, 2.6, 528, 0.5, 528),
         ("b7", 2.0, 3.1, 600, 0.5, 600),
+        ("b8", 2.2, 3.6, 672, 0.5, 672),
         ("l0", 2.8, 3.7, 600, 0.5, 380),
         ("l1", 3.9, 3.7, 600, 0.5, 380),
         ("l2", 4.3, 5.3, 800, 0.5, 475),
@@ -157,7 +159,7 @@ def scale(
         strides: strides of the 7 stages, or 8 with the stem's first; each 1 or 2.
         small_image: selects the strides for 32 x 32 images if `strides` is None.
         stochastic_depth_rate: block i of N, from 0, is dropped at this rate times i / N. The
-            survival probability falls linearly to 0.8 (Xie et al., section 3.1).
+            survival probability falls linearly to 0.8 (Xie et al., arXiv v4, section 3.1).
 
     Raises:
         ValueError: an argument is out of range.

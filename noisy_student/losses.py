@@ -1,4 +1,4 @@
-"""Loss of one training step (Xie et al., CVPR 2020, section 2; constants of its training code)."""
+"""Loss of one training step (the published training code of Xie et al., CVPR 2020)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ class LossConfig:
     """Terms of `student_loss`.
 
     Attributes:
-        ratio: weight of the unlabeled mean; the paper uses unlabeled / labeled images of a batch.
+        ratio: weight of the unlabeled mean; unlabeled / labeled images of a batch in the published
+            code. In the paper it is 1 (algorithm 1) or that of one mean over both (section 3.1).
         label_smoothing: 0..1, of true labels and hard pseudo labels; 0.1 in the paper's code.
         weight_decay: factor of the L2 term; 1e-5 in the paper's code, 1e-4 for SVHN.
         labeled_weight: weight of the labeled mean; 1 in the paper.

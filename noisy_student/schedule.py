@@ -8,7 +8,7 @@ import tensorflow as tf
 
 KINDS = ("staircase", "cosine", "constant")
 
-# Published training code; Xie et al., CVPR 2020, section 3.1.
+# Published training code; Xie et al., arXiv v4, section 3.1.
 DECAY_RATE = 0.97
 DECAY_EPOCHS = 2.4
 WARMUP_EPOCHS = 5.0

@@ -1,6 +1,6 @@
 """The noise of training images: crop, flip and RandAugment, in the published order.
 
-Sources: Xie et al., CVPR 2020, section 3.1 (RandAugment), and the published code for the order of
+Sources: Xie et al., arXiv v4, section 3.1 (RandAugment), and the published code for the order of
 operations.
 """
 

@@ -66,7 +66,7 @@ class Supervised:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """FixRes of the last student (Xie et al., section 3.1)."""
+    """FixRes of the last student (Xie et al., arXiv v4, section 3.1)."""
 
     flags: Flags
 

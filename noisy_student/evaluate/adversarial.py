@@ -1,4 +1,4 @@
-"""Adversarial images: signed-gradient attacks on a model in eval mode (Xie et al., section 3.4).
+"""Adversarial images: signed-gradient attacks on a model in eval mode (Xie et al., arXiv v4, 3.4).
 
 The functions may be called inside a `tf.function`. Step sizes are in pixel units, and all returned
 images are within 0..255. The gradient is that of the given model: pass the averaged weights. Each

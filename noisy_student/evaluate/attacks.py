@@ -1,4 +1,4 @@
-"""Accuracy on adversarial images over a range of step sizes (Xie et al., section 3.4)."""
+"""Accuracy on adversarial images over a range of step sizes (Xie et al., arXiv v4, section 3.4)."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Errors under common corruptions (Hendrycks and Dietterich, ICLR 2019; Xie et al., section 3.3).
+"""Errors under common corruptions (Hendrycks and Dietterich 2019; Xie et al., arXiv v4, 3.3).
 
 The benchmark ``corruptions`` generates the images from the test images. `stored` evaluates the
 published ones. Each part, a corruption at one severity, has a result file of its own.

@@ -95,7 +95,7 @@ def write_changes(comparison: Comparison) -> None:
 def write_robustness(comparison: Comparison, seed: int, options: config.RobustnessConfig) -> None:
     """Writes ``robust_gallery.json``: images that only the last model classifies correctly.
 
-    As in figures 2 and 3 of the paper (Xie et al.): the image, its label, and the prediction of
+    As in the paper (Xie et al., arXiv v4, figure 3): the image, its label, and the prediction of
     both models. Writes nothing if there is no such image.
 
     Args:

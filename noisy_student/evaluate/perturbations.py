@@ -1,4 +1,4 @@
-"""Flips of predictions in perturbation sequences (ImageNet-P; Xie et al., section 3.3).
+"""Flips of predictions in perturbation sequences (ImageNet-P; Xie et al., arXiv v4, section 3.3).
 
 The benchmark ``perturbations`` generates the sequences from the test images. `stored` evaluates the
 published videos. Each perturbation is a part with a result file of its own.

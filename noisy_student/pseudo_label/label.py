@@ -1,4 +1,4 @@
-r"""Labels images with a teacher: eval mode, averaged weights, clean images (paper, section 2).
+r"""Labels images with a teacher: eval mode, averaged weights, clean images (paper, algorithm 1).
 
     python -m noisy_student.pseudo_label --model=runs/teacher/model.keras --output_dir=runs/labels \
         --num_shards=8 --shard_index=0

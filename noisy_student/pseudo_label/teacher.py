@@ -1,8 +1,8 @@
 """A saved model that labels images: eval mode, clean images, averaged weights.
 
-With noise, an ablation (Xie et al., CVPR 2020, table 6), it labels augmented images with its own
-dropout and stochastic depth. Batch norm keeps its moving statistics even then, so that the label of
-an image depends on no other image.
+With noise, an ablation of the paper (Xie et al., CVPR 2020), it labels augmented images with its
+own dropout and stochastic depth. Batch norm keeps its moving statistics even then, so that the
+label of an image depends on no other image.
 """
 
 import dataclasses

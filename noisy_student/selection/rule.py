@@ -1,6 +1,6 @@
 """The rule that selects pseudo labels for a student: a pure function of three columns.
 
-The paper (Xie et al., CVPR 2020, section 3.1) drops pseudo labels below a confidence. It keeps the
+The paper (Xie et al., arXiv v4, section 3.1) drops pseudo labels below a confidence. It keeps the
 most confident images of a class with too many, and duplicates those of a class with too few. The
 published code does so approximately, with thresholds in bins of 0.01 and random duplication. Here,
 a deliberate deviation, a class of n images is brought to exactly N: floor(N / n) copies of each

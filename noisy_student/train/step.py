@@ -33,7 +33,7 @@ def train_step(
     micro_batch: tf.Tensor | int = 0,
     update: Callable[[Learner, list[tf.Tensor]], None] = apply_gradients,
 ) -> tf.Tensor:
-    """Takes one step on one replica (Xie et al., CVPR 2020, Algorithm 1 and section 2).
+    """Takes one step on one replica (Xie et al., CVPR 2020, algorithm 1).
 
     Args:
         learner: network in training, its optimizer and its teacher.

@@ -1,4 +1,7 @@
-"""The paper's findings (Xie et al., CVPR 2020, arXiv v4), each as a study."""
+"""The paper's findings (Xie et al., CVPR 2020), each as a study.
+
+Sections, tables and figures are those of arXiv v4. Sections 4.1 to 4.3 and table 6 are from memory.
+"""
 
 from noisy_student.ablate.claims.arms import (
     DEFAULT,

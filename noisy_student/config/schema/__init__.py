@@ -2,7 +2,7 @@
 
 A field made by `option` is an option: a flag of that name, shown by ``--help`` under the first line
 of its class, and an argument of `noisy_student.config.Config`. The other fields follow from options
-(`noisy_student.config.settings`). Defaults are the paper's (Xie et al., CVPR 2020, section 3.1)
+(`noisy_student.config.settings`). Defaults are the paper's (Xie et al., arXiv v4, section 3.1)
 where it has a value. Imports nothing that needs TensorFlow, images or networks.
 """
 

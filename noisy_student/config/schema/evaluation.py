@@ -19,7 +19,7 @@ class AttackConfig:
 
     fgsm_epsilons: tuple[float, ...] = option(
         (1.0, 2.0, 4.0, 8.0, 16.0),
-        "Step sizes of FGSM (paper, figure 3).",
+        "Step sizes of FGSM (paper, arXiv v4, figure 4).",
         name="epsilons",
         low=0,
         high=255,
@@ -30,7 +30,7 @@ class AttackConfig:
     )
     pgd_examples: int = option(0, "Test images attacked by PGD, all classes. 0: all.", low=0)
     steps: int = option(
-        10, "Steps of PGD (paper, section 3.4).", name="attack_steps", low=1, high=100_000
+        10, "Steps of PGD (arXiv v4, section 3.4).", name="attack_steps", low=1, high=100_000
     )
     step_size: float | None = option(
         None,

@@ -29,7 +29,7 @@ class LabelConfig:
 
 @dataclass(frozen=True)
 class NoisedTeacherConfig:
-    """Noised teacher (the paper's ablation, table 6)."""
+    """Noised teacher (an ablation of the paper)."""
 
     noised_labels: bool = option(
         False, "Noise the teacher: label augmented images with dropout and stochastic depth on."
