@@ -36,7 +36,8 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     Args:
         settings: Options of the run.
         workdir: Receives ``config.json``, ``splits.json``, ``round0/teacher``,
-            ``round1/{pseudo_labels,selected,student,fixres}``, ..., ``evaluation/``, ``report/``.
+            ``round1/{pseudo_labels,selected,student,fixres}``, ..., ``evaluation/``, ``report/``,
+            and ``selection/{pseudo_labels,selected}`` of a ``selection_model``.
         command: Command line to show in the report.
 
     Returns:
@@ -48,8 +49,9 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     rounds = _open(_without_missing_packages(settings), Path(workdir), command)
     teacher = rounds.first_teacher()
     models = [teacher]
+    selected = rounds.select_once()
     for number in range(1, len(settings.students) + 1):
-        selected = rounds.label_and_select(number, teacher)
+        selected = rounds.label_and_select(number, teacher, selected)
         student = rounds.train_student(number, teacher, selected)
         models.append(student)
         if settings.tuned:
@@ -113,28 +115,25 @@ class Rounds:
             summary = given_teacher.run(given, validation, directory, self.devices, batch_size)
         return Model("round0_teacher", directory, summary)
 
-    def label_and_select(self, number: int, teacher: Model) -> Path:
-        """Labels the unlabeled images and selects from them; returns the selected set."""
-        settings, unlabeled = self.settings, self.splits.unlabeled
-        labels, selected = self._round(number) / "pseudo_labels", self._round(number) / "selected"
-        labeler = pseudo_label.Teacher(
-            teacher.path,
-            self.devices,
-            settings.log.eval_batch_size,
-            settings.labels,
-            self.splits.validation,
-        )
+    def select_once(self) -> Path | None:
+        """Returns the selected set that all rounds share, made by the model of its own, if any."""
+        rounds = self.settings.rounds
+        if not rounds.selects_once:
+            return None
+        directory = Path(rounds.selection_dir or self.workdir / "selection")
+        if rounds.selection_model and self.settings.students:
+            self._select(rounds.selection_model, directory)
+        return directory / "selected"
+
+    def label_and_select(self, number: int, teacher: Model, before: Path | None) -> Path:
+        """Labels and selects, or relabels the set selected ``before``; returns the selected set."""
+        rounds, directory = self.settings.rounds, self._round(number)
+        if before is None or not (rounds.reassign or rounds.selects_once):
+            return self._select(teacher.path, directory)
+        selected, labeler = directory / "selected", self._labeler(teacher.path)
+        hard_labels, unlabeled = self.settings.selection.hard_labels, self.splits.unlabeled
         with self.devices.chief_first():
-            if settings.rounds.reassign and number > 1:
-                before, hard_labels = self._round(number - 1), settings.selection.hard_labels
-                pseudo_label.reassign(
-                    labeler, before / "selected", unlabeled, selected, hard_labels=hard_labels
-                )
-            else:
-                num_shards, skipped = settings.selection.num_shards, self.splits.info["skipped"]
-                pseudo_label.run(labeler, unlabeled, labels, num_shards=num_shards, skipped=skipped)
-                trial = self.settings.students[number - 1].max_steps is not None
-                write.run(labels, selected, unlabeled, settings.selection, trial=trial)
+            pseudo_label.reassign(labeler, before, unlabeled, selected, hard_labels=hard_labels)
         return selected
 
     def train_student(self, number: int, teacher: Model, selected: Path) -> Model:
@@ -199,6 +198,22 @@ class Rounds:
         }
         write_json(self.workdir / "config.json", content)
 
+    def _select(self, model: str | Path, directory: Path) -> Path:
+        """Labels all unlabeled images with a model and selects from them; returns the set."""
+        labels, selected = directory / "pseudo_labels", directory / "selected"
+        settings, unlabeled = self.settings.selection, self.splits.unlabeled
+        labeler, skipped = self._labeler(model), self.splits.info["skipped"]
+        num_shards, trial = settings.num_shards, self.settings.teacher.max_steps is not None
+        with self.devices.chief_first():
+            pseudo_label.run(labeler, unlabeled, labels, num_shards=num_shards, skipped=skipped)
+            write.run(labels, selected, unlabeled, settings, trial=trial)
+        return selected
+
+    def _labeler(self, model: str | Path) -> pseudo_label.Teacher:
+        settings, validation = self.settings, self.splits.validation
+        batch_size = settings.log.eval_batch_size
+        return pseudo_label.Teacher(model, self.devices, batch_size, settings.labels, validation)
+
     def _round(self, number: int) -> Path:
         return self.workdir / f"round{number}"
 
@@ -257,7 +272,12 @@ def _check(settings: config.Config, splits: sources.Splits) -> None:
             "--unlabeled_records or --unlabeled_dataset, a --num_labeled that leaves some of the "
             "labeled images, or --rounds=0."
         )
-    needs = {"stop_when_worse": settings.rounds.stop_when_worse}
+    rounds = settings.rounds
+    if rounds.selection_model:
+        model_file.read_card(rounds.selection_model)  # refuses other files
+    elif rounds.selection_dir:
+        stage.read_done(Path(rounds.selection_dir) / "selected")
+    needs = {"stop_when_worse": rounds.stop_when_worse}
     needs["calibrate"] = settings.labels.calibrate
     for name, given in needs.items():
         if given and not len(splits.validation):
@@ -298,7 +318,8 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
         print(f"teacher 0: {given}, {model_file.read_card(given)['preprocess']}")
     seconds = sum(train.dry_run(training, splits, devices) for training in settings.trainings())
     print(
-        f"pseudo labels: {len(splits.unlabeled)} images a round; "
+        f"pseudo labels: {len(splits.unlabeled)} images "
+        f"{'once' if settings.rounds.selects_once else 'a round'}; "
         f"evaluation: {', '.join(settings.evaluation.benchmarks)} on {len(splits.test)} images\n"
         f"training in all about {seconds / 60:.1f} minutes"
     )

@@ -5,15 +5,16 @@ r"""Estimates what a run costs: sizes, memory, steps and time on a given device.
     python -m noisy_student.plan --flagfile=recipes/folder.flags --num_labeled=5000 \
         --num_classes=10 --device=a100-40gb
 
-No images are read if ``--num_labeled`` and ``--num_classes`` are given. All numbers follow from the
-network and the device's data sheet. The time is that of the convolutions at a fraction of the peak
-rate, without input, validation or stored pseudo labels. Fine-tuning counts as if no block were
+No images are read if ``--num_labeled`` and ``--num_classes`` are given; then ``--num_unlabeled``
+says how many images are labeled, and ``--num_selected`` how many of them are labeled again. All
+numbers follow from the network and the device's data sheet. The time is that of the convolutions at
+a fraction of the peak rate, without input or validation. Fine-tuning counts as if no block were
 frozen. An online teacher (``--teacher_mode=online``) adds its weights and its forward pass over the
-unlabeled images; one given by ``--teacher_model`` is not read and counts as the student's network.
+unlabeled images. Given models are not read: ``--teacher_model`` counts as the student's network at
+its last resolution, ``--selection_model`` as EfficientNet-B0.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from efficientnet.cost import Cost
@@ -129,8 +130,107 @@ def plan(
         weights=weights,
         slots=4.0 * (_SLOTS[settings.optimizer.name] + 1 + accumulated) * image.parameters,
         activations=float(rows * image.activations * (2 if precision != "float32" else 4)),
-        seconds=operations / (device.peak * device.utilization * num_devices),
+        seconds=_seconds(operations, device, num_devices),
     )
+
+
+@dataclass(frozen=True)
+class Labeling:
+    """Cost of stored pseudo labels: one forward pass over each image.
+
+    Attributes:
+        name: "selection" or "labels" and the round.
+        model: Network that labels.
+        images: Number of images.
+        seconds: Time.
+    """
+
+    name: str
+    model: config.ModelConfig
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Cost of a run without its evaluation.
+
+    Attributes:
+        trainings: Trainings in their order, each with its cost.
+        labelings: Labelings in their order; empty if the number of images is unknown.
+    """
+
+    trainings: list[tuple[config.TrainConfig, Plan]]
+    labelings: list[Labeling]
+
+    @property
+    def seconds(self) -> float:
+        """Time of all stages."""
+        return sum(each.seconds for _, each in self.trainings) + sum(
+            each.seconds for each in self.labelings
+        )
+
+
+def plan_run(
+    settings: config.Config,
+    num_labeled: int,
+    num_unlabeled: int,
+    num_classes: int,
+    device: Device,
+    num_devices: int = 1,
+) -> RunPlan:
+    """Estimates the cost of a run.
+
+    Args:
+        settings: Options of the run.
+        num_labeled: Labeled images.
+        num_unlabeled: Unlabeled images; 0: unknown.
+        num_classes: Classes of the classifiers.
+        device: One of `DEVICES`, or another.
+        num_devices: Replicas.
+
+    Raises:
+        ValueError: The devices cannot share a batch evenly.
+    """
+    precision = "float32" if settings.device.precision == "float32" else "mixed_bfloat16"
+    labelers = _labelers(settings)
+    trainings = []
+    for training in settings.trainings():
+        online = training.teacher_mode == "online"
+        teacher = labelers[training.round - 1] if online else None
+        cost = plan(training, num_labeled, num_classes, device, num_devices, precision, teacher)
+        trainings.append((training, cost))
+
+    def labeling(name: str, model: config.ModelConfig, images: int) -> Labeling:
+        operations = 2.0 * derived.model_cost(model, num_classes).multiply_adds * images
+        return Labeling(name, model, images, _seconds(operations, device, num_devices))
+
+    rounds, per_class = settings.rounds, settings.selection.images_per_class
+    selected = settings.group(schema.PlanCommandConfig).num_selected or num_unlabeled
+    if isinstance(per_class, int):
+        selected = min(selected, per_class * num_classes)
+    labelings = []
+    if rounds.selection_model:
+        model = dataclasses.replace(
+            settings.teacher.model, name="efficientnet-b0", width=None, depth=None, image_size=None
+        )
+        labelings.append(labeling("selection", model, num_unlabeled))
+    for number, model in enumerate(labelers, 1):
+        again = rounds.selects_once or (rounds.reassign and number > 1)
+        images = selected if again else num_unlabeled
+        labelings.append(labeling(f"labels {number}", model, images))
+    return RunPlan(trainings, labelings if num_unlabeled else [])
+
+
+def _labelers(settings: config.Config) -> list[config.ModelConfig]:
+    """Returns for each student the network that teaches it, in the form that labels."""
+    models = [training.model for training in settings.tuned or settings.students]
+    given = settings.rounds.teacher_model and models
+    return [models[0] if given else settings.teacher.model, *models][: len(models)]
+
+
+def _seconds(operations: float, device: Device, num_devices: int) -> float:
+    return operations / (device.peak * device.utilization * num_devices)
 
 
 def describe(settings: config.TrainConfig, plan: Plan, device: Device, num_devices: int) -> str:
@@ -164,39 +264,36 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} seconds"
 
 
-def online_teachers(planned: Sequence[config.TrainConfig]) -> list[config.ModelConfig | None]:
-    """Returns for each training the network that labels within its step, if any."""
-    before = [training.model for training in (*planned[:1], *planned[:-1])]
-    return [
-        model if training.teacher_mode == "online" else None
-        for training, model in zip(planned, before, strict=True)
-    ]
-
-
 def command(settings: config.Config) -> None:
-    """Prints the plan of all trainings of a run."""
+    """Prints the plan of a run."""
     given = settings.group(schema.PlanCommandConfig)
     if given.device not in DEVICES:
         raise ValueError(f"--device={given.device}: must be one of {', '.join(DEVICES)}.")
     device = DEVICES[given.device]
     if given.utilization:
         device = dataclasses.replace(device, utilization=given.utilization)
-    num_labeled, num_classes = settings.data.num_labeled, given.num_classes
-    if not num_labeled or not num_classes:
+    counts = settings.data.num_labeled, given.num_unlabeled, given.num_classes
+    if not settings.data.num_labeled or not given.num_classes:
         splits = derived.load_splits(settings.data)
-        num_labeled, num_classes = len(splits.labeled), len(splits.class_names)
-    precision = "float32" if settings.device.precision == "float32" else "mixed_bfloat16"
-    planned = settings.trainings()
-    plans = [
-        plan(training, num_labeled, num_classes, device, given.num_devices, precision, teacher)
-        for training, teacher in zip(planned, online_teachers(planned), strict=True)
-    ]
-    for training, each in zip(planned, plans, strict=True):
+        counts = len(splits.labeled), len(splits.unlabeled), len(splits.class_names)
+    planned = plan_run(settings, *counts, device, given.num_devices)
+    for training, each in planned.trainings:
         print(describe(training, each, device, given.num_devices))
-    print(f"all trainings: {duration(sum(each.seconds for each in plans))}")
+    for job in planned.labelings:
+        size = derived.preprocess_spec(job.model).image_size
+        images = f"{job.images:,} images by {job.model.name} at {size} pixels"
+        print(f"{job.name}: {images}, {duration(job.seconds)}")
+    if settings.students and not planned.labelings:
+        print("labeling: not counted without --num_unlabeled")
+    print(f"all stages but the evaluation: {duration(planned.seconds)}")
 
 
 if __name__ == "__main__":
     config.run(
-        command, schema.PlanCommandConfig, schema.DataConfig, *schema.TRAINING, schema.DeviceConfig
+        command,
+        schema.PlanCommandConfig,
+        schema.DataConfig,
+        *schema.TRAINING,
+        schema.SelectionConfig,
+        schema.DeviceConfig,
     )

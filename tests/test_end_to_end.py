@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from data import sources
+from data.preprocess import PreprocessSpec
 from noisy_student.artifacts import model_file, student_set
 from tests.helpers.small_runs import iterate, start, tiny_iterate
+from tests.helpers.toy_teacher import save_model
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,40 @@ def test_three_kills_end_with_the_same_bytes(workdir, tmp_path):
         for d in (other, workdir)
     )
     assert found.items() < expected.items() and len(found) == 2
+
+
+def test_one_model_selects_once_and_teachers_relabel(tmp_path):
+    """The published chain: a small model selects; a given teacher, then the student relabel."""
+    digits, spec = tuple(map(str, range(10))), PreprocessSpec(32, small_image=True)
+    selector, teacher = (
+        save_model(tmp_path / f"{seed}.keras", seed, digits, spec) for seed in (1, 2)
+    )
+    once, run = tmp_path / "once", tmp_path / "run"
+    iterate(
+        run,
+        *(f"--selection_model={selector}", f"--selection_dir={once}"),
+        *(f"--teacher_model={teacher}", "--images_per_class=200", "--min_confidence=0.3"),
+        *("--student_steps=4", "--benchmarks=clean"),
+    )
+    assert (once / "pseudo_labels/done.json").exists() and not list(run.glob("*/pseudo_labels"))
+    images = sources.load_splits(
+        sources.Builtin(), sources.Draw(num_labeled=100, num_validation=500)
+    ).unlabeled
+    chosen, *relabeled = (
+        student_set.read_set(student_set.files_of(directory / "selected"), images)
+        for directory in (once, run / "round1", run / "round2")
+    )
+    models = selector, teacher, run / "round1/student/model.keras"
+    for found, model in zip((chosen, *relabeled), models, strict=True):
+        for name in ("images", "copies", "positions"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(chosen, name))
+        logits = model_file.load_model(model)[0](images.images[found.images], training=False)
+        assert np.mean(found.labels == np.argmax(logits, axis=1)) > 0.998  # another batch size
+    changed = [round["reassigned"] for round in figures(run)["pseudo_labels"]]
+    pairs = zip((chosen, relabeled[0]), relabeled, strict=True)
+    for counts, (before, after) in zip(changed, pairs, strict=True):
+        assert counts["images"] == len(chosen.images)
+        assert counts["changed"] == np.sum(before.labels != after.labels) > 0
 
 
 @pytest.mark.slow

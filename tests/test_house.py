@@ -74,6 +74,25 @@ def test_constants_live_in_the_code():
     assert [path for path, source in SOURCES.items() if re.search(r"\bshared/", source)] == []
 
 
+def test_citations_of_the_paper_name_its_version():
+    """The studies, which cite it in every claim, name it once; docs/FIDELITY.md for all docs."""
+    recipes = {path.name: path.read_text() for path in (ROOT / "recipes").glob("*.flags")}
+    paper, place = (
+        r"(Xie\s+et al\.|(?<!EfficientNet )\b[Pp]aper\b)",
+        r"\b(section|table|figure)s? \d",
+    )
+    found = {}
+    for path, text in {**SOURCES, **recipes}.items():
+        text = re.sub(r"\n#? *", " ", text)
+        found[path] = [
+            m[0]
+            for m in re.finditer(rf"{paper}[^.;]{{0,30}}?{place}", text)
+            if "arXiv v" not in m[0]
+        ]
+    del found["noisy_student/ablate/claims/paper.py"]
+    assert {path: citations for path, citations in found.items() if citations} == {}
+
+
 def test_no_module_is_a_drawer_for_everything():
     drawers = {"utils", "util", "helpers", "common", "misc"}
     assert not drawers & {Path(path).stem for path in SOURCES}

@@ -115,6 +115,8 @@ def _seconds(workdir: Path) -> dict[str, float]:
         for path in workdir.glob(f"round[0-9]*/{folder}/done.json"):
             number = _round_of(path)
             stages.append(((0, number, position), f"{verb} round{number}", path))
+        for path in workdir.glob(f"selection/{folder}/done.json"):
+            stages.append(((0, 1, position - 2), f"{verb} once", path))
     for path in workdir.glob("evaluation/*/*.json"):
         stages.append(((2, 0, 0), f"evaluate {path.parent.name} {path.stem}", path))
     contents = {name: read_json(path) for _, name, path in sorted(stages)}

@@ -1,4 +1,4 @@
-"""A linear teacher of five classes, and the stages that it takes part in."""
+"""A linear teacher, by default of five classes, and the stages that it takes part in."""
 
 import keras
 import tensorflow as tf
@@ -17,11 +17,12 @@ COUNT = 40  # images
 SPEC = PreprocessSpec(16, small_image=True)
 
 
-def save_model(path, seed):
+def save_model(path, seed, names=NAMES, spec=SPEC):
     keras.utils.set_random_seed(seed)
-    inputs = keras.Input((16, 16, 3))
+    inputs = keras.Input((spec.image_size, spec.image_size, 3))
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 32)(inputs))
-    model_file.save_model(keras.Model(inputs, keras.layers.Dense(5)(x)), path, NAMES, SPEC)
+    model = keras.Model(inputs, keras.layers.Dense(len(names))(x))
+    model_file.save_model(model, path, names, spec)
     return path
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from data import optional
 from noisy_student import config, iterate
-from noisy_student.artifacts.files import read_json
+from noisy_student.artifacts.files import read_json, write_json
 from noisy_student.evaluate import benchmark
+from tests.helpers.toy_teacher import save_model
 
 MNIST = {"dataset": "mnist5k", "num_labeled": 100, "num_validation": 500}
 
@@ -83,6 +84,36 @@ def test_a_fine_tuned_student_is_the_next_teacher(calls, tmp_path):
     assert expected in calls
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_model_of_its_own_selects_once_and_teachers_relabel(calls, tmp_path, shared):
+    selector, workdir = save_model(tmp_path / "b0.keras", seed=7), tmp_path / "run"
+    directory = tmp_path / "selection" if shared else workdir / "selection"
+    options = {"selection_dir": str(directory)} if shared else {}
+    run(workdir, rounds=2, selection_model=str(selector), **options)
+    models = [workdir / name / "model.keras" for name in ("round0/teacher", "round1/student")]
+    sets = [directory / "selected", *(workdir / f"round{n}" / "selected" for n in (1, 2))]
+    labeled = [call for call in calls if call[0] in ("label", "select", "reassign")]
+    assert labeled == [
+        ("label", str(selector), directory / "pseudo_labels"),
+        ("select", sets[0]),
+        ("reassign", models[0], sets[0], sets[1]),
+        ("reassign", models[1], sets[1], sets[2]),
+    ]
+    students = [call[3] for call in calls if call[:2] == ("train", "student")]
+    assert students == sets[1:]
+
+
+def test_a_finished_selection_is_taken_as_it_is(calls, tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path}/once/selected has no done.json"):
+        run(tmp_path, rounds=1, selection_dir=str(tmp_path / "once"))
+    assert calls == []
+    write_json(tmp_path / "once/selected/done.json", {})
+    run(tmp_path, rounds=1, selection_dir=str(tmp_path / "once"))
+    assert [
+        call[:1] + call[2:] for call in calls if call[0] in ("label", "select", "reassign")
+    ] == [("reassign", tmp_path / "once/selected", tmp_path / "round1/selected")]
+
+
 def test_a_round_that_does_not_improve_ends_the_run_on_request(calls, tmp_path):
     run(tmp_path, rounds=3, stop_when_worse=True)
     trained = [call[2].relative_to(tmp_path).parts[0] for call in calls if call[0] == "train"]
@@ -99,6 +130,7 @@ def test_a_round_that_does_not_improve_ends_the_run_on_request(calls, tmp_path):
         ({"benchmarks": "corruptions", "corruptions": "fogg"}, "--corruptions=fogg: .*fog"),
         ({"benchmarks": "imagenet_c"}, "--imagenet_c_dir"),
         ({"num_validation": 0, "stop_when_worse": True}, "--stop_when_worse"),
+        ({"selection_model": "/no/such.keras"}, "/no/such.keras"),
     ],
 )
 def test_what_a_later_stage_would_refuse_is_refused_first(calls, tmp_path, options, named):

@@ -119,6 +119,15 @@ class PlanCommandConfig(CommandConfig):
         low=0,
         high=1_000_000,
     )
+    num_unlabeled: int = option(
+        0, "Number of unlabeled images, where no data is read. 0: labeling is not counted.", low=0
+    )
+    num_selected: int = option(
+        0,
+        "Number of distinct images that teachers label again. 0: the most that --images_per_class "
+        "selects.",
+        low=0,
+    )
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,21 @@ class RoundsConfig:
         "From round 2 on, relabel the images selected in round 1 with the newest teacher instead "
         "of selecting again.",
     )
+    selection_model: str | None = option(
+        None,
+        "Saved or converted model (.keras) whose labels decide the selection, once for all rounds "
+        "(the paper: EfficientNet-B0); teachers only relabel it. Unset: teachers select.",
+    )
+    selection_dir: str | None = option(
+        None,
+        "Directory of that selection, which runs may share. Unset: selection in --workdir. Without "
+        "--selection_model it has a finished selection in its folder selected.",
+    )
+
+    @property
+    def selects_once(self) -> bool:
+        """True if all rounds share one selection."""
+        return bool(self.selection_model or self.selection_dir)
 
 
 @dataclass(frozen=True)
