@@ -166,7 +166,7 @@ class NoiseConfig:
 
 @dataclass(frozen=True)
 class UnlabeledNoiseConfig:
-    """Noise of unlabeled images, where it is not that of labeled ones (paper, table 6)."""
+    """Noise of unlabeled images, if it is not that of labeled ones (an ablation of the paper)."""
 
     kind: str | None = option(
         None,
