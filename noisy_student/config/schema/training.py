@@ -74,19 +74,17 @@ class RoundsConfig:
         False, "Stop after a round that does not improve validation accuracy."
     )
     reassign: bool = option(
-        False,
-        "From round 2 on, relabel the images selected in round 1 with the newest teacher instead "
-        "of selecting again.",
+        False, "From round 2 on, relabel the images selected in round 1 instead of selecting again."
     )
     selection_model: str | None = option(
         None,
-        "Saved or converted model (.keras) whose labels decide the selection, once for all rounds "
-        "(the paper: EfficientNet-B0); teachers only relabel it. Unset: teachers select.",
+        "Saved or converted model (.keras) that selects once for all rounds (the paper: B0); "
+        "teachers relabel its selection. Unset: teachers select.",
     )
     selection_dir: str | None = option(
         None,
-        "Directory of that selection, which runs may share. Unset: selection in --workdir. Without "
-        "--selection_model it has a finished selection in its folder selected.",
+        "Folder of that selection, shared by runs. Unset: in --workdir. Without --selection_model "
+        "a finished selection is in its folder selected.",
     )
 
     @property
@@ -175,9 +173,7 @@ class UnlabeledNoiseConfig:
         name="unlabeled_augment",
         choices=("randaugment", "keras_cv", "crop", "none"),
     )
-    dropout: bool = option(
-        True, "Apply dropout to unlabeled images, too.", name="unlabeled_dropout"
-    )
+    dropout: bool = option(True, "Apply dropout to unlabeled images.", name="unlabeled_dropout")
     stochastic_depth: bool = option(
         True, "Apply stochastic depth to unlabeled images, too.", name="unlabeled_stochastic_depth"
     )
