@@ -143,7 +143,7 @@ def test_the_published_selection_is_coarser_than_ours(outputs):
             assert kept.min() - 0.01 <= lowest_kept <= kept.min()
 
 
-@pytest.mark.parametrize("name, mean", [("scale", 3), ("zoom_blur", 3)])
+@pytest.mark.parametrize("name, mean", [("scale", 0.55), ("zoom_blur", 0.4)])
 def test_sequences_at_299_are_the_published_ones(outputs, name, mean):
     """Up to the published half pixel of the center, and truncation."""
     image = published.computed_image(*published.SEQUENCE_IMAGE)
