@@ -308,7 +308,7 @@ class TrainConfig:
     @property
     def unlabeled_batch_size(self) -> int:
         """Unlabeled images per step; 0 for supervised training."""
-        # Published: the ceiling. A product like 3 * 1.1 = 3.3000000000000003 is no fraction more.
+        # Published: the ceiling. Rounded before, since 100 * 0.07 is 7.000000000000001.
         return math.ceil(round(self.ratio * self.batch_size, 6))
 
     @property

