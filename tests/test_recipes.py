@@ -220,6 +220,15 @@ def test_what_imagenet_recipes_share(recipe):
     assert {name for name in values if values[name] != reference[name]} <= own
 
 
+@pytest.mark.parametrize("recipe", (*PUBLISHED, "mnist5k", "cifar10_small", "cifar10_randaugment"))
+def test_batch_norm_has_the_momentum_of_the_recipe(recipe):
+    """Short trainings have a smaller one; these are long enough, or fine-tune."""
+    settings = read(recipe)[0]
+    for training in settings.trainings():
+        labeled = settings.data.num_labeled or LABELED
+        assert build.batch_norm_momentum(training, labeled) == training.model.batch_norm_momentum
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_l2_is_taught_by_the_round_before_and_fine_tuned(number):
     settings, values = read(L2_ROUNDS[number - 1])

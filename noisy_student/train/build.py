@@ -21,6 +21,7 @@ from noisy_student.runtime import inference
 from noisy_student.runtime.devices import Devices
 
 StrPath = str | os.PathLike[str]
+_WINDOWS = 50  # smallest number of windows of moving statistics in a training
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Learner:
     """Everything that one training holds in memory.
 
     Attributes:
-        settings: options of the training.
+        settings: options of the training, with the momentum of batch norm that its length allows.
         devices: devices it runs on.
         layout: placement of a step's images.
         model: network in training.
@@ -112,6 +113,9 @@ def build(
     Raises:
         ValueError: the batch size cannot be split evenly over replicas and accumulated steps.
     """
+    momentum = batch_norm_momentum(settings, num_labeled)
+    network = dataclasses.replace(settings.model, batch_norm_momentum=momentum)
+    settings = dataclasses.replace(settings, model=network)
     o = settings.optimizer
     layout = Layout(
         settings.batch_size,
@@ -171,6 +175,20 @@ def predict_step(learner: Learner) -> Callable[[tf.Tensor], tf.Tensor]:
 def batch_norm_groups(model: config.ModelConfig, num_replicas: int) -> int:
     """Returns the number of groups of replicas, each with batch-norm statistics of its own."""
     return num_replicas // synced_norm.group_size(model.batch_norm_replicas, num_replicas)
+
+
+def batch_norm_momentum(settings: config.TrainConfig, num_labeled: int) -> float:
+    """Returns the momentum of batch norm's moving statistics.
+
+    They are means over about 1 / (1 - momentum) steps. Where that is much of a training, they hold
+    initial values and those of weights long gone, which fit no network. So it is at most one part
+    in 50 of the training, as the weight average is over about one part in 10. It changes no weight:
+    in training batch norm takes the statistics of the batch. Fine-tuning begins with ones that fit.
+    """
+    momentum = settings.model.batch_norm_momentum
+    if settings.role == "fixres":
+        return momentum
+    return max(0.0, min(momentum, 1 - _WINDOWS / settings.last_step(num_labeled)))
 
 
 def count_parameters(model: keras.Model) -> int:

@@ -56,6 +56,7 @@ def dry_run(settings: config.TrainConfig, splits: sources.Splits, devices: Devic
         f"{steps} steps, {steps * settings.images_per_step:,} images\n"
         f"  {o.name}, learning rate {o.learning_rate:.4g} ({o.schedule}), "
         f"weight decay {o.weight_decay:g}, noise {settings.noise}\n"
+        f"  batch norm momentum {learner.settings.model.batch_norm_momentum:g}\n"
         f"  about {seconds:.0f} s on {devices.describe()} (3 steps measured)"
     )
     return seconds

@@ -8,10 +8,13 @@ from its last checkpoint and ends with the same bytes as without the interruptio
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from absl import logging
 
 from data import sources, tfrecord_file
 from noisy_student import config
@@ -24,6 +27,8 @@ from noisy_student.train import batches, build, loop
 from noisy_student.train.build import Learner
 from noisy_student.train.metrics_log import MetricsLog
 from noisy_student.train.training_state import TrainingState
+
+_APART = 30.0  # points
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def run(
             save_best = functools.partial(save, "best.keras")
             metrics = loop.train_loop(learner, data, last_step, log, state, directory, save_best)
         save("model.keras", metrics.history[-1])
+        _warn_if_apart(learner.name, metrics.history[-1], data.num_validation)
         summary = _summary(learner, metrics, data.cache.report())
         write_json(directory / "train.json", summary)
         model_hash = file_hash(directory / "model.keras")
@@ -163,6 +169,20 @@ def _save_model(learner: Learner, path: Path, class_names: tuple[str, ...], row:
         step=row["step"],
         validation_top1=row.get("validation_top1"),
     )
+
+
+def _warn_if_apart(name: str, row: LogRow, num_validation: int) -> None:
+    """Warns if validation accuracy is far below training accuracy, by more than chance."""
+    if "validation_top1" not in row:
+        return
+    trained, validated = 100 * row["labeled_accuracy"], row["validation_top1"]
+    standard_error = math.sqrt(max(trained * (100 - trained), 1.0) / num_validation)
+    if trained - validated > max(_APART, 3 * standard_error):
+        logging.warning(
+            f"{name}: accuracy is {trained:.1f}% on training images, but {validated:.1f}% on the "
+            f"{num_validation} validation images with averaged weights. Either the network knows "
+            "the training images by heart, or the averages lag behind it: see docs/FAQ.md."
+        )
 
 
 def _summary(

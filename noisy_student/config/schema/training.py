@@ -116,7 +116,7 @@ class ModelConfig:
         0.2, "Stochastic depth: block i of N, from 0, is dropped at i / N of this.", low=0, below=1
     )
     batch_norm_momentum: float = option(
-        0.99, "Momentum of batch norm's moving statistics.", low=0, below=1
+        0.99, "Largest momentum of batch norm; in short trainings 1 - 50 / steps.", low=0, below=1
     )
     batch_norm_replicas: str = option(
         "none",
