@@ -5,6 +5,7 @@ the same request skips a finished stage, and resumes or restarts a half-finished
 another request is refused and shows the difference, so that results never mix.
 """
 
+import functools
 import json
 import platform
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import noisy_student
 from noisy_student.artifacts.files import StrPath, read_json, write_json
 from noisy_student.artifacts.json_files import Done
+from noisy_student.config import option, schema
 
 STAGE = "stage.json"
 DONE = "done.json"
@@ -121,11 +123,32 @@ def versions() -> dict[str, str]:
 
 
 def _difference(old: Any, new: Any, name: str = "") -> list[str]:
-    """Returns a line `name: old -> new` for every leaf in which two JSON values differ."""
+    """Returns a line `name: old -> new` for every leaf in which two JSON values differ.
+
+    An option that the old one lacks, because it is newer, counts as its default.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         lines = []
         for key in sorted(old.keys() | new.keys()):
             path = f"{name}.{key}" if name else key
-            lines += _difference(old.get(key), new.get(key), path)
+            if key in old or not _is_default(key, new[key]):
+                lines += _difference(old.get(key), new.get(key), path)
         return lines
     return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
+
+
+def _is_default(name: str, value: Any) -> bool:
+    """Returns True if a value of a request is an option, or a group of them, at its default."""
+    if isinstance(value, dict):
+        return all(_is_default(*item) for item in value.items())
+    return value in _defaults().get(name, ())
+
+
+@functools.cache
+def _defaults() -> dict[str, list[Any]]:
+    """Returns the defaults of all options by the name of their field, as JSON values."""
+    found: dict[str, list[Any]] = {}
+    for group in schema.SETTINGS:
+        for field, each in option.options_of(group).items():
+            found.setdefault(field, []).append(json.loads(json.dumps(each.default)))
+    return found

@@ -1,5 +1,9 @@
+import copy
+import dataclasses
+
 import pytest
 
+from noisy_student import config
 from noisy_student.artifacts import stage
 
 
@@ -39,3 +43,14 @@ def test_hosts_that_do_not_write_leave_the_directory_alone(tmp_path):
     opened.finish(tmp_path / "scratch")
     assert not (tmp_path / "stage").exists()
     assert stage.read_done(tmp_path / "scratch")["request"] == {}
+
+
+def test_options_that_are_newer_than_a_stage_count_as_their_defaults(tmp_path):
+    settings = dataclasses.asdict(config.Config(num_labeled=10).teacher)
+    older = copy.deepcopy(settings)
+    del older["noise"]["contrast"], older["model"]["batch_norm_momentum"]
+    stage.open_stage(tmp_path, {"settings": older}).finish()
+    assert stage.open_stage(tmp_path, {"settings": settings}).done
+    settings["noise"]["contrast"] = "published"
+    with pytest.raises(ValueError, match="noise.contrast: None -> 'published'"):
+        stage.open_stage(tmp_path, {"settings": settings})
