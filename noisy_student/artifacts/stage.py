@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import noisy_student
 from noisy_student.artifacts.files import StrPath, read_json, write_json
@@ -134,6 +134,8 @@ def _difference(old: Any, new: Any, name: str = "") -> list[str]:
             if key in old or not _is_default(key, new[key]):
                 lines += _difference(old.get(key), new.get(key), path)
         return lines
+    if name.endswith("frozen_blocks") and (old, new) == (0, -1):
+        return []  # 0 stood for none before -1 did
     return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
 
 
@@ -149,6 +151,6 @@ def _defaults() -> dict[str, list[Any]]:
     """Returns the defaults of all options by the name of their field, as JSON values."""
     found: dict[str, list[Any]] = {}
     for group in schema.SETTINGS:
-        for field, each in option.options_of(group).items():
+        for field, each in option.options_of(cast(type, group)).items():
             found.setdefault(field, []).append(json.loads(json.dumps(each.default)))
     return found

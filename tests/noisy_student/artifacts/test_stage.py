@@ -48,6 +48,7 @@ def test_hosts_that_do_not_write_leave_the_directory_alone(tmp_path):
 def test_options_that_are_newer_than_a_stage_count_as_their_defaults(tmp_path):
     settings = dataclasses.asdict(config.Config(num_labeled=10).teacher)
     older = copy.deepcopy(settings)
+    older["frozen_blocks"] = 0
     del older["noise"]["contrast"], older["model"]["batch_norm_momentum"]
     stage.open_stage(tmp_path, {"settings": older}).finish()
     assert stage.open_stage(tmp_path, {"settings": settings}).done
