@@ -28,16 +28,14 @@ from noisy_student.config.schema.evaluation import (
     RobustnessConfig,
 )
 from noisy_student.config.schema.labels import LabelConfig, NoisedTeacherConfig, SelectionConfig
+from noisy_student.config.schema.model import ModelConfig, NoiseConfig, UnlabeledNoiseConfig
 from noisy_student.config.schema.runtime import DeviceConfig, LogConfig
 from noisy_student.config.schema.training import (
     FixResConfig,
-    ModelConfig,
-    NoiseConfig,
     OptimizerConfig,
     RatesConfig,
     RoundsConfig,
     TrainConfig,
-    UnlabeledNoiseConfig,
 )
 
 TRAINING: tuple[type[Any], ...] = (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from noisy_student import robustness
 from noisy_student.config.option import option
-from noisy_student.config.schema.training import MAX_SIDE
+from noisy_student.config.schema.model import MAX_SIDE
 
 STORED_BENCHMARKS = (
     *("imagenet_a", "imagenet_r", "imagenet_v2"),

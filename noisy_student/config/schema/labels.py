@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from noisy_student.config.option import option
-from noisy_student.config.schema.training import NoiseConfig
+from noisy_student.config.schema.model import NoiseConfig
 
 
 @dataclass(frozen=True)
