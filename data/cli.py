@@ -1,8 +1,10 @@
 """Shared code of this package's commands: --help, one-line errors and reading an image."""
 
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -23,12 +25,23 @@ def run(main: Callable[[], None]) -> None:
         try:
             if len(argv) > 1:
                 raise ValueError(f"unknown argument {argv[1]}: flags are written --name=value.")
+            check({name: flags.FLAGS[name].value for name in flags.FLAGS if name != "data_dir"})
             main()
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
 
     app.run(guarded)
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Raises ValueError for a value that is not finite, or an address in place of a local path."""
+    for name, value in values.items():
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, float) and not math.isfinite(item):
+                raise ValueError(f"--{name}={item}: must be a finite number.")
+            if isinstance(item, str) and "://" in item:
+                raise ValueError(f"--{name}={item}: addresses are not supported; give a local path.")
 
 
 def read_picture(path: str | os.PathLike[str], longer_side: int | None = None) -> np.ndarray:

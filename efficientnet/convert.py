@@ -207,8 +207,8 @@ def _main(argv: list[str]) -> None:
         for flag in ("name", "source", "output"):
             if FLAGS[flag].value is None:
                 raise ValueError(f"--{flag} is required: {FLAGS[flag].help}")
-        if not FLAGS.output.endswith(".keras"):
-            raise ValueError(f"--output={FLAGS.output}: must end in .keras.")
+        if not FLAGS.output.endswith(".keras") or "://" in FLAGS.output:
+            raise ValueError(f"--output={FLAGS.output}: must be a local path that ends in .keras.")
         names = read_class_names(FLAGS.class_names) if FLAGS.class_names else None
         model = convert(
             FLAGS.name,

@@ -37,6 +37,7 @@ class Option:
         changes_result: Whether results depend on it. Otherwise a study reuses results that were
             computed with another value.
         substitute: Option that scales the same quantity while this one is unset.
+        remote: Whether text may be an address such as gs://bucket; paths are local otherwise.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Option:
     per_round: bool = False
     changes_result: bool = True
     substitute: str | None = None
+    remote: bool = False
 
     def parse(self, value: Any) -> Any:
         """Returns the checked value in its type.
@@ -117,6 +119,11 @@ class Option:
             item = None
         if item is None or not self._is_allowed(item):
             raise ValueError(f"--{self.name}={value}: must be {self.allowed}.")
+        if self.kind is str and not self.remote and "://" in item:
+            raise ValueError(
+                f"--{self.name}={value}: addresses are not supported; give a path of this machine, "
+                "such as that of a mounted bucket."
+            )
         return item
 
     def _convert(self, value: Any) -> Any:

@@ -1,5 +1,6 @@
 """The commands of `data`: bad input is one line that names it."""
 
+import math
 import os
 import subprocess
 import sys
@@ -31,6 +32,15 @@ def test_what_is_no_picture_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "value", [math.nan, math.inf, "gs://bucket/x", ["a", "file:///x"]], ids=str
+)
+def test_numbers_are_finite_and_paths_local(value):
+    with pytest.raises(ValueError, match="--some="):
+        cli.check({"some": value})
+    cli.check({"some": [1.5, "a:b//c", None], "other": 3})
+
+
+@pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (("data.randaugment", "--image=nowhere.jpg"), "nowhere.jpg cannot be read"),
@@ -38,6 +48,7 @@ def test_what_is_no_picture_is_named(tmp_path):
         (("data.corruptions", "--image=nowhere.jpg"), "nowhere.jpg cannot be read"),
         (("data.perturbations", "cat.jpg", "--image=x.jpg"), "unknown argument cat.jpg"),
         (("data.leakage", "--output_dir=out", "--dataset=mnist6k"), "no dataset 'mnist6k'"),
+        (("data.leakage", "--output_dir=gs://a/b"), "--output_dir=gs://a/b: "),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, arguments, named):

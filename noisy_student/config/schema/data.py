@@ -14,7 +14,10 @@ class DataConfig:
 
     dataset: str = option("mnist5k", "Data set: mnist5k, folder, records or tfds:NAME.")
     data_dir: str | None = option(
-        None, "Directory of tensorflow-datasets (tfds:NAME only).", changes_result=False
+        None,
+        "Directory of tensorflow-datasets (tfds:NAME only).",
+        changes_result=False,
+        remote=True,
     )
     labeled_dir: str | None = option(
         None,

@@ -33,7 +33,7 @@ class DeviceConfig:
         high=1024,
     )
     tpu: str | None = option(
-        None, "Name or address of the TPU for --strategy=tpu; local on its own host."
+        None, "Name or address of the TPU for --strategy=tpu; local on its own host.", remote=True
     )
 
 

@@ -119,7 +119,9 @@ def test_values_out_of_range_are_refused_by_name(argument):
         given(argument)
 
 
-NUMBERS = [o for o in option.named((*schema.RUN, *schema.TOOLS)).values() if o.kind in (int, float)]
+OPTIONS = option.named((*schema.RUN, *schema.TOOLS)).values()
+NUMBERS = [o for o in OPTIONS if o.kind in (int, float)]
+TEXTS = [o for o in OPTIONS if o.kind is str]
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number.name)
@@ -134,6 +136,19 @@ def test_absurd_numbers_are_refused_by_name(number):
     for value in absurd:
         with pytest.raises(ValueError, match=re.escape(f"--{number.name}={value}: must be ")):
             number.parse(value)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.name)
+def test_only_two_options_take_an_address(text):
+    """A local folder named gs: would be made of any other."""
+    address = "gs://bucket/folder"
+    if text.name in ("data_dir", "tpu"):
+        assert text.parse(address) == address
+        return
+    with pytest.raises(ValueError, match=f"--{text.name}={address}: "):
+        text.parse(address)
+    with pytest.raises(ValueError, match=f"--{text.name}="):
+        text.parse([address] if text.is_list else f" {address}")
 
 
 @pytest.mark.parametrize(
