@@ -6,13 +6,17 @@
 
 The exported model takes images uint8 [B, S, S, 3], RGB 0..255, cropped and resized as the card says
 (`crop_padding`, `interpolation`; `noisy_student.predict` does this). It returns probabilities
-float32 [B, C]. A ``.json`` file beside it has the card: class names and preprocessing.
+float32 [B, C]. A ``.json`` file beside it has the card: class names and preprocessing. A model in
+mixed precision is exported as a float32 copy of the same weights.
 """
 
+import contextlib
 import dataclasses
+import os
+import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -53,30 +57,92 @@ def run(
         images: Image files to compare the two models on. Empty: random images.
 
     Returns:
-        The largest difference between probabilities of the original and the exported model.
+        The largest difference between probabilities of the original, in float32, and the exported
+        model.
 
     Raises:
-        ValueError: The format is unknown, the output exists, a package is missing, or the
-            difference is above 1e-4.
+        ValueError: The format is unknown, the output exists, a package is missing, the model
+            cannot be converted, or the difference is above 1e-4. Nothing is written then.
     """
     if export_format not in FORMATS:
         raise ValueError(f"--format={export_format}: must be one of {', '.join(FORMATS)}.")
     output = Path(output)
-    if output.exists():
+    if output.exists() and not _is_unfinished(output, export_format):
         raise ValueError(f"--output={output} exists already: delete it or choose another.")
     model, card = model_file.load_model(model_path)
     size, sample = card["preprocess"].image_size, _sample(images, card["preprocess"])
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write, load = _BACKENDS[export_format]
-    write(model, size, output)
-    exported = load(output)
-    difference = np.abs(exported(sample) - inference.predict_step(model)(sample).numpy())
-    difference = float(np.max(difference))
-    if not difference <= _TOLERANCE:
-        raise ValueError(f"{output} differs from {model_path} by {difference} in a probability.")
+    with _complete(output) as temporary:
+        difference = _write(_in_float32(model), size, export_format, temporary, sample)
+        if not difference <= _TOLERANCE:
+            raise ValueError(
+                f"--format={export_format} of {model_path} differs from it by {difference} in a "
+                "probability: nothing is written."
+            )
     content = {**card, "preprocess": card["preprocess"].to_dict()}
-    write_json(output.with_name(f"{output.name}.json"), content)
+    write_json(_card_path(output), content)
     return difference
+
+
+def _write(
+    model: keras.Model, size: int, export_format: str, path: Path, sample: np.ndarray
+) -> float:
+    """Writes a model and reads it again; returns the largest difference of a probability."""
+    write, load = _BACKENDS[export_format]
+    try:
+        write(model, size, path)
+        exported = load(path)(sample)
+    except OSError as error:
+        raise ValueError(f"{path.parent} cannot hold the exported model: {error}.") from error
+    except Exception as error:  # of any type, and some with pages of text
+        if isinstance(error, ValueError):
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        raise ValueError(f"--format={export_format} cannot hold {model.name}: {reason}") from error
+    return float(np.max(np.abs(exported - inference.predict_step(model)(sample).numpy())))
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """Returns a model of the same weights that computes in float32, as all formats can."""
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    copied = keras.models.clone_model(model, clone_function=clone)
+    copied.set_weights(model.get_weights())  # variables are float32 in any precision
+    return copied
+
+
+def _card_path(output: Path) -> Path:
+    """Returns the file beside an exported model that has its card; written last."""
+    return output.with_name(f"{output.name}.json")
+
+
+def _is_unfinished(output: Path, export_format: str) -> bool:
+    """Returns True for a file without a card that is no model: a killed export left it."""
+    named = output.suffix == FORMATS[export_format]
+    if not named or not output.is_file() or _card_path(output).exists():
+        return False
+    try:
+        _BACKENDS[export_format][1](output)
+    except Exception:  # of any type
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _complete(output: Path) -> Iterator[Path]:
+    """Yields a path beside `output` that takes its place if the block succeeds, else is removed."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.stem}.tmp{os.getpid()}{output.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, output)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        temporary.unlink(missing_ok=True)
 
 
 def _serving(

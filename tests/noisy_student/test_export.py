@@ -47,6 +47,66 @@ def test_exported_model_gives_the_same_probabilities(export_format, model_path, 
         export.run(model_path, output, export_format)
 
 
+@pytest.mark.parametrize("export_format", list(export.FORMATS))
+def test_a_mixed_precision_model_is_exported_in_float32(export_format, tmp_path):
+    """The logits of the export are those of a float32 model with the weights of the saved one."""
+    arguments = {"width": 0.25, "depth": 0.3}
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        keras.utils.set_random_seed(1)
+        mixed = efficientnet.build_model("efficientnet-b0", 3, **arguments)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    head = mixed.get_layer("head_dense")
+    head.kernel.assign(head.kernel * 1e5)
+    path, output = tmp_path / "mixed.keras", tmp_path / f"model{export.FORMATS[export_format]}"
+    model_file.save_model(mixed, path, CLASSES, PreprocessSpec(image_size=32))
+    assert model_file.load_model(path)[0].get_layer("blocks_1").compute_dtype == "bfloat16"
+    export.run(path, output, export_format)
+    plain = efficientnet.build_model("efficientnet-b0", 3, **arguments)
+    plain.set_weights(mixed.get_weights())
+    images = np.random.default_rng(5).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    exported = np.log(export._BACKENDS[export_format][1](output)(images))
+    logits = np.asarray(plain(images))
+    expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(exported, expected, atol=1e-3)
+    rounded = np.asarray(mixed(images))  # in bfloat16: other logits, so that this can fail
+    assert np.abs(rounded - logits).max() > 0.01
+
+
+@pytest.mark.parametrize("export_format", list(export.FORMATS))
+def test_a_failed_export_leaves_nothing(export_format, model_path, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "_TOLERANCE", -1.0)
+    with pytest.raises(ValueError, match=f"--format={export_format} of .*model.keras differs"):
+        export.run(model_path, tmp_path / "x" / "model", export_format)
+
+    def breaks(model, size, path):
+        path.write_bytes(b"half a model")
+        raise RuntimeError("first line\n" + 1000 * "second line\n")
+
+    load = export._BACKENDS[export_format][1]
+    monkeypatch.setitem(export._BACKENDS, export_format, (breaks, load))
+    with pytest.raises(ValueError, match="--format=.* efficientnet-b0: first line$"):
+        export.run(model_path, tmp_path / "x" / "model", export_format)
+    assert list((tmp_path / "x").iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_what_a_killed_export_left_does_not_block_the_next(suffix, model_path, tmp_path):
+    output = tmp_path / f"model{suffix}"
+    output.write_bytes(b"half a model")
+    export.run(model_path, output, suffix[1:])
+    written = output.read_bytes()
+    assert len(written) > 10_000 and (tmp_path / f"model{suffix}.json").exists()
+    with pytest.raises(ValueError, match=f"--output={output} exists already"):
+        export.run(model_path, output, suffix[1:])
+    other = tmp_path / "notes.txt"
+    other.write_text("not a model, and none of ours")
+    with pytest.raises(ValueError, match=f"--output={other} exists already"):
+        export.run(model_path, other, suffix[1:])
+    assert output.read_bytes() == written and other.read_text().startswith("not")
+
+
 def test_bad_export_format_and_image(model_path, tmp_path):
     with pytest.raises(ValueError, match="--format=caffe: must be one of saved_model"):
         export.run(model_path, tmp_path / "x", "caffe")
