@@ -41,7 +41,7 @@ def check(values: Mapping[str, Any]) -> None:
             if isinstance(item, float) and not math.isfinite(item):
                 raise ValueError(f"--{name}={item}: must be a finite number.")
             if isinstance(item, str) and "://" in item:
-                raise ValueError(f"--{name}={item}: addresses are not supported; give a local path.")
+                raise ValueError(f"--{name}={item}: addresses are no local paths.")
 
 
 def read_picture(path: str | os.PathLike[str], longer_side: int | None = None) -> np.ndarray:
