@@ -2,6 +2,10 @@ r"""Converts published weights to a ``.keras`` file with class names and preproc
 
     python -m efficientnet.convert --name=efficientnet-b0 --source_format=tf1 \
         --source=noisy_student_efficientnet-b0.tar.gz --output=b0.keras
+    python -m efficientnet.convert --name=efficientnet-b0 --source_format=keras \
+        --source=efficientnetb0.h5 --output=b0.keras
+    python -m efficientnet.convert --name=efficientnet-lite0 --source_format=timm \
+        --source=model.safetensors --class_names=classes.txt --output=lite0.keras
 
 The model takes RGB images in 0..255 for every source. It serves as --model, --teacher_model and
 --init_model of the other commands.

@@ -4,6 +4,8 @@ r"""Estimates what a run costs: sizes, memory, steps and time on a given device.
         --device=tpu-v3-core --num_devices=2048
     python -m noisy_student.plan --flagfile=recipes/folder.flags --num_labeled=5000 \
         --num_classes=10 --device=a100-40gb
+    python -m noisy_student.plan --flagfile=recipes/mnist5k.flags --student_width=1 \
+        --device=v100-16gb
 
 No images are read if ``--num_labeled`` and ``--num_classes`` are given; then ``--num_unlabeled``
 says how many images are labeled, and ``--num_selected`` how many of them are labeled again. All

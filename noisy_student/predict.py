@@ -1,6 +1,7 @@
 """Classifies images: prints the most likely classes and their probabilities.
 
-python -m noisy_student.predict --model=lite0.keras photo.jpg holiday/
+python -m noisy_student.predict --model=lite0.keras photo.jpg
+python -m noisy_student.predict --model=lite0.keras --top_k=3 photo.jpg holiday/
 python -m noisy_student.predict --model=runs/mnist5k/round2/student/model.keras --top_k=1 digits/
 """
 

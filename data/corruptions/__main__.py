@@ -1,6 +1,8 @@
 """Draws every corruption of an image at every severity.
 
 python -m data.corruptions --image=cat.jpg --output=grid.png
+python -m data.corruptions --image=cat.jpg --size=96 --output=small.png
+python -m data.corruptions --image=cat.jpg --native_size=32 --seed=1 --output=grid.png
 """
 
 from absl import flags

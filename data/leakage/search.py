@@ -1,9 +1,12 @@
-"""Finds near duplicates of test images among the images that a model learns from.
+r"""Finds near duplicates of test images among the images that a model learns from.
 
     python -m data.leakage --dataset=folder --labeled_dir=train --unlabeled_dir=more \
         --test_dir=test --output_dir=leakage
+    python -m data.leakage --dataset=mnist5k --num_labeled=100 --output_dir=leakage
+    python -m data.leakage --dataset=tfds:cifar10 --num_labeled=4000 --max_distance=4 \
+        --output_dir=leakage
 
-writes `leakage.json` (the compared sets, and every pair), `leakage.html` (the pairs as pictures)
+Writes `leakage.json` (the compared sets, and every pair), `leakage.html` (the pairs as pictures)
 and `exclude.txt` (the ids of the images to leave out, for `exclude` of `data.sources.Draw`).
 
 It finds copies that were re-encoded, resized, mirrored, or changed in brightness or contrast. It

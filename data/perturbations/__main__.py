@@ -1,6 +1,8 @@
 """Draws some frames of every perturbation sequence of an image.
 
 python -m data.perturbations --image=cat.jpg --output=grid.png
+python -m data.perturbations --image=cat.jpg --size=96 --output=small.png
+python -m data.perturbations --image=cat.jpg --columns=12 --seed=1 --output=grid.png
 """
 
 from absl import flags

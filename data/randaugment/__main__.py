@@ -1,6 +1,8 @@
 """Draws an image after every RandAugment operation at several magnitudes.
 
 python -m data.randaugment --image=cat.jpg --output=grid.png
+python -m data.randaugment --image=cat.jpg --size=96 --output=small.png
+python -m data.randaugment --image=cat.jpg --magnitudes=5,10,27 --seed=1 --output=grid.png
 """
 
 from absl import flags

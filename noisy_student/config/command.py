@@ -1,10 +1,11 @@
 """Runs a command: reads its flags, shows its help, and reports bad input in one line."""
 
 import inspect
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, logging
 from absl import flags as absl_flags
@@ -32,11 +33,9 @@ def run(
 
     def parse(argv: list[str]) -> tuple[Config, list[str]]:
         if _HELP.intersection(argv):
-            print(help_text(sys.modules[main.__module__].__doc__, groups, defaults))
-            sys.exit(0)
+            _show(help_text(sys.modules[main.__module__].__doc__, groups, defaults))
         if "--helpfull" in argv:
-            print(help_text(sys.modules[main.__module__].__doc__, schema.RUN, defaults))
-            sys.exit(0)
+            _show(help_text(sys.modules[main.__module__].__doc__, schema.RUN, defaults))
         try:
             config, rest = flags.parse_known(argv[1:], groups, absl_flags.FLAGS)
             if rest and not takes_arguments:
@@ -61,6 +60,15 @@ def run(
     app.run(guarded, flags_parser=parse)
 
 
+def _show(text: str) -> NoReturn:
+    """Prints a text and exits, also where the reader, such as ``head``, has seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
 def help_text(doc: str | None, groups: Iterable[type], defaults: dict[str, Any]) -> str:
     """Returns the help of a command: its description and examples, then its options by group.
 
@@ -69,8 +77,12 @@ def help_text(doc: str | None, groups: Iterable[type], defaults: dict[str, Any])
         groups: Dataclasses of `schema` to show.
         defaults: Defaults of the command that differ from the schema's.
     """
+
+    def is_example(text: str) -> bool:
+        return text.lstrip().startswith("python -m ")
+
     paragraphs = inspect.cleandoc(doc or "").split("\n\n")
-    last = max((i for i, text in enumerate(paragraphs[:3]) if text.startswith(" ")), default=0)
+    last = max((i for i, text in enumerate(paragraphs[:3]) if is_example(text)), default=0)
     lines, shown = ["\n\n".join(paragraphs[: last + 1])], set()
     for group in groups:
         options = [o for o in option.options_of(group).values() if o.name not in shown]

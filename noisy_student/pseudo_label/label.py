@@ -1,7 +1,11 @@
 r"""Labels images with a teacher: eval mode, averaged weights, clean images (paper, algorithm 1).
 
-    python -m noisy_student.pseudo_label --model=runs/teacher/model.keras --output_dir=runs/labels \
-        --num_shards=8 --shard_index=0
+    python -m noisy_student.pseudo_label --flagfile=recipes/mnist5k.flags \
+        --model=runs/teacher/model.keras --output_dir=runs/labels
+    python -m noisy_student.pseudo_label --model=b0.keras --dataset=folder \
+        --unlabeled_dir=photos/unlabeled --output_dir=runs/labels --num_shards=8 --shard_index=0
+    python -m noisy_student.pseudo_label --flagfile=recipes/mnist5k.flags \
+        --model=runs/student/model.keras --reassign_dir=runs/selected --output_dir=runs/relabeled
 
 Finished shards are kept, and several processes may share the shards. --calibrate first fits the
 temperature of the probabilities to validation images. --noised_labels noises images and teacher, an

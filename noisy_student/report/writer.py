@@ -1,10 +1,11 @@
 """Reports the results of a run: ``report.html``, ``results.json``, ``.md`` and ``.csv``.
 
     python -m noisy_student.report --workdir=runs/mnist5k
+    python -m noisy_student.report --workdir=runs/photos
     python -m noisy_student.report --compare=runs/one,runs/other --output_dir=runs/compared
 
 Reads the JSON files of a work directory and nothing else. Every one of them may be absent: the
-report shows what exists and names what is missing. The second form compares runs in one table.
+report shows what exists and names what is missing. The last form compares runs in one table.
 """
 
 from collections.abc import Sequence

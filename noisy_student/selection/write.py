@@ -1,7 +1,11 @@
 r"""Selects pseudo labels and writes a student's training set: filters, balances, shuffles.
 
-    python -m noisy_student.selection --predictions_dir=runs/labels --output_dir=runs/selected \
-        --dataset=... --min_confidence=0.3 --images_per_class=130000
+    python -m noisy_student.selection --flagfile=recipes/mnist5k.flags \
+        --predictions_dir=runs/labels --output_dir=runs/selected
+    python -m noisy_student.selection --flagfile=recipes/mnist5k.flags \
+        --predictions_dir=runs/labels --output_dir=runs/all --min_confidence=0 \
+        --images_per_class=none --index_only
+    python -m noisy_student.selection --adopt_records='published/train-*' --output_dir=runs/adopted
 
 Reads the predictions until the decision is found (`radix`), once to apply it, and once more for the
 distributions of the selected images (`artifacts.student_set`). Writes, in an order that depends on

@@ -1,7 +1,11 @@
-"""Trains a teacher, a student or a supervised baseline (Xie et al., arXiv v4, section 3.1).
+r"""Trains a teacher, a student or a supervised baseline (Xie et al., arXiv v4, section 3.1).
 
-    python -m noisy_student.train --role=teacher --output_dir=runs/teacher --dataset=mnist5k ...
-    python -m noisy_student.train --role=student --selected_dir=runs/selected --output_dir=...
+    python -m noisy_student.train --flagfile=recipes/mnist5k.flags --role=teacher \
+        --output_dir=runs/teacher
+    python -m noisy_student.train --flagfile=recipes/mnist5k.flags --role=student \
+        --selected_dir=runs/selected --output_dir=runs/student
+    python -m noisy_student.train --flagfile=recipes/mnist5k.flags --role=control \
+        --control_images=80000 --output_dir=runs/baseline
 
 Run again after an interruption, a training continues from its last checkpoint. SIGTERM saves a
 checkpoint and exits with code 75, Ctrl-C with code 130.

@@ -1,6 +1,9 @@
 """The console command, and what an installation contains."""
 
+import ast
+import collections
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -9,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from noisy_student import cli
+from noisy_student import cli, config
+from noisy_student.config import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,3 +64,26 @@ def test_the_pinned_versions_are_allowed_by_the_package(requirement):
     for line in (ROOT / requirement).read_text().splitlines():
         if pinned := re.match(r"([\w.-]+)==([\w.]+)", line):
             assert pinned[2] in allowed[pinned[1].replace("_", "-")], line
+
+
+def examples() -> dict[str, list[list[str]]]:
+    """Returns module -> the arguments of each example in the docstrings of the packages."""
+    found = collections.defaultdict(list)
+    for package in ("data", "efficientnet", "noisy_student"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            text = ast.get_docstring(ast.parse(path.read_text())) or ""
+            for line in map(str.strip, text.replace("\\\n", " ").splitlines()):
+                if line.startswith("python -m "):
+                    _, _, module, *arguments = shlex.split(line)
+                    found[module].append(arguments)
+    return found
+
+
+def test_the_help_of_every_command_has_three_examples_that_parse(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for module, _ in cli.COMMANDS.values():
+        assert len(examples()[module]) >= 3, module
+        if module.startswith("noisy_student"):
+            for arguments in examples()[module]:
+                given = [argument for argument in arguments if argument.startswith("--")]
+                assert config.parse(given, schema.TOOLS).given.keys()
