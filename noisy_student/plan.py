@@ -23,6 +23,7 @@ from efficientnet.cost import Cost
 from noisy_student import config
 from noisy_student.batch_layout import Layout
 from noisy_student.config import derived, schema
+from noisy_student.metrics.formatting import duration
 
 TERA, GIBI = 1e12, 2**30
 _BACKWARD = 2  # times the forward pass: gradients of inputs and of kernels
@@ -256,14 +257,6 @@ def describe(settings: config.TrainConfig, plan: Plan, device: Device, num_devic
             "GiB: more devices, a smaller --batch_size or --accumulate_steps"
         )
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Returns seconds as text, in the largest unit of which there is at least one."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} seconds"
 
 
 def command(settings: config.Config) -> None:

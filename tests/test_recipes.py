@@ -15,6 +15,7 @@ from noisy_student.ablate import publish, statistics
 from noisy_student.ablate.claims import STUDIES
 from noisy_student.artifacts import model_file
 from noisy_student.config import derived
+from noisy_student.metrics.formatting import duration
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import batches, build, step
 from noisy_student.train.build import make_schedule
@@ -310,7 +311,7 @@ def test_the_plan_needs_no_data_and_is_what_the_recipe_says(recipe):
     counts = (values[f"num_{name}"] for name in ("labeled", "unlabeled", "classes"))
     planned = plan.plan_run(settings, *counts, device, int(count))
     assert len(planned.labelings) == len(settings.students) + (recipe in L2_ROUNDS)
-    assert time == plan.duration(planned.seconds)
+    assert time == duration(planned.seconds)
     trainings, plans = zip(*planned.trainings, strict=True)
     fits = all(made.memory <= device.memory for made in plans)
     assert fits == ("does not fit" not in head(recipe))
