@@ -11,6 +11,7 @@ from pathlib import Path
 from noisy_student.report.text import markdown_table
 
 _FIELD = re.compile(r"^# ([A-Z][a-z]+): +(.+)$", re.MULTILINE)
+_WORD = re.compile(r"\d+ h \d+ min|\S+")
 _HEADER = ("recipe", "title", "hardware", "time", "expected top-1", "measured here")
 
 
@@ -38,7 +39,7 @@ def _row(paths: list[Path]) -> list[str]:
 
 def _span(values: list[str]) -> str:
     """Returns the first and the last text of a series, without repeating the words they share."""
-    first, last = values[0].split(), values[-1].split()
+    first, last = _WORD.findall(values[0]), _WORD.findall(values[-1])
     if first == last:
         return values[0]
     before = len(os.path.commonprefix([first, last]))
