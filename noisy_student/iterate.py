@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data import optional, sources
-from noisy_student import config, evaluate, pseudo_label, report, train
-from noisy_student.artifacts import model_file, stage
+from data import sources
+from noisy_student import config, evaluate, preflight, pseudo_label, report, train
+from noisy_student.artifacts import disk, model_file, stage
 from noisy_student.artifacts.files import write_json
 from noisy_student.artifacts.json_files import TrainSummary
 from noisy_student.config import derived, schema
@@ -234,10 +234,11 @@ class Rounds:
 
 def _open(settings: config.Config, workdir: Path, command: str) -> Rounds:
     """Loads the images and checks that they fit the options, before anything is trained."""
+    disk.check_writable("workdir", workdir)  # which receives the splits
     devices = make_devices(**dataclasses.asdict(settings.device))
     with devices.chief_first():
         splits = derived.load_splits(settings.data, workdir / "splits.json")
-    _check(settings, splits)
+    preflight.check(settings, splits, devices, workdir)
     rounds = Rounds(settings, splits, workdir, devices, command)
     if devices.is_chief and not (workdir / "config.json").exists():
         rounds.write_config()
@@ -259,31 +260,6 @@ def _without_missing_packages(settings: config.Config) -> config.Config:
     return settings.replace(benchmarks=tuple(kept)) if missing else settings
 
 
-def _check(settings: config.Config, splits: sources.Splits) -> None:
-    """Refuses, before anything is trained, what a later stage would refuse."""
-    for training in settings.trainings():
-        image_size = derived.preprocess_spec(training.model).image_size
-        if training.noise.kind == "keras_cv":
-            optional.check("keras_cv")
-    evaluate.check(settings.evaluation, image_size, splits.test)
-    if settings.students and not len(splits.unlabeled):
-        raise ValueError(
-            "there are no unlabeled images for the students: give --unlabeled_dir, "
-            "--unlabeled_records or --unlabeled_dataset, a --num_labeled that leaves some of the "
-            "labeled images, or --rounds=0."
-        )
-    rounds = settings.rounds
-    if rounds.selection_model:
-        model_file.read_card(rounds.selection_model)  # refuses other files
-    elif rounds.selection_dir:
-        stage.read_done(Path(rounds.selection_dir) / "selected")
-    needs = {"stop_when_worse": rounds.stop_when_worse}
-    needs["calibrate"] = settings.labels.calibrate
-    for name, given in needs.items():
-        if given and not len(splits.validation):
-            raise ValueError(f"--{name} needs validation images: a --num_validation above 0.")
-
-
 def _improves(number: int, before: Model, after: Model) -> bool:
     """Returns False, with a message, if the validation accuracy is known and did not rise."""
     old, new = before.summary["validation_top1"], after.summary["validation_top1"]
@@ -301,14 +277,14 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
         workdir: Directory of the run; its splits are used if it has some.
 
     Raises:
-        ValueError: As `run`, as far as images and options decide.
+        ValueError: As `run` before it trains: both make the same checks.
     """
     settings = _without_missing_packages(settings)
     devices = make_devices(**dataclasses.asdict(settings.device))
     splits_file = Path(workdir) / "splits.json"
     splits = derived.load_splits(settings.data, splits_file if splits_file.exists() else None)
-    _check(settings, splits)
-    print(f"work directory {workdir} (not touched)\nflags:")
+    space = preflight.check(settings, splits, devices, workdir)
+    print(f"work directory {workdir} (not touched)\n{space}\nflags:")
     for name, value in sorted(settings.to_json().items()):
         if value is not None:
             print(f"  --{name}={value}")

@@ -2,6 +2,7 @@
 
 from data.corruptions.registry import (
     CORRUPTIONS,
+    MIN_SIDE,
     SEVERITIES,
     TEST_CORRUPTIONS,
     VALIDATION_CORRUPTIONS,
@@ -12,6 +13,7 @@ from data.corruptions.registry import (
 
 __all__ = [
     "CORRUPTIONS",
+    "MIN_SIDE",
     "SEVERITIES",
     "TEST_CORRUPTIONS",
     "VALIDATION_CORRUPTIONS",

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from noisy_student import config
-from noisy_student.ablate import publish, results, runner
+from noisy_student.ablate import check, publish, results, runner
 from noisy_student.ablate.claims import STUDIES
 from noisy_student.ablate.jobs import Graph, Job
 from noisy_student.ablate.recipe import OPTIONS, OWN, Recipe
@@ -199,10 +199,12 @@ def _main(settings: config.Config) -> None:
     graph = Graph(recipe, studies, seeds)
     root = Path(given.workdir) / recipe.name
     slots = given.jobs or len(os.sched_getaffinity(0))
+    results_dir = Path(given.results_dir) if given.results_dir else None
+    if not given.collect_only:
+        check.check(graph, root, results_dir)
     if given.dry_run:
         dry_run(graph, root, slots)
         return
-    results_dir = Path(given.results_dir) if given.results_dir else None
     failed = [] if given.collect_only else run(graph, root, slots)
     collect(graph, studies, root, results_dir)
     if failed:

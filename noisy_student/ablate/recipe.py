@@ -69,7 +69,7 @@ class Recipe:
         self.arguments = (f"--flagfile={path}", *given, "--intra_op_threads=1")
         neutral = re.compile(rf"--(no)?({'|'.join(_NEUTRAL)})(=|$)")
         self.given = tuple(flag for flag in given if not neutral.match(flag))
-        self.settings = self._parse()
+        self.settings = self.parse()
         self.student = self.settings.student(1)
         self._values = self.settings.to_json()
 
@@ -88,7 +88,7 @@ class Recipe:
         Raises:
             ValueError: a flag or its value is not valid for the recipe.
         """
-        settings = self._parse([self._to_text(flag) for flag in changed])
+        settings = self.parse([self._to_text(flag) for flag in changed])
         options, before = settings.options, self.settings.options
         changes = [
             option.to_flag(options[name])
@@ -134,7 +134,7 @@ class Recipe:
             return model.width or efficientnet.CONFIGS[model.name].width
         raise ValueError(f"recipe {self.name} does not set --{name}, which the study scales")
 
-    def _parse(self, changed: Sequence[str] = ()) -> config.Config:
+    def parse(self, changed: Sequence[str] = ()) -> config.Config:
         """Returns the recipe's configuration with the flags in ``changed`` at their values."""
         try:
             return config.parse([*self.arguments, *changed])

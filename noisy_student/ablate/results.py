@@ -15,6 +15,7 @@ from noisy_student.ablate.jobs import RECORD, Chain, Job
 from noisy_student.ablate.spec import Study
 from noisy_student.artifacts import stage
 from noisy_student.artifacts.files import read_json
+from noisy_student.report.text import csv_name, csv_text
 
 # Summary metrics of benchmarks; attacks have one accuracy per step size instead.
 _SUMMARIES = (
@@ -124,18 +125,19 @@ def _summary(content: dict[str, Any]) -> dict[str, float]:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Formats rows as CSV, with six significant digits."""
+    """Formats rows as CSV, with six significant digits; no cell is a formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow(
-            {
-                name: f"{value:.6g}" if isinstance(value, float) else value
-                for name, value in asdict(row).items()
-            }
-        )
+        writer.writerow({name: _cell(value) for name, value in asdict(row).items()})
     return text.getvalue()
+
+
+def _cell(value: str | float | None) -> str | int | None:
+    if isinstance(value, str):
+        return csv_text(value)
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def read(path: Path, study: Study) -> list[Row]:
@@ -151,7 +153,8 @@ def read(path: Path, study: Study) -> list[Row]:
             raise ValueError(f"{path} has the columns {reader.fieldnames}, not {list(columns)}")
         try:
             rows = [
-                Row(**{name: kind(line[name]) for name, kind in columns.items()}) for line in reader
+                Row(**{name: kind(csv_name(line[name])) for name, kind in columns.items()})
+                for line in reader
             ]
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged: {error}") from None

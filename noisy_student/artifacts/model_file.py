@@ -5,6 +5,7 @@ from. Two trainings that end with the same weights write the same bytes.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
 import keras
@@ -12,6 +13,7 @@ import numpy as np
 
 from data.preprocess import PreprocessSpec
 from efficientnet import archive, weights  # also registers the layers of saved models
+from noisy_student.runtime import inference
 
 _HEAD = "head_dense/"
 
@@ -79,6 +81,25 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     return card
 
 
+def check_classes(flag: str, path: str | os.PathLike[str], class_names: Sequence[str]) -> Card:
+    """Returns the card of a saved model that knows some classes.
+
+    Args:
+        flag: option that names the file.
+        path: a saved model.
+        class_names: classes that it must know.
+
+    Raises:
+        ValueError: the file is no saved model, or it does not know a class.
+    """
+    card = read_card(path)
+    try:
+        inference.class_columns(card["class_names"], class_names)
+    except ValueError as error:
+        raise ValueError(f"--{flag}={path}: {error}") from None
+    return card
+
+
 def start_from(
     model: keras.Model,
     path: str | os.PathLike[str],
@@ -103,23 +124,15 @@ def start_from(
         ValueError: the saved model has other layers; the message lists the differences.
     """
     source, card = load_model(path)
-    arrays = {variable.path: np.asarray(variable) for variable in source.variables}
     position = {name: index for index, name in enumerate(card["class_names"])}
     has_classes = all(name in position for name in class_names)
-    for name in [name for name in arrays if name.startswith(_HEAD)]:
-        if has_classes:
-            arrays[name] = arrays[name][..., [position[label] for label in class_names]]
-        else:
-            del arrays[name]
-    wanted = [v for v in model.variables if has_classes or not v.path.startswith(_HEAD)]
-    if problems := _misfits(arrays, wanted):
-        more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise ValueError(
-            f"{path} ({source.name}) has other layers than the {model.name} to be trained: "
-            f"{', '.join(problems[:10])}{more}."
-        )
+    wanted = check_fit(model, source, path, with_head=has_classes)
+    arrays = {variable.path: np.asarray(variable) for variable in source.variables}
     for variable in wanted:
-        variable.assign(arrays[variable.path])
+        array = arrays[variable.path]
+        if variable.path.startswith(_HEAD):
+            array = array[..., [position[label] for label in class_names]]
+        variable.assign(array)
     normalize = source.get_layer("normalize")
     weights.set_normalization(model, normalize.mean, normalize.std)
     head = "with its classifier" if has_classes else "with a new classifier (other classes)"
@@ -129,16 +142,44 @@ def start_from(
     return message
 
 
-def _misfits(arrays: dict[str, np.ndarray], wanted: list[keras.Variable]) -> list[str]:
-    """Lists the weights that one side lacks or that differ in shape."""
-    problems = sorted(set(arrays) - {variable.path for variable in wanted})
+def check_fit(
+    model: keras.Model, source: keras.Model, origin: str | os.PathLike[str], *, with_head: bool
+) -> list[keras.Variable]:
+    """Checks that a model has the layers of another; both may have shapes without values.
+
+    Args:
+        model: the model to be trained.
+        source: the model whose weights it starts from.
+        origin: where `source` is from, for the message.
+        with_head: the classifier's weights are taken, too; the numbers of classes may differ.
+
+    Returns:
+        The variables of `model` that take weights.
+
+    Raises:
+        ValueError: the layers differ; the message lists the differences.
+    """
+    shapes = {v.path: tuple(v.shape) for v in source.variables if _is_taken(v, with_head)}
+    wanted = [variable for variable in model.variables if _is_taken(variable, with_head)]
+    problems = sorted(set(shapes) - {variable.path for variable in wanted})
     for variable in wanted:
-        array, shape = arrays.get(variable.path), tuple(variable.shape)
-        if array is None:
+        found, shape = shapes.get(variable.path), tuple(variable.shape)
+        compared = slice(-1 if variable.path.startswith(_HEAD) else None)
+        if found is None:
             problems.append(variable.path)
-        elif array.shape != shape:
-            problems.append(f"{variable.path} {array.shape} instead of {shape}")
-    return problems
+        elif found[compared] != shape[compared]:
+            problems.append(f"{variable.path} {found} instead of {shape}")
+    if problems:
+        more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise ValueError(
+            f"{origin} ({source.name}) has other layers than the {model.name} to be trained: "
+            f"{', '.join(problems[:10])}{more}."
+        )
+    return wanted
+
+
+def _is_taken(variable: keras.Variable, with_head: bool) -> bool:
+    return with_head or not variable.path.startswith(_HEAD)
 
 
 def _differences(stored: PreprocessSpec, used: PreprocessSpec) -> str:

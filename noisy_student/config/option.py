@@ -73,7 +73,10 @@ class Option:
             value = next(csv.reader([value]), [])
         elif not isinstance(value, Iterable):
             value = [value]
-        return tuple(map(self._item, value))
+        items = tuple(map(self._item, value))
+        if not items and self.default:
+            raise ValueError(f"--{self.name}=: must have at least one value.")
+        return items
 
     def to_flag(self, value: Any) -> str:
         """Returns the flag that sets a value. Studies hash it: its form must not change."""

@@ -69,6 +69,18 @@ class Benchmark(Protocol):
         """
         ...
 
+    def check_images(self, settings: config.EvaluationConfig, class_names: Sequence[str]) -> None:
+        """Refuses images of the benchmark's own that `measure` would refuse.
+
+        Args:
+            settings: options of the evaluation.
+            class_names: classes of the model.
+
+        Raises:
+            ValueError: an image or a class is invalid; the message names it.
+        """
+        return None
+
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Measures the model; returns metrics, JSON-like, with ``num_examples`` among them."""
         ...

@@ -40,6 +40,11 @@ class GeneratedCorruptions(benchmark.Benchmark):
     def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
         """Returns corruptions, severities, number of images and seed."""
         robust, known = settings.robustness, corruptions.CORRUPTIONS
+        if image_size < corruptions.MIN_SIDE:
+            raise ValueError(
+                f"--benchmarks=corruptions needs images of at least {corruptions.MIN_SIDE} pixels, "
+                f"not {image_size}: a larger --image_size or --test_image_size."
+            )
         return {
             "names": benchmark.select_names(
                 "corruptions", robust.corruptions, known, corruptions.TEST_CORRUPTIONS

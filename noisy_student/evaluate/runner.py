@@ -15,7 +15,7 @@ second model: its results, metrics relative to it, and paired differences with 9
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from data import optional, sources
 from data.examples import DecodedExamples, Examples
 from data.preprocess import PreprocessSpec
 from noisy_student import config
-from noisy_student.artifacts import model_file
+from noisy_student.artifacts import disk, model_file
 from noisy_student.artifacts.files import file_hash, read_json, write_json
 from noisy_student.config import derived, schema
 from noisy_student.evaluate import benchmark, resumable
@@ -103,19 +103,32 @@ def _complete(result: Result, output_dir: Path) -> Result:
     return completed
 
 
-def check(settings: config.EvaluationConfig, image_size: int, test_images: Examples) -> None:
-    """Resolves all benchmarks of a run that has not trained its models yet.
+def check(
+    settings: config.EvaluationConfig,
+    image_sizes: Iterable[int],
+    test_images: Examples | None,
+    class_names: Sequence[str],
+) -> None:
+    """Resolves all benchmarks of models that need not exist yet.
 
     Args:
         settings: benchmarks and their options.
-        image_size: resolution of the model, in pixels.
-        test_images: labeled test images.
+        image_sizes: resolutions of the models, in pixels.
+        test_images: labeled test images, if there are some.
+        class_names: classes of the models.
 
     Raises:
-        ValueError: an option is invalid, a folder is missing, or a package is not installed.
+        ValueError: an option is invalid, a folder is missing, a package is not installed, or a
+            stored benchmark has a class or an image that is invalid.
     """
-    spec = PreprocessSpec(settings.image_size or image_size, pixels=settings.pixels or "uint8")
-    _tasks("", spec, test_images, Path(), settings)
+    sizes = {settings.image_size or size for size in image_sizes}
+    for number, size in enumerate(sorted(sizes)):
+        spec = PreprocessSpec(size, pixels=settings.pixels or "uint8")
+        names = [n for n in settings.benchmarks if not number or benchmark.get(n).needs_test_images]
+        some = dataclasses.replace(settings, benchmarks=tuple(names))
+        _tasks("", spec, test_images, Path(), some)
+    for name in settings.benchmarks:
+        benchmark.get(name).check_images(settings, class_names)
 
 
 def missing_packages(settings: config.EvaluationConfig) -> dict[str, str]:
@@ -144,7 +157,7 @@ def _tasks(
         request |= selected.request(settings, spec.image_size)
         examples = _NO_EXAMPLES
         if selected.needs_test_images:
-            if test_images is None:
+            if test_images is None or not len(test_images):
                 raise ValueError(f"--benchmarks={name} needs labeled test images.")
             examples = selected.select(test_images, settings)
             request["examples"] = examples.fingerprint()
@@ -212,13 +225,18 @@ def _main(settings: config.Config) -> None:
     class_names = model_file.read_card(path)["class_names"]
     needs_test_images = any(benchmark.get(name).needs_test_images for name in options.benchmarks)
     examples = _test_images(settings, class_names) if needs_test_images else None
+    output_dir, baseline = Path(settings.required("output_dir")), given.baseline_model
+    disk.check_writable("output_dir", output_dir)
+    for flag, saved in (("model", path), ("baseline_model", baseline)):
+        if saved:
+            known = () if examples is None else examples.class_names
+            card = model_file.check_classes(flag, saved, known)
+            names = known or card["class_names"]
+            check(options, [card["preprocess"].image_size], examples, names)
     if given.dry_run:
         count = f"{len(examples)} images, " if examples else ""
         print(f"{path}: {count}benchmarks {', '.join(options.benchmarks)}")
         return
-    output_dir = Path(settings.required("output_dir"))
-    if baseline := given.baseline_model:
-        model_file.read_card(baseline)  # refuses an invalid file before the long work
     results = run(path, Path(path).parent.name, examples, output_dir, options, devices)
     for name, result in results.items():
         print(f"{name}: {benchmark.get(name).describe(result)}")

@@ -85,6 +85,10 @@ class LabeledImages(StoredBenchmark):
         source = sources.Tfds(name, labeled_split="test", data_dir=options.data_dir)
         return sources.load_examples(source, class_names)
 
+    def check_images(self, settings: config.EvaluationConfig, class_names: Sequence[str]) -> None:
+        """Reads the images, which refuses classes that the model does not know."""
+        self.examples(settings.robustness, class_names)
+
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Measures accuracy among the classes present, as published, and among all classes.
 
@@ -143,6 +147,12 @@ class StoredCorruptions(StoredBenchmark):
             for name, severity in images.settings
             if name in robustness.CORRUPTIONS
         }
+
+    def check_images(self, settings: config.EvaluationConfig, class_names: Sequence[str]) -> None:
+        """Reads the images of one setting: all have the same classes."""
+        options = settings.robustness
+        images = self._open(self.location(options), options.data_dir)
+        images.examples(*images.settings[0], class_names)
 
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Measures error rates on the images that are present."""

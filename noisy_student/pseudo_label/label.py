@@ -19,10 +19,10 @@ from typing import Any
 
 from data import sources
 from noisy_student import config
-from noisy_student.artifacts import model_file, predictions
+from noisy_student.artifacts import disk, model_file, predictions
 from noisy_student.artifacts.files import file_hash, read_json
 from noisy_student.artifacts.json_files import Done
-from noisy_student.artifacts.stage import open_stage
+from noisy_student.artifacts.stage import open_stage, read_done
 from noisy_student.config import derived, schema
 from noisy_student.pseudo_label import relabel, shards
 from noisy_student.pseudo_label.teacher import CALIBRATION, Teacher
@@ -81,17 +81,23 @@ def _main(settings: config.Config) -> None:
     devices = make_devices(**dataclasses.asdict(settings.device))
     splits = derived.load_splits(settings.data, given.splits_file)
     model, num_shards = settings.required("model"), settings.selection.num_shards
+    output_dir, shard_index = settings.required("output_dir"), given.shard_index
+    disk.check_writable("output_dir", output_dir)
+    if shard_index is not None and shard_index >= num_shards:
+        raise ValueError(f"--shard_index={shard_index}: must be below --num_shards={num_shards}.")
+    card = model_file.check_classes("model", model, splits.class_names)
+    teacher = Teacher(
+        model, devices, settings.log.eval_batch_size, settings.labels, splits.validation
+    )
+    teacher.inputs(splits.unlabeled)
+    if given.reassign_dir:
+        read_done(given.reassign_dir)
     if given.dry_run:
-        card = model_file.read_card(model)
         print(
             f"{model}: {len(splits.unlabeled)} unlabeled images in {num_shards} shards, "
             f"{len(card['class_names'])} classes, {card['preprocess']}"
         )
         return
-    output_dir = settings.required("output_dir")
-    teacher = Teacher(
-        model, devices, settings.log.eval_batch_size, settings.labels, splits.validation
-    )
     if given.reassign_dir:
         report = relabel.reassign(
             teacher,
@@ -108,7 +114,7 @@ def _main(settings: config.Config) -> None:
         splits.unlabeled,
         output_dir,
         num_shards=num_shards,
-        shard_index=given.shard_index,
+        shard_index=shard_index,
         skipped=splits.info["skipped"],
     )
     state = f"{done['num_records']} images labeled" if done else "other shards are still missing"

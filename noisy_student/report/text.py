@@ -10,6 +10,8 @@ from noisy_student.metrics.benchmarks import ATTACKS, CORRUPTED, PERTURBED, TITL
 from noisy_student.report import phrases, scores, tables
 from noisy_student.report.tables import Table
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def terminal(results: Mapping[str, Any]) -> str:
     """Returns the results as plain text.
@@ -67,7 +69,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         for sentence in phrases.deviations(figures["pseudo_labels"]):
             lines += [sentence, ""]
     if command:
-        lines += ["## Command", "", f"    {command}", ""]
+        code = [f"    {line}" for line in command.splitlines()]
+        lines += ["## Command", "", *code, ""]
     return "\n".join(lines)
 
 
@@ -111,7 +114,12 @@ def markdown_text(text: str) -> str:
 
 def csv_text(text: str) -> str:
     """Prefixes text that a spreadsheet would run as a formula with an apostrophe."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def csv_name(cell: str) -> str:
+    """Returns the text of a cell that `csv_text` made."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell
 
 
 def _findings(figures: Mapping[str, Any]) -> list[str]:

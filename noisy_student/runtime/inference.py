@@ -28,6 +28,16 @@ def for_classes(
     """
     if tuple(classes) == tuple(model_classes):
         return model
+    columns = tf.constant(class_columns(model_classes, classes), tf.int32)
+
+    def restricted(images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return tf.gather(model(images, training=training), columns, axis=-1)
+
+    return restricted
+
+
+def class_columns(model_classes: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """Returns the positions of `classes` among those of a model; see `for_classes`."""
     position = {name: index for index, name in enumerate(model_classes)}
     unknown = [name for name in classes if name not in position]
     if unknown:
@@ -36,12 +46,7 @@ def for_classes(
             f"({', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}); it knows "
             f"{', '.join(model_classes[:5])}, ..."
         )
-    columns = tf.constant([position[name] for name in classes], tf.int32)
-
-    def restricted(images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return tf.gather(model(images, training=training), columns, axis=-1)
-
-    return restricted
+    return [position[name] for name in classes]
 
 
 def logits_step(

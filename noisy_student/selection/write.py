@@ -27,6 +27,7 @@ from data import record_schema, sources
 from noisy_student import config
 from noisy_student.artifacts import (
     decision_index,
+    disk,
     predictions,
     sample_sheets,
     selection_report,
@@ -179,8 +180,6 @@ def _class_names(files: list[Path], examples: sources.Examples) -> list[str]:
 
 def _refuse_other_files(output_dir: Path, settings: config.SelectionConfig) -> None:
     """Refuses files of an earlier selection that training would read too."""
-    if settings.index_only and settings.published_names:
-        raise ValueError("--index_only excludes --published_names, the names of records.")
     published = record_schema.PUBLISHED_PREFIX
     prefixes = ("records", "index", published)
     files = [file for prefix in prefixes for file in output_dir.glob(f"{prefix}-*")]
@@ -215,20 +214,25 @@ def _apply(
 def _main(settings: config.Config) -> None:
     given = settings.group(schema.SelectCommandConfig)
     splits = derived.load_splits(settings.data, given.splits_file)
+    output_dir = settings.required("output_dir")
+    disk.check_writable("output_dir", output_dir)
     if given.adopt_records:
-        output_dir = settings.required("output_dir")
         report = adopt.run(given.adopt_records, output_dir, splits.class_names, given.dry_run)
         print(f"{report['num_written']} records of {report['num_kept']} images: {output_dir}")
         return
     predictions_dir = settings.required("predictions_dir")
+    read_done(predictions_dir)
+    files = predictions.shard_files(predictions_dir)
+    _class_names(files, splits.unlabeled)
+    _refuse_other_files(Path(output_dir), settings.selection)
+    if given.decision_file:
+        Decision.from_dict(read_json(given.decision_file))
     if given.dry_run:
-        files = predictions.shard_files(predictions_dir)
         print(
             f"{predictions_dir}: {len(files)} shards, {len(splits.unlabeled)} images\n"
             f"{settings.selection}"
         )
         return
-    output_dir = settings.required("output_dir")
     report = run(
         predictions_dir, output_dir, splits.unlabeled, settings.selection, given.decision_file
     )

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 import efficientnet
+from data import optional
 from data.preprocess import PreprocessSpec
 from efficientnet import synced_norm, weights
 from noisy_student import config, ema, losses, optimizer, schedule
@@ -54,9 +55,8 @@ class Learner:
 
     @property
     def name(self) -> str:
-        """Name of the training for people, such as "student 1"."""
-        settings = self.settings
-        return f"{settings.role} {settings.round}" if settings.round else settings.role
+        """Name of the training for people."""
+        return name_of(self.settings)
 
     @property
     def loss(self) -> losses.LossConfig:
@@ -146,6 +146,55 @@ def build(
         teacher=teacher,
         teacher_spec=teacher_spec,
     )
+
+
+def outline(
+    settings: config.TrainConfig, devices: Devices, num_classes: int, num_labeled: int
+) -> keras.Model:
+    """Resolves all settings of a training before any is run.
+
+    Args:
+        settings: options of the training.
+        devices: devices to train on.
+        num_classes: classes of the classifier.
+        num_labeled: labeled images of an epoch.
+
+    Returns:
+        The network; its variables have shapes but no values, and take no memory.
+
+    Raises:
+        ValueError: `build` or a later step would refuse the settings; the message names them.
+    """
+    try:
+        if "keras_cv" in (settings.noise.kind, settings.unlabeled_noise.kind):
+            optional.check("keras_cv")
+        derived.preprocess_spec(settings.model)  # knows the names of networks
+        Layout(
+            settings.batch_size,
+            settings.unlabeled_batch_size,
+            devices.num_replicas,
+            settings.accumulate_steps,
+        )
+        batch_norm_groups(settings.model, devices.num_replicas)
+        make_schedule(settings, num_labeled)
+        with keras.StatelessScope(initialize_variables=False):
+            network = _build_model(settings.model, num_classes)
+            _freeze(network, settings.frozen_blocks)
+    except ValueError as error:
+        raise ValueError(f"{name_of(settings)}: {error}") from None
+    return network
+
+
+def name_of(settings: config.TrainConfig) -> str:
+    """Returns the name of a training for people, such as "student 1"."""
+    return f"{settings.role} {settings.round}" if settings.round else settings.role
+
+
+def disk_bytes(network: keras.Model) -> tuple[int, int]:
+    """Returns the bytes of the models that a training leaves, and of its checkpoints meanwhile."""
+    weights = 4 * sum(math.prod(variable.shape) for variable in network.variables)
+    # model.keras and best.keras; two checkpoints of model, average and up to two slots.
+    return 2 * weights, 2 * (2 * weights + 2 * 4 * count_parameters(network))
 
 
 def start_from(learner: Learner, path: StrPath, class_names: tuple[str, ...]) -> str:

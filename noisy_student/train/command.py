@@ -14,6 +14,7 @@ checkpoint and exits with code 75, Ctrl-C with code 130.
 import dataclasses
 
 from noisy_student import config
+from noisy_student.artifacts import disk
 from noisy_student.config import derived, schema
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import timing, trainer
@@ -23,21 +24,18 @@ def _main(settings: config.Config) -> None:
     given = settings.group(schema.TrainCommandConfig)
     images = settings.required("control_images") if given.role == "control" else None
     training = settings.training(given.role, given.round, images)
+    output_dir = settings.required("output_dir")
+    disk.check_writable("output_dir", output_dir)
     devices = make_devices(**dataclasses.asdict(settings.device))
     with devices.chief_first():
         splits = derived.load_splits(settings.data, given.splits_file)
+    rounds = settings.rounds
+    inputs = trainer.Inputs(given.selected_dir, rounds.init_model, rounds.teacher_model)
+    trainer.check(training, splits, devices, inputs)
     if given.dry_run:
         timing.dry_run(training, splits, devices)
         return
-    output_dir, rounds = settings.required("output_dir"), settings.rounds
-    summary = trainer.run(
-        training,
-        splits,
-        output_dir,
-        devices,
-        settings.log,
-        trainer.Inputs(given.selected_dir, rounds.init_model, rounds.teacher_model),
-    )
+    summary = trainer.run(training, splits, output_dir, devices, settings.log, inputs)
     accuracy = summary["validation_top1"]
     result = "" if accuracy is None else f"validation {accuracy:.2f}%, "
     print(f"{given.role}: {result}model in {output_dir}")

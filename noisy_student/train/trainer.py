@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 from absl import logging
 
 from data import sources, tfrecord_file
 from noisy_student import config
 from noisy_student.artifacts import model_file, stage
-from noisy_student.artifacts.files import file_hash, read_json, write_json
+from noisy_student.artifacts.files import StrPath, file_hash, read_json, write_json
 from noisy_student.artifacts.json_files import LogRow, TrainSummary
 from noisy_student.config import derived
 from noisy_student.runtime.devices import Devices
@@ -99,6 +100,37 @@ def run(
         state.remove()
     devices.wait()
     return read_json(output_dir / "train.json")
+
+
+def check(
+    settings: config.TrainConfig, splits: sources.Splits, devices: Devices, inputs: Inputs
+) -> None:
+    """Refuses what `run` would refuse before its first step, without weights or files.
+
+    Raises:
+        ValueError: as `run`, as far as settings and inputs decide.
+    """
+    _request(settings, splits, devices, inputs)
+    num_classes = len(splits.class_names)
+    network = build.outline(settings, devices, num_classes, len(splits.labeled))
+    if inputs.init_model:
+        check_start(network, inputs.init_model, splits.class_names)
+
+
+def check_start(network: keras.Model, path: StrPath, class_names: tuple[str, ...]) -> None:
+    """Refuses a saved model whose weights do not fit a network.
+
+    Args:
+        network: a network, which needs no weights.
+        path: a saved model.
+        class_names: classes of the network.
+
+    Raises:
+        ValueError: the file is no saved model, or has other layers.
+    """
+    source, card = model_file.load_model(path)
+    with_head = set(class_names) <= set(card["class_names"])
+    model_file.check_fit(network, source, path, with_head=with_head)
 
 
 def _request(

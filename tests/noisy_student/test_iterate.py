@@ -86,7 +86,8 @@ def test_a_fine_tuned_student_is_the_next_teacher(calls, tmp_path):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_model_of_its_own_selects_once_and_teachers_relabel(calls, tmp_path, shared):
-    selector, workdir = save_model(tmp_path / "b0.keras", seed=7), tmp_path / "run"
+    names = tuple(map(str, range(10)))
+    selector, workdir = save_model(tmp_path / "b0.keras", seed=7, names=names), tmp_path / "run"
     directory = tmp_path / "selection" if shared else workdir / "selection"
     options = {"selection_dir": str(directory)} if shared else {}
     run(workdir, rounds=2, selection_model=str(selector), **options)

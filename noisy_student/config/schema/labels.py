@@ -69,3 +69,13 @@ class SelectionConfig:
     index_only: bool = option(
         False, "Write an index of images to join in training, not records with copies of them."
     )
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for options that exclude each other."""
+        if self.index_only and self.published_names:
+            raise ValueError("--index_only excludes --published_names, the names of records.")
+        if self.min_confidence > self.max_confidence:
+            raise ValueError(
+                f"--min_confidence={self.min_confidence} is above --max_confidence="
+                f"{self.max_confidence}: no pseudo label would be kept."
+            )

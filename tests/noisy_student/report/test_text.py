@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import pytest
 
@@ -30,6 +31,21 @@ def test_names_are_text_in_every_format(tmp_path, name):
 @pytest.mark.parametrize(("name", "expected"), [("-x", "'-x"), ("x-", "x-"), ("", "")])
 def test_cells_of_a_spreadsheet(name, expected):
     assert text.csv_text(name) == expected
+
+
+@pytest.mark.parametrize("name", [*NAMES, "\rx", "plain", "'x", "-"])
+def test_the_name_of_a_cell_is_what_was_written(name):
+    assert text.csv_name(text.csv_text(name)) == name
+
+
+def test_a_command_stays_within_its_block(tmp_path):
+    folder = make_workdir(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["command"] = "run --exclude='a\n# not a heading'"
+    (folder / "config.json").write_text(json.dumps(config))
+    report.run(folder)
+    lines = (folder / "report/results.md").read_text().splitlines()
+    assert "    # not a heading'" in lines and "# not a heading'" not in lines
 
 
 def test_a_negative_number_is_no_text(tmp_path):

@@ -250,7 +250,7 @@ def test_the_largest_confidence_too_can_be_limited(tmp_path, columns, examples, 
     copies = rule.copies_for(*(columns[n] for n in names), decision)
     np.testing.assert_array_equal(copies, expected)
     with pytest.raises(ValueError, match=r"all 0 .* max_confidence = 0.01; .* is 0\.\d+"):
-        select_into(tmp_path / "none", columns, examples, max_confidence=0.01)
+        select_into(tmp_path / "none", columns, examples, min_confidence=0, max_confidence=0.01)
 
 
 def test_records_have_the_published_names_if_asked_for(tmp_path, columns, examples):

@@ -1,0 +1,77 @@
+"""The disk that a command writes to: checked before the work, not after it."""
+
+import os
+import shutil
+from pathlib import Path
+
+from absl import logging
+
+from noisy_student.artifacts.files import StrPath
+
+_GIGA = 1e9
+
+
+def check_writable(flag: str, directory: StrPath) -> None:
+    """Checks that a directory exists or can be made, and can be written.
+
+    Raises:
+        ValueError: it is a file, below a file, an address, or may not be written.
+    """
+    path = Path(directory).absolute()
+    if ":" in "".join(Path(directory).parts[:1]):
+        raise ValueError(f"--{flag}={directory} is an address: give a path of this machine.")
+    existing = _existing(path)
+    if not existing.is_dir():
+        kind = "a link to nothing" if existing.is_symlink() else "a file"
+        raise ValueError(f"--{flag}={directory}: {existing} is {kind}, not a directory.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"--{flag}={directory}: {existing} may not be written: change its permissions, or "
+            "choose another directory."
+        )
+
+
+def check_space(flag: str, directory: StrPath, least: float, expected: float) -> str:
+    """Checks that a disk has room for what will be written to a directory.
+
+    Args:
+        flag: option that names the directory.
+        directory: directory of a command; files that it has already are not counted again.
+        least: bytes that will certainly be written.
+        expected: bytes that will be written by an estimate.
+
+    Returns:
+        The numbers as text.
+
+    Raises:
+        ValueError: the disk does not hold `least`. Warns if it may not hold `expected`.
+    """
+    path = Path(directory).absolute()
+    free, written = shutil.disk_usage(_existing(path)).free, _size(path)
+    text = (
+        f"--{flag}={directory}: {_gigabytes(least)} of models and checkpoints, about "
+        f"{_gigabytes(expected)} in all; {_gigabytes(written)} written, {_gigabytes(free)} free"
+    )
+    if least - written > free:
+        raise ValueError(f"{text}: make room, or choose another disk.")
+    if expected - written > free:
+        logging.warning("%s: the disk may become full; the same command then goes on.", text)
+    return text
+
+
+def _existing(path: Path) -> Path:
+    """Returns the path, or the nearest directory above it that exists."""
+    return next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
+
+
+def _size(path: Path) -> int:
+    """Returns the bytes of all files below a directory."""
+    return sum(
+        os.lstat(os.path.join(folder, file)).st_size
+        for folder, _, files in os.walk(path)
+        for file in files
+    )
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / _GIGA:.3g} GB"

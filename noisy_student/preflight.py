@@ -1,0 +1,187 @@
+"""Refuses, before anything is trained, what a later stage of a run would refuse.
+
+A run and its dry run make the same checks: names, sizes and batches of the trainings of all rounds,
+given models, images, benchmarks with their folders, and the disk.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from data import sources
+from noisy_student import config, evaluate, train
+from noisy_student.artifacts import disk, model_file, stage
+from noisy_student.artifacts.model_file import Card
+from noisy_student.config import derived, schema
+from noisy_student.runtime.devices import Devices
+
+_SAMPLE = 100  # unlabeled images whose mean size counts for all
+_ROW = 100  # bytes of a pseudo label beside its probabilities, and of a record beside its image
+Networks = list[tuple[config.TrainConfig, keras.Model]]
+
+
+def check(
+    settings: config.Config, splits: sources.Splits, devices: Devices, workdir: str | Path
+) -> str:
+    """Makes all checks of a run.
+
+    Args:
+        settings: options of the run.
+        splits: its images.
+        devices: its devices.
+        workdir: directory of the run; nothing is written.
+
+    Returns:
+        A line on the disk: what the run needs, and what is free.
+
+    Raises:
+        ValueError: names the flag, file or class at fault.
+    """
+    disk.check_writable("workdir", workdir)
+    _check_images(settings, splits)
+    given = _given_models(settings, splits)
+    networks = _networks(settings, splits, devices)
+    _check_starts(settings.rounds, networks, splits.class_names)
+    sizes = [derived.preprocess_spec(each.model).image_size for each, _ in networks]
+    teacher = given.get("teacher_model")
+    if teacher:
+        sizes.append(teacher["preprocess"].image_size)
+    _check_online(settings, teacher, splits.class_names)
+    evaluate.check(settings.evaluation, sizes, splits.test, splits.class_names)
+    least = _model_bytes(networks)
+    expected = least + _label_bytes(settings, splits)
+    return disk.check_space("workdir", workdir, least, expected)
+
+
+def _check_images(settings: config.Config, splits: sources.Splits) -> None:
+    """Refuses options that need images which are not there."""
+    if settings.students and not len(splits.unlabeled):
+        raise ValueError(
+            "there are no unlabeled images for the students: give --unlabeled_dir, "
+            "--unlabeled_records or --unlabeled_dataset, a --num_labeled that leaves some of the "
+            "labeled images, or --rounds=0."
+        )
+    num_shards = settings.selection.num_shards
+    if settings.students and num_shards > len(splits.unlabeled):
+        raise ValueError(
+            f"--num_shards={num_shards} is more than the {len(splits.unlabeled)} unlabeled images."
+        )
+    needs = {"stop_when_worse": settings.rounds.stop_when_worse}
+    needs["calibrate"] = settings.labels.calibrate
+    for name, is_given in needs.items():
+        if is_given and not len(splits.validation):
+            raise ValueError(f"--{name} needs validation images: a --num_validation above 0.")
+
+
+def _given_models(settings: config.Config, splits: sources.Splits) -> Mapping[str, Card]:
+    """Returns the cards of saved models that label, by the flags that name them."""
+    rounds = settings.rounds
+    if rounds.selection_dir and not rounds.selection_model:
+        stage.read_done(Path(rounds.selection_dir) / "selected")
+    files = {"teacher_model": rounds.teacher_model, "selection_model": rounds.selection_model}
+    return {
+        flag: model_file.check_classes(flag, path, splits.class_names)
+        for flag, path in files.items()
+        if path
+    }
+
+
+def _check_online(
+    settings: config.Config, given: Card | None, class_names: tuple[str, ...]
+) -> None:
+    """Refuses teachers that cannot label within the steps of their students."""
+    if not any(student.teacher_mode == "online" for student in settings.students):
+        return
+    if given and given["class_names"] != class_names:
+        raise ValueError(
+            f"--teacher_model={settings.rounds.teacher_model} must have the data's classes, in "
+            "their order, for --teacher_mode=online."
+        )
+    first = given["preprocess"] if given else derived.preprocess_spec(settings.teacher.model)
+    later = [derived.preprocess_spec(each.model) for each in settings.tuned or settings.students]
+    for student, spec in zip(settings.students, [first, *later], strict=False):
+        own = derived.preprocess_spec(student.model)
+        if student.model.small_image and spec != own:
+            raise ValueError(
+                f"{train.name_of(student)}: its teacher is for {spec}, which must equal {own} for "
+                "--teacher_mode=online with --small_image."
+            )
+
+
+def _networks(settings: config.Config, splits: sources.Splits, devices: Devices) -> Networks:
+    """Returns all trainings of a run with their networks, which have no weights."""
+    num_classes, num_labeled = len(splits.class_names), len(splits.labeled)
+    found: Networks = []
+    known: dict[config.TrainConfig, keras.Model] = {}
+    for training in _trainings(settings, num_labeled):
+        alike = dataclasses.replace(training, round=0, seed=0)  # other rounds are often the same
+        if alike not in known:
+            known[alike] = train.outline(training, devices, num_classes, num_labeled)
+        found.append((training, known[alike]))
+    return found
+
+
+def _trainings(settings: config.Config, num_labeled: int) -> Iterator[config.TrainConfig]:
+    """Yields the trainings of all rounds, and the baselines at their expected lengths."""
+    trainings, kinds = settings.trainings(), settings.rounds.controls
+    yield from trainings
+    seen = [each.last_step(num_labeled) * each.images_per_step for each in trainings]
+    if kinds and not seen:
+        raise ValueError(
+            f"--controls={','.join(kinds)}: nothing is trained whose number of images they share."
+        )
+    for kind in kinds:
+        yield settings.control(sum(seen) if kind == "chain" else seen[-1])
+
+
+def _check_starts(
+    rounds: schema.RoundsConfig, networks: Networks, class_names: tuple[str, ...]
+) -> None:
+    """Refuses initial weights that do not fit a network; fine-tuning always fits."""
+    start = rounds.init_model
+    starting = [(each, network) for each, network in networks if each.role != "fixres"]
+    if start and start != "teacher":
+        for network in {id(network): network for _, network in starting}.values():
+            train.check_start(network, start, class_names)
+    if start != "teacher":
+        return
+    before = model_file.load_model(rounds.teacher_model)[0] if rounds.teacher_model else None
+    for training, network in starting:
+        if training.role == "student" and before is not None:
+            origin = f"--init_model=teacher: the teacher of {train.name_of(training)}"
+            model_file.check_fit(network, before, origin, with_head=True)
+        before = network
+
+
+def _model_bytes(networks: Networks) -> int:
+    """Returns the bytes of all models, and of the checkpoints of the largest training."""
+    sizes = [train.disk_bytes(network) for _, network in networks]
+    return sum(kept for kept, _ in sizes) + max((most for _, most in sizes), default=0)
+
+
+def _label_bytes(settings: config.Config, splits: sources.Splits) -> int:
+    """Returns an estimate of the bytes of pseudo labels and of selected images.
+
+    A selection is taken to have as many records as there are unlabeled images, or those of
+    ``--images_per_class``.
+    """
+    rounds, labels, selection = settings.rounds, settings.labels, settings.selection
+    count, classes = len(splits.unlabeled), len(splits.class_names)
+    if not settings.students:
+        return 0
+    row = (
+        min(labels.store_top_k or classes, classes) * np.dtype(labels.probabilities_dtype).itemsize
+    )
+    once = rounds.reassign or rounds.selects_once
+    total = (1 if once else len(settings.students)) * count * (row + _ROW)
+    if selection.index_only:
+        return total
+    places = np.linspace(0, count - 1, min(count, _SAMPLE)).astype(int)
+    image = sum(splits.unlabeled.num_bytes(place) for place in places) // len(places)
+    per_class = selection.images_per_class
+    records = per_class * classes if isinstance(per_class, int) else count
+    sets = len(settings.students) + rounds.selects_once
+    return total + sets * records * (image + 4 * classes + _ROW)
