@@ -383,6 +383,7 @@ def check_student(recipe: str, folder: Path, classes: int, steps: int, *override
     np.testing.assert_allclose(parts["loss"], sums, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_first_steps_of_svhn(tmp_path):
     check_student("svhn", tmp_path, 10, 2, "--batch_size=4")
 
