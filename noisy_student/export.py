@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 import efficientnet
-from data import preprocess
+from data import optional, preprocess
 from data.optional import require
 from data.preprocess import PreprocessSpec
 from data.sources import image_check
@@ -36,6 +36,7 @@ from noisy_student.runtime import inference
 from noisy_student.runtime.devices import make_devices
 
 FORMATS = {"saved_model": "", "tflite": ".tflite", "onnx": ".onnx"}  # name -> suffix of the file
+_PACKAGES = {"onnx": ("tf2onnx", "onnxruntime")}  # optional ones
 _TOLERANCE = 1e-4  # largest difference of a probability
 _RANDOM_IMAGES = 4
 _OPSET = 17  # operator set of ONNX
@@ -66,6 +67,7 @@ def run(
     """
     if export_format not in FORMATS:
         raise ValueError(f"--format={export_format}: must be one of {', '.join(FORMATS)}.")
+    optional.check(*_PACKAGES.get(export_format, ()))
     output = Path(output)
     if output.exists() and not _is_unfinished(output, export_format):
         raise ValueError(f"--output={output} exists already: delete it or choose another.")

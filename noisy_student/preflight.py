@@ -5,7 +5,7 @@ given models, images, benchmarks with their folders, and the disk.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -20,7 +20,15 @@ from noisy_student.runtime.devices import Devices
 
 _SAMPLE = 100  # unlabeled images whose mean size counts for all
 _ROW = 100  # bytes of a pseudo label beside its probabilities, and of a record beside its image
-Networks = list[tuple[config.TrainConfig, keras.Model]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """A training of a run, its network without weights, and its directory."""
+
+    settings: config.TrainConfig
+    network: keras.Model
+    directory: Path
 
 
 def check(
@@ -43,16 +51,16 @@ def check(
     disk.check_writable("workdir", workdir)
     _check_images(settings, splits)
     given = _given_models(settings, splits)
-    networks = _networks(settings, splits, devices)
-    _check_starts(settings.rounds, networks, splits.class_names)
-    sizes = [derived.preprocess_spec(each.model).image_size for each, _ in networks]
+    trainings = _trainings(settings, splits, devices, Path(workdir))
+    _check_starts(settings.rounds, trainings, splits.class_names)
+    sizes = [derived.preprocess_spec(each.settings.model).image_size for each in trainings]
     teacher = given.get("teacher_model")
     if teacher:
         sizes.append(teacher["preprocess"].image_size)
     _check_online(settings, teacher, splits.class_names)
     evaluate.check(settings.evaluation, sizes, splits.test, splits.class_names)
-    least = _model_bytes(networks)
-    expected = least + _label_bytes(settings, splits)
+    least = _model_bytes(trainings)
+    expected = least + max(0, _label_bytes(settings, splits) - _labels_written(Path(workdir)))
     return disk.check_space("workdir", workdir, least, expected)
 
 
@@ -111,55 +119,67 @@ def _check_online(
             )
 
 
-def _networks(settings: config.Config, splits: sources.Splits, devices: Devices) -> Networks:
-    """Returns all trainings of a run with their networks, which have no weights."""
+def _trainings(
+    settings: config.Config, splits: sources.Splits, devices: Devices, workdir: Path
+) -> list[_Training]:
+    """Returns all trainings of a run; equal ones share a network."""
     num_classes, num_labeled = len(splits.class_names), len(splits.labeled)
-    found: Networks = []
+    found: list[_Training] = []
     known: dict[config.TrainConfig, keras.Model] = {}
-    for training in _trainings(settings, num_labeled):
+    for place, training in _places(settings, num_labeled):
         alike = dataclasses.replace(training, round=0, seed=0)  # other rounds are often the same
         if alike not in known:
             known[alike] = train.outline(training, devices, num_classes, num_labeled)
-        found.append((training, known[alike]))
+        found.append(_Training(training, known[alike], workdir / place))
     return found
 
 
-def _trainings(settings: config.Config, num_labeled: int) -> Iterator[config.TrainConfig]:
-    """Yields the trainings of all rounds, and the baselines at their expected lengths."""
+def _places(settings: config.Config, num_labeled: int) -> Iterator[tuple[str, config.TrainConfig]]:
+    """Yields the trainings of all rounds and of the baselines, each with its directory."""
     trainings, kinds = settings.trainings(), settings.rounds.controls
-    yield from trainings
+    for each in trainings:
+        yield f"round{each.round}/{each.role}", each
     seen = [each.last_step(num_labeled) * each.images_per_step for each in trainings]
     if kinds and not seen:
         raise ValueError(
             f"--controls={','.join(kinds)}: nothing is trained whose number of images they share."
         )
     for kind in kinds:
-        yield settings.control(sum(seen) if kind == "chain" else seen[-1])
+        yield f"control_{kind}", settings.control(sum(seen) if kind == "chain" else seen[-1])
 
 
 def _check_starts(
-    rounds: schema.RoundsConfig, networks: Networks, class_names: tuple[str, ...]
+    rounds: schema.RoundsConfig, trainings: Sequence[_Training], class_names: tuple[str, ...]
 ) -> None:
     """Refuses initial weights that do not fit a network; fine-tuning always fits."""
     start = rounds.init_model
-    starting = [(each, network) for each, network in networks if each.role != "fixres"]
+    starting = [each for each in trainings if each.settings.role != "fixres"]
     if start and start != "teacher":
-        for network in {id(network): network for _, network in starting}.values():
+        for network in {id(each.network): each.network for each in starting}.values():
             train.check_start(network, start, class_names)
     if start != "teacher":
         return
     before = model_file.load_model(rounds.teacher_model)[0] if rounds.teacher_model else None
-    for training, network in starting:
-        if training.role == "student" and before is not None:
-            origin = f"--init_model=teacher: the teacher of {train.name_of(training)}"
-            model_file.check_fit(network, before, origin, with_head=True)
-        before = network
+    for each in starting:
+        if each.settings.role == "student" and before is not None:
+            origin = f"--init_model=teacher: the teacher of {train.name_of(each.settings)}"
+            model_file.check_fit(each.network, before, origin, with_head=True)
+        before = each.network
 
 
-def _model_bytes(networks: Networks) -> int:
-    """Returns the bytes of all models, and of the checkpoints of the largest training."""
-    sizes = [train.disk_bytes(network) for _, network in networks]
-    return sum(kept for kept, _ in sizes) + max((most for _, most in sizes), default=0)
+def _model_bytes(trainings: Sequence[_Training]) -> int:
+    """Returns the bytes of models, and of the largest training's checkpoints, to be written."""
+    waiting = [each for each in trainings if not (each.directory / stage.DONE).exists()]
+    sizes = [train.disk_bytes(each.network) for each in waiting]
+    written = sum(disk.size(each.directory) for each in waiting)
+    total = sum(kept for kept, _ in sizes) + max((most for _, most in sizes), default=0)
+    return max(0, total - written)
+
+
+def _labels_written(workdir: Path) -> int:
+    """Returns the bytes of pseudo labels and of selected images that a run has already."""
+    folders = [*workdir.glob("round*"), workdir / "selection"]
+    return sum(disk.size(f / name) for f in folders for name in ("pseudo_labels", "selected"))
 
 
 def _label_bytes(settings: config.Config, splits: sources.Splits) -> int:

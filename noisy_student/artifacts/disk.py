@@ -36,9 +36,9 @@ def check_space(flag: str, directory: StrPath, least: float, expected: float) ->
 
     Args:
         flag: option that names the directory.
-        directory: directory of a command; files that it has already are not counted again.
-        least: bytes that will certainly be written.
-        expected: bytes that will be written by an estimate.
+        directory: directory of a command.
+        least: bytes of models and checkpoints, which will certainly be written.
+        expected: bytes that will be written in all, by an estimate.
 
     Returns:
         The numbers as text.
@@ -46,31 +46,30 @@ def check_space(flag: str, directory: StrPath, least: float, expected: float) ->
     Raises:
         ValueError: the disk does not hold `least`. Warns if it may not hold `expected`.
     """
-    path = Path(directory).absolute()
-    free, written = shutil.disk_usage(_existing(path)).free, _size(path)
+    free = shutil.disk_usage(_existing(Path(directory).absolute())).free
     text = (
         f"--{flag}={directory}: {_gigabytes(least)} of models and checkpoints, about "
-        f"{_gigabytes(expected)} in all; {_gigabytes(written)} written, {_gigabytes(free)} free"
+        f"{_gigabytes(expected)} in all to write; {_gigabytes(free)} free"
     )
-    if least - written > free:
+    if least > free:
         raise ValueError(f"{text}: make room, or choose another disk.")
-    if expected - written > free:
+    if expected > free:
         logging.warning("%s: the disk may become full; the same command then goes on.", text)
     return text
 
 
-def _existing(path: Path) -> Path:
-    """Returns the path, or the nearest directory above it that exists."""
-    return next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
-
-
-def _size(path: Path) -> int:
-    """Returns the bytes of all files below a directory."""
+def size(path: StrPath) -> int:
+    """Returns the bytes of all files below a directory; 0 if there is none."""
     return sum(
         os.lstat(os.path.join(folder, file)).st_size
         for folder, _, files in os.walk(path)
         for file in files
     )
+
+
+def _existing(path: Path) -> Path:
+    """Returns the path, or the nearest directory above it that exists."""
+    return next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
 
 
 def _gigabytes(count: float) -> str:

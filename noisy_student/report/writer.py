@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from noisy_student import config
+from noisy_student.artifacts import disk
 from noisy_student.artifacts.files import write_json
 from noisy_student.config import schema
 from noisy_student.report import comparison, inputs, page, results, text
@@ -74,14 +75,15 @@ def compare(workdirs: Sequence[str | Path], output_dir: str | Path) -> None:
 
 def _main(settings: config.Config) -> None:
     given = settings.group(schema.ReportCommandConfig)
+    output_dir = settings.required("output_dir") if given.compare else None
+    disk.check_writable("output_dir" if output_dir else "workdir", output_dir or given.workdir)
     if given.dry_run:
         for name in given.compare or [given.workdir]:
             found = inputs.read(Path(name))
             models, missing = ", ".join(found.trainings), ", ".join(found.missing)
             print(f"{name}: {models or 'no model'}; missing: {missing or 'nothing'}")
         return
-    if given.compare:
-        output_dir = settings.required("output_dir")
+    if output_dir:
         compare(given.compare, output_dir)
         print(f"comparison: {Path(output_dir) / 'comparison.html'}")
         return

@@ -12,12 +12,13 @@ checkpoint and exits with code 75, Ctrl-C with code 130.
 """
 
 import dataclasses
+from pathlib import Path
 
 from noisy_student import config
-from noisy_student.artifacts import disk
+from noisy_student.artifacts import disk, stage
 from noisy_student.config import derived, schema
 from noisy_student.runtime.devices import make_devices
-from noisy_student.train import timing, trainer
+from noisy_student.train import build, timing, trainer
 
 
 def _main(settings: config.Config) -> None:
@@ -31,7 +32,10 @@ def _main(settings: config.Config) -> None:
         splits = derived.load_splits(settings.data, given.splits_file)
     rounds = settings.rounds
     inputs = trainer.Inputs(given.selected_dir, rounds.init_model, rounds.teacher_model)
-    trainer.check(training, splits, devices, inputs)
+    network = trainer.check(training, splits, devices, inputs)
+    if not (Path(output_dir) / stage.DONE).exists():
+        needed = sum(build.disk_bytes(network)) - disk.size(output_dir)
+        disk.check_space("output_dir", output_dir, needed, needed)
     if given.dry_run:
         timing.dry_run(training, splits, devices)
         return

@@ -104,8 +104,11 @@ def run(
 
 def check(
     settings: config.TrainConfig, splits: sources.Splits, devices: Devices, inputs: Inputs
-) -> None:
-    """Refuses what `run` would refuse before its first step, without weights or files.
+) -> keras.Model:
+    """Refuses what `run` would refuse before its first step, without writing a file.
+
+    Returns:
+        The network; its variables have no values.
 
     Raises:
         ValueError: as `run`, as far as settings and inputs decide.
@@ -115,6 +118,7 @@ def check(
     network = build.outline(settings, devices, num_classes, len(splits.labeled))
     if inputs.init_model:
         check_start(network, inputs.init_model, splits.class_names)
+    return network
 
 
 def check_start(network: keras.Model, path: StrPath, class_names: tuple[str, ...]) -> None:

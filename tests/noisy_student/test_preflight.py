@@ -10,6 +10,7 @@ import efficientnet
 from data.preprocess import PreprocessSpec
 from noisy_student import config, iterate
 from noisy_student.artifacts import disk, model_file
+from noisy_student.artifacts.files import write_json
 from noisy_student.evaluate import runner as evaluate_command
 from noisy_student.pseudo_label import label as label_command
 from noisy_student.selection import write as select_command
@@ -178,6 +179,7 @@ COMMANDS = {
         ("train", {"role": "fixres", "fixres_image_size": 40}, "--role=fixres needs --init_model"),
         ("train", {"init_model": "{0}/abc.keras"}, "abc.keras .*other layers"),
         ("train", {"accumulate_steps": 3}, "teacher: --batch_size=4 .*--accumulate_steps=3"),
+        ("train", {"teacher_width": 100}, "--output_dir=.* GB of models .* make room"),
         ("train", {"student_name": "b9", "role": "control", "control_images": 99}, "control: .*b9"),
         ("label", {"model": None}, "--model is required"),
         ("label", {"output_dir": "{0}/abc.keras"}, "--output_dir=.*abc.keras is a file"),
@@ -232,17 +234,26 @@ def test_a_workdir_without_permission_is_refused(tmp_path):
         disk.check_writable("workdir", tmp_path / "run")
 
 
-def test_what_is_written_already_needs_no_room(tmp_path, caplog):
-    free = 10**15  # more than any disk
-    (tmp_path / "model").write_bytes(bytes(1000))
+def test_room_on_the_disk_is_compared_with_what_is_to_write(tmp_path, caplog):
+    most = 10**15  # more than any disk
     with pytest.raises(ValueError, match=f"--output_dir={tmp_path}: 1e.06 GB .*make room"):
-        disk.check_space("output_dir", tmp_path, free, free)
-    text = disk.check_space("output_dir", tmp_path / "new" / "deep", 1000, free)
-    assert "1e-06 GB of models" in text and "0 GB written" in text
+        disk.check_space("output_dir", tmp_path, most, most)
+    text = disk.check_space("output_dir", tmp_path / "new" / "deep", 1000, most)
+    assert "1e-06 GB of models" in text and "1e+06 GB in all" in text
     assert "may become full" in caplog.text
     caplog.clear()
-    assert "1e-06 GB written" in disk.check_space("output_dir", tmp_path, 1000, 1000)
+    disk.check_space("output_dir", tmp_path, 1000, 1000)
     assert not caplog.text
+
+
+def test_finished_trainings_need_no_room(folder, tmp_path):
+    """A rerun on a full disk goes on with what is left."""
+    changed = {"student_width": "0.1,100"}
+    with pytest.raises(ValueError, match="make room"):
+        iterate.run(settings(folder, **changed), tmp_path)
+    write_json(tmp_path / "round2" / "student" / "done.json", {})
+    with pytest.raises(AssertionError, match="a stage began"):
+        iterate.run(settings(folder, **changed), tmp_path)
 
 
 def test_the_estimate_of_models_is_what_a_training_leaves(tmp_path):
