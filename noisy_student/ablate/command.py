@@ -37,7 +37,7 @@ from noisy_student.metrics.formatting import duration
 # Flags that a study sets itself.
 _RESERVED = (
     *("seed", "role", "round", "output_dir", "splits_file", "model", "predictions_dir"),
-    *("selected_dir", "teacher_model", "init_model", "control_images"),
+    *("selected_dir", "teacher_model", "control_images"),
 )
 
 

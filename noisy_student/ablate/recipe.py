@@ -70,6 +70,11 @@ class Recipe:
         neutral = re.compile(rf"--(no)?({'|'.join(_NEUTRAL)})(=|$)")
         self.given = tuple(flag for flag in given if not neutral.match(flag))
         self.settings = self.parse()
+        if self.settings.rounds.init_model == "teacher":
+            raise ValueError(
+                f"recipe {self.name}: --init_model=teacher: each arm of a study says itself which "
+                "students start from their teachers; give a file, or leave it out"
+            )
         self.student = self.settings.student(1)
         self._values = self.settings.to_json()
 

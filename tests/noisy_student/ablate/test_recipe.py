@@ -1,5 +1,7 @@
 import pytest
 
+from noisy_student import config
+from noisy_student.ablate import command
 from noisy_student.ablate.recipe import Recipe
 from noisy_student.ablate.spec import Scaled
 
@@ -78,3 +80,16 @@ def test_the_request_stays_the_same():
 def test_an_unknown_recipe_names_the_known_ones():
     with pytest.raises(ValueError, match="--recipe=mnist: .* cifar10, .*mnist5k"):
         Recipe("mnist")
+
+
+def test_a_start_is_that_of_every_stage_given_or_in_the_file(tmp_path):
+    path = tmp_path / "own.flags"
+    path.write_text("--flagfile=recipes/mnist5k.flags\n--init_model=b0.keras\n")
+    beside = Recipe("mnist5k", command._given(config.parse(["--init_model=b0.keras"])))
+    for recipe in (Recipe(str(path)), beside):
+        assert recipe.settings.rounds.init_model == "b0.keras"
+        assert recipe.request()["flags"]["init_model"] == "b0.keras"
+    path.write_text("--flagfile=recipes/mnist5k.flags\n--init_model=teacher\n")
+    for arguments in ([str(path)], ["mnist5k", ["--init_model=teacher"]]):
+        with pytest.raises(ValueError, match="--init_model=teacher: each arm"):
+            Recipe(*arguments)
