@@ -46,6 +46,7 @@ class PreprocessSpec:
       pixels: "float32" leaves resized images without noise as they are: with fractions, and beyond
         0..255 where the interpolation overshoots. Published checkpoints were evaluated so. "uint8"
         truncates them as in training. Small images are not resized, and always uint8.
+      enlarge: small images below the size are resized to it instead of padded.
     """
 
     image_size: int
@@ -53,6 +54,7 @@ class PreprocessSpec:
     crop_padding: int = 32
     interpolation: str = "bicubic_tf1"
     pixels: str = "uint8"
+    enlarge: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
@@ -77,9 +79,10 @@ class PreprocessSpec:
         return dataclasses.replace(self, pixels="uint8")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns a JSON-ready dictionary, without `pixels` where these are uint8."""
+        """Returns a JSON-ready dictionary, without `pixels` and `enlarge` at their defaults."""
+        later = {"pixels": "uint8", "enlarge": False}
         values = dataclasses.asdict(self)
-        return {key: value for key, value in values.items() if (key, value) != ("pixels", "uint8")}
+        return {key: value for key, value in values.items() if later.get(key) != value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PreprocessSpec":
@@ -122,7 +125,7 @@ def eval_image(image: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
       [size, size, 3] of the type `spec.dtype`.
     """
     if spec.small_image:
-        return fit_small(image, spec.image_size)
+        return fit_small(image, spec.image_size, spec.enlarge)
     side = center_crop_side(tf.reduce_min(tf.shape(image)[:2]), spec)
     return _resize(_center_crop(image, side), spec)
 
@@ -133,7 +136,7 @@ def center_crop_side(shorter: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
     return tf.maximum(tf.cast(ratio * tf.cast(shorter, tf.float64), tf.int32), 1)
 
 
-def fit_small(image: tf.Tensor, size: int) -> tf.Tensor:
+def fit_small(image: tf.Tensor, size: int, enlarge: bool = False) -> tf.Tensor:
     """Makes an image the square that a small-image model takes, changing no pixel if possible.
 
     Args:
@@ -141,6 +144,7 @@ def fit_small(image: tf.Tensor, size: int) -> tf.Tensor:
       size: side of the result. An image of that size stays as it is; one that fits inside is padded
         evenly with zeros (28 to 32 by 2 on each side); a larger one is cropped to its central
         square and, if that is still larger, resized (bicubic, antialiased).
+      enlarge: does the same with an image that fits inside.
 
     Returns:
       uint8 [size, size, 3].
@@ -150,12 +154,13 @@ def fit_small(image: tf.Tensor, size: int) -> tf.Tensor:
         return image
     shape = tf.shape(image)
     image = tf.cond(
-        tf.reduce_any(shape[:2] > size),
+        enlarge | tf.reduce_any(shape[:2] > size),
         lambda: _center_crop(image, tf.reduce_min(shape[:2])),
         lambda: image,
     )
     bicubic = PreprocessSpec(size, interpolation="bicubic")
-    image = tf.cond(tf.shape(image)[0] > size, lambda: _resize(image, bicubic), lambda: image)
+    larger = tf.shape(image)[0] > size
+    image = tf.cond(larger | enlarge, lambda: _resize(image, bicubic), lambda: image)
     missing = size - tf.shape(image)[:2]
     before = missing // 2
     padding = tf.concat([tf.stack([before, missing - before], 1), [[0, 0]]], 0)

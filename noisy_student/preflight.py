@@ -50,6 +50,7 @@ def check(
     """
     disk.check_writable("workdir", workdir)
     _check_images(settings, splits)
+    derived.warn_of_framing(settings.trainings(), splits.labeled)
     given = _given_models(settings, splits)
     trainings = _trainings(settings, splits, devices, Path(workdir))
     _check_starts(settings.rounds, trainings, splits.class_names)

@@ -89,7 +89,7 @@ def image_table(
             raise TypeError(f"{type(examples).__name__} are neither decoded nor encoded examples.")
         images = tf.constant(examples.images)
         if spec.small_image:
-            return Table({"images": _fit_all(images, size=spec.image_size)}, None)
+            return Table({"images": _fit_all(images, spec)}, None)
         return Table({"original": images}, lambda row: row["original"])
 
 
@@ -138,12 +138,13 @@ def _read_file_or_record(row: Columns) -> tf.Tensor:
 
 
 @tf.function(reduce_retracing=True)  # sets differ in length
-def _fit_all(images: tf.Tensor, size: int) -> tf.Tensor:
+def _fit_all(images: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
     """Brings all images of a small-image set to the size of the model."""
+    size = spec.image_size
     if images.shape[1:3] == (size, size):
         return images
     return tf.map_fn(
-        lambda image: preprocess.fit_small(image, size),
+        lambda image: preprocess.eval_image(image, spec),
         images,
         fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
     )

@@ -108,7 +108,7 @@ def generated_sequence(
     else:
         image = preprocess.decode_image(examples.encoded(index)).numpy()
     if spec.small_image:
-        image = preprocess.fit_small(image, size)
+        image = preprocess.fit_small(image, size, spec.enlarge)
     drawn = (seed, int(seeds.hash_ids(examples.ids[index : index + 1])[0]))
     native_size = perturbations.nearest_native_size(size, size)
     frames = perturbations.sequence(np.asarray(image), name, drawn, native_size)

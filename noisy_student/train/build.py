@@ -289,9 +289,7 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
 
 
 def _build_model(settings: config.ModelConfig, num_classes: int) -> keras.Model:
-    arguments = dataclasses.asdict(settings)
-    arguments.pop("image_size")  # the model takes any
-    return efficientnet.build_model(num_classes=num_classes, **arguments)
+    return efficientnet.build_model(num_classes=num_classes, **derived.network(settings))
 
 
 def _freeze(model: keras.Model, num_blocks: int) -> None:

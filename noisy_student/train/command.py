@@ -32,6 +32,7 @@ def _main(settings: config.Config) -> None:
         splits = derived.load_splits(settings.data, given.splits_file)
     rounds = settings.rounds
     inputs = trainer.Inputs(given.selected_dir, rounds.init_model, rounds.teacher_model)
+    derived.warn_of_framing([training], splits.labeled)
     network = trainer.check(training, splits, devices, inputs)
     if not (Path(output_dir) / stage.DONE).exists():
         needed = sum(build.disk_bytes(network)) - disk.size(output_dir)

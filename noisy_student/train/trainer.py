@@ -200,7 +200,7 @@ def _save_model(learner: Learner, path: Path, class_names: tuple[str, ...], row:
         derived.preprocess_spec(settings.model),
         role=settings.role,
         round=settings.round,
-        model=dataclasses.asdict(settings.model),
+        model={**derived.network(settings.model), "image_size": settings.model.image_size},
         seed=settings.seed,
         step=row["step"],
         validation_top1=row.get("validation_top1"),

@@ -43,10 +43,10 @@ def test_spec_survives_json():
     spec = PreprocessSpec(475, crop_padding=40, interpolation="bilinear")
     assert PreprocessSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert PreprocessSpec.from_dict({"image_size": 32}) == PreprocessSpec(32)
-    floats = dataclasses.replace(spec, pixels="float32")
+    floats = dataclasses.replace(spec, pixels="float32", enlarge=True)
     assert PreprocessSpec.from_dict(json.loads(json.dumps(floats.to_dict()))) == floats
     assert floats.to_dict().keys() == {field.name for field in dataclasses.fields(spec)}
-    assert spec.to_dict().keys() == floats.to_dict().keys() - {"pixels"}  # as in earlier cards
+    assert spec.to_dict().keys() == floats.to_dict().keys() - {"pixels", "enlarge"}  # earlier cards
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,21 @@ def test_fit_small_crops_to_the_central_square():
     image = noise_image(40, 20)
     result = preprocess.fit_small(tf.constant(image), 32)
     np.testing.assert_array_equal(result, np.pad(image[10:30], [(6, 6), (6, 6), (0, 0)]))
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 48), (48, 32)])
+def test_small_images_are_enlarged_on_request(height, width):
+    """The central square, resized: 32 to 64 is a factor of two, so rows rise by halves."""
+    image = coordinates(height, width)
+    spec = PreprocessSpec(64, small_image=True, enlarge=True)
+    result = preprocess.eval_image(tf.constant(image), spec).numpy()
+    inner = result[8:-8, 8:-8].astype(float)
+    rows, columns = ((side - 32) // 2 for side in (height, width))
+    expected = np.arange(64)[8:-8] / 2 - 0.25
+    np.testing.assert_allclose(inner[:, 0, 0] - rows, expected, atol=0.51)
+    np.testing.assert_allclose(inner[0, :, 1] - columns, expected, atol=0.51)
+    padded = preprocess.eval_image(tf.constant(image), dataclasses.replace(spec, enlarge=False))
+    assert (padded.numpy()[0] == 0).all()
 
 
 def test_fit_small_resizes_what_is_larger():

@@ -9,7 +9,7 @@ MAX_SIDE = 8192  # pixels
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Networks: arguments of `efficientnet.build_model` except the number of classes."""
+    """Networks, and how images are brought to the size of their input."""
 
     name: str
     width: float | None
@@ -19,6 +19,19 @@ class ModelConfig:
     )
     small_image: bool = option(
         False, "Use the 32x32 protocol: stages 2 and 3 keep stride 1, crops are padded ones."
+    )
+    crop_padding: int = option(
+        32,
+        "Evaluation sees the central image_size / (image_size + this) of the shorter side (not "
+        "with --small_image). 0: the largest square, for images as small as the input.",
+        low=0,
+        high=MAX_SIDE,
+    )
+    enlarge: bool = option(
+        False,
+        "With --small_image: resize images below --image_size to it instead of padding them with "
+        "black.",
+        name="enlarge_small_image",
     )
     strides: tuple[int, ...] | None = option(
         None, "Strides of the 7 stages, or of the stem and the 7 stages.", low=1, high=2
