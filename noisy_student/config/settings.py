@@ -60,6 +60,11 @@ class Config:
         tuned = self.options["fixres_image_size"] is not None
         self.tuned = tuple(map(self.fixres, numbers)) if tuned else ()
         self._check_profile_steps()
+        if self.rounds.frozen_blocks >= 0 and not (self.rounds.init_model or tuned):
+            raise ValueError(
+                f"--frozen_blocks={self.rounds.frozen_blocks} would freeze random weights: give "
+                "--init_model, or --fixres_image_size for a fine-tuning."
+            )
 
     def replace(self, **options: Any) -> "Config":
         """Returns this configuration with some options replaced."""
@@ -112,6 +117,7 @@ class Config:
             batch_size=rounds.batch_size,
             ratio=_of_round(rounds.ratio, number, None),
             steps=_of_round(rounds.student_steps, number, None),
+            frozen_blocks=rounds.frozen_blocks if rounds.init_model else -1,
             unlabeled_noise=self.group(schema.UnlabeledNoiseConfig),
         )
 
@@ -126,7 +132,7 @@ class Config:
             noise=dataclasses.replace(student.noise, kind="none"),
             ratio=0.0,
             teacher_mode="stored",
-            frozen_blocks=tuning.frozen_blocks,
+            frozen_blocks=self.rounds.frozen_blocks,
             fixres_epochs=tuning.fixres_epochs,
             labeled_weight=1.0,
             unlabeled_noise=schema.UnlabeledNoiseConfig(),
@@ -180,6 +186,7 @@ class Config:
             batch_size=rounds.teacher_batch_size or rounds.batch_size,
             ratio=0.0,
             steps=rounds.teacher_steps,
+            frozen_blocks=-1 if rounds.init_model in (None, "teacher") else rounds.frozen_blocks,
         )
         return dataclasses.replace(teacher, teacher_mode="stored", labeled_weight=1.0)
 
@@ -196,7 +203,6 @@ class Config:
                 learning_rate=rates.base(batch_size),
                 final_learning_rate=rates.final(batch_size),
             ),
-            frozen_blocks=-1,
             fixres_epochs=0.0,
             seed=1000 * self.data.seed + round,
             **derived,

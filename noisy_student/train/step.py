@@ -61,7 +61,10 @@ def train_step(
     noise = efficientnet.noise_scope(
         seed, share.numbers, layout.total, layout.runs, learner.noised_rows
     )
-    with tf.GradientTape() as tape:
+    # Watched are the weights in training alone, so that gradients stop at frozen blocks.
+    weights = [variable.value for variable in model.trainable_variables]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(weights)
         with noise:
             logits = model(images, training=True)
         labeled, unlabeled = logits[: layout.labeled_rows], logits[layout.labeled_rows :]
@@ -78,7 +81,7 @@ def train_step(
         )
 
     # One update, of the weights and their averages.
-    update(learner, tape.gradient(loss, model.trainable_variables))
+    update(learner, tape.gradient(loss, weights))
     return tf.stack(list(metrics.values()))
 
 

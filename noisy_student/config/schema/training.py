@@ -28,6 +28,13 @@ class RoundsConfig:
         "Saved or converted model (.keras) whose weights every training starts from. The word "
         "teacher (iterate only): each student starts from its own teacher.",
     )
+    frozen_blocks: int = option(
+        -1,
+        "Blocks that trainings from given weights (--init_model, fine-tuning) leave unchanged, and "
+        "the stem with them. 0: the stem alone; -1: nothing.",
+        low=-1,
+        high=1000,
+    )
     teacher_name: str = option("efficientnet-b0", "Network of the first teacher.")
     teacher_width: float | None = option(
         None, "Width multiplier of the teacher. Unset: that of its network.", low=0.01, high=100
@@ -168,11 +175,11 @@ class TrainConfig:
     ``steps`` is the length of the schedule, ``None`` where it follows from the epochs;
     ``max_steps`` cuts the run short. ``unlabeled_batch_size`` is ratio * batch_size, rounded up.
     Each step's gradients come from ``accumulate_steps`` equal parts of its images, one after the
-    other. ``unlabeled_noise`` belongs to students.
+    other. ``unlabeled_noise`` belongs to students. The stem and the first ``frozen_blocks`` blocks
+    stay as they are, unless it is -1, as in trainings from random weights.
 
     A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images. Its rate goes
-    on from the end of the schedule of its training, which the other fields describe. The stem and
-    the first ``frozen_blocks`` blocks stay as they are, unless it is -1.
+    on from the end of the schedule of its training, which the other fields describe.
     """
 
     role: str
@@ -258,11 +265,4 @@ class FixResConfig:
     )
     fixres_epochs: float = option(
         1.5, "Epochs of the fine-tuning, counted in labeled images.", low=0.001, high=100_000
-    )
-    frozen_blocks: int = option(
-        -1,
-        "Blocks that fine-tuning leaves unchanged, and the stem with them. 0: the stem alone; -1: "
-        "nothing.",
-        low=-1,
-        high=1000,
     )

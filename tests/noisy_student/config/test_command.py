@@ -82,6 +82,20 @@ def test_fine_tuning_is_of_clean_labeled_images_at_the_larger_size():
 
 
 @pytest.mark.parametrize(
+    ("start", "teacher", "student"),
+    [("--init_model=b0.keras", 3, 3), ("--init_model=teacher", -1, 3), ("--nodebug", -1, -1)],
+)
+def test_blocks_are_frozen_where_weights_are_given(start, teacher, student):
+    """Random weights are never frozen; fine-tuning always has weights."""
+    settings = given("--frozen_blocks=3", start, "--fixres_image_size=40")
+    assert settings.teacher.frozen_blocks == settings.control(10).frozen_blocks == teacher
+    assert {training.frozen_blocks for training in settings.students} == {student}
+    assert {training.frozen_blocks for training in settings.tuned} == {3}
+    with pytest.raises(ValueError, match="--frozen_blocks=3 .*--init_model"):
+        given("--frozen_blocks=3")
+
+
+@pytest.mark.parametrize(
     "argument",
     [
         "--temperature=0",

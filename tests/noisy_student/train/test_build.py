@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 import efficientnet
 from noisy_student.artifacts import model_file
+from noisy_student.config import derived
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import build, step
 from tests.helpers.small_learner import CLASSES, SPEC, STUDENT, batches, learner
@@ -32,9 +34,8 @@ def devices():
 
 
 def test_a_start_takes_over_weights_and_normalization_of_pixels(devices, tmp_path):
-    settings = dataclasses.asdict(dataclasses.replace(STUDENT.model, normalization="svhn"))
-    settings.pop("image_size")
-    saved = efficientnet.build_model(num_classes=CLASSES, **settings)
+    network = derived.network(dataclasses.replace(STUDENT.model, normalization="svhn"))
+    saved = efficientnet.build_model(num_classes=CLASSES, **network)
     model_file.save_model(saved, tmp_path / "start.keras", ("a", "b", "c"), SPEC)
     made = learner(devices)
     description = build.start_from(made, tmp_path / "start.keras", ("a", "b", "c"))
@@ -44,16 +45,25 @@ def test_a_start_takes_over_weights_and_normalization_of_pixels(devices, tmp_pat
         np.testing.assert_allclose(model(images), saved(images), atol=1e-6)
 
 
-@pytest.mark.parametrize("number", [-1, 0, 4])
-def test_fine_tuning_leaves_the_frozen_blocks(devices, number):
+@pytest.mark.parametrize(("role", "number"), [("fixres", -1), ("teacher", 0), ("student", 4)])
+def test_training_leaves_the_frozen_blocks(devices, role, number):
     """Frozen: their weights and statistics, and no noise in them. 0: the stem's alone."""
-    made = learner(devices, role="fixres", ratio=0.0, frozen_blocks=number, fixres_epochs=1.5)
+    ratio = 2.0 if role == "student" else 0.0
+    made = learner(devices, role=role, ratio=ratio, frozen_blocks=number, fixres_epochs=1.5)
     frozen = ("stem", "blocks_0", "blocks_1", "blocks_2", "blocks_3")[: number + 1]
     names = [weight.path for weight in made.model.weights]
     before = made.model.get_weights()
-    labeled = map(lambda batch: {n: batch[n] for n in ("images", "labels")}, batches(2))
-    for batch in labeled:
-        tf.function(functools.partial(step.train_step, made))(batch)
+    train_step = tf.function(functools.partial(step.train_step, made))
+    for batch in batches(2):
+        if not ratio:
+            batch = {name: batch[name] for name in ("images", "labels")}
+        train_step(batch)
+    # Gradients stop there, so that the step costs less: the inputs of depthwise kernels with one.
+    nodes = train_step.get_concrete_function(batch).graph.as_graph_def().node
+    kernels = [node for node in nodes if node.op == "DepthwiseConv2dNativeBackpropFilter"]
+    inputs = [re.search(r"/(stem|blocks_\d)", kernel.input[0]) for kernel in kernels]
+    blocks = ["stem", *(f"blocks_{block}" for block in range(1, 7))]
+    assert {match[1] for match in inputs if match} == set(blocks[max(number, 0) :])
     for name, old, new in zip(names, before, made.model.get_weights(), strict=True):
         assert np.array_equal(old, new) == name.startswith(frozen), name
     with pytest.raises(ValueError, match="--frozen_blocks=99: efficientnet-b0 has 7 blocks"):
