@@ -43,7 +43,7 @@ class Source:
         path: the file; for "tf1" also a prefix or folder.
         format: "tf1", "keras" or "timm".
         use_ema: prefers the averaged weights of a checkpoint that has both.
-        drop_head: leaves the source's classifier out; the model gets an untrained one.
+        drop_head: leaves the source's classifier out; the model gets one of zeros.
     """
 
     path: str
@@ -66,6 +66,9 @@ class Source:
         else:
             state = checkpoint_files.read_timm(self.path, self.use_ema)
             weights.load_timm(model, state, drop_head=self.drop_head)
+        if self.drop_head:
+            for variable in model.get_layer(weight_names.HEAD).variables:
+                variable.assign(np.zeros(variable.shape))
 
     def describe(self) -> dict[str, Any]:
         """Returns the card's entry on the origin of the weights."""
@@ -183,7 +186,7 @@ def _define_flags() -> None:
     flags.DEFINE_enum("source_format", "tf1", list(_INTERPOLATIONS), "Library that wrote the file.")
     flags.DEFINE_string("output", None, "File to write, ending in .keras.")
     flags.DEFINE_bool("raw", False, "Take the last weights instead of the averaged ones.")
-    flags.DEFINE_bool("drop_head", False, "Replace the classifier with an untrained one.")
+    flags.DEFINE_bool("drop_head", False, "Replace the classifier with one of zeros.")
     flags.DEFINE_string(
         "class_names", None, "File with one class name per line; unset: ImageNet's WordNet ids."
     )

@@ -4,6 +4,7 @@ The card says what later stages need to know: class names, preprocessing, where 
 from. Two trainings that end with the same weights write the same bytes.
 """
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
@@ -26,7 +27,7 @@ class Card(TypedDict):
     # a model trained here
     role: NotRequired[str]
     round: NotRequired[int]
-    model: NotRequired[dict[str, Any]]  # fields of `config.ModelConfig`
+    model: NotRequired[dict[str, Any]]  # fields of `config.ModelConfig` on the network
     seed: NotRequired[int]
     step: NotRequired[int]
     validation_top1: NotRequired[float | None]  # percent
@@ -108,8 +109,8 @@ def start_from(
 ) -> str:
     """Copies the weights and the pixel normalization of a saved model into a fresh one.
 
-    The classifier is copied class by class if the saved model knows all of `class_names`; otherwise
-    it keeps its initial weights.
+    The classifier is copied class by class if the saved model knows all of `class_names`. Otherwise
+    it starts at zero: on trained features a random one is confident, and wrong, at the first step.
 
     Args:
         model: a fresh model of the same layers.
@@ -118,7 +119,7 @@ def start_from(
         spec: preprocessing of the images that `model` will be trained on.
 
     Returns:
-        A log message: the source, its classifier, and differences in preprocessing.
+        A log message: the source, its classifier, and differences in preprocessing and strides.
 
     Raises:
         ValueError: the saved model has other layers; the message lists the differences.
@@ -126,25 +127,36 @@ def start_from(
     source, card = load_model(path)
     position = {name: index for index, name in enumerate(card["class_names"])}
     has_classes = all(name in position for name in class_names)
-    wanted = check_fit(model, source, path, with_head=has_classes)
+    check_fit(model, source, path, with_head=has_classes)
     arrays = {variable.path: np.asarray(variable) for variable in source.variables}
-    for variable in wanted:
-        array = arrays[variable.path]
-        if variable.path.startswith(_HEAD):
+    for variable in model.variables:
+        array, is_head = arrays[variable.path], variable.path.startswith(_HEAD)
+        if is_head and has_classes:
             array = array[..., [position[label] for label in class_names]]
+        elif is_head:
+            array = np.zeros(variable.shape)
         variable.assign(array)
     normalize = source.get_layer("normalize")
     weights.set_normalization(model, normalize.mean, normalize.std)
-    head = "with its classifier" if has_classes else "with a new classifier (other classes)"
+    head = "with its classifier" if has_classes else "with a new classifier, zero (other classes)"
     message = f"starting from {path} {head}"
     if others := _differences(card["preprocess"], spec):
         message += f"; its training images differed: {others}"
+    before, now = _strides(source), _strides(model)
+    if changed := [f"{n} {before[n]} instead of {now[n]}" for n in now if now[n] != before[n]]:
+        message += f"; its strides differed: {', '.join(changed)}"
     return message
+
+
+def _strides(model: keras.Model) -> dict[str, int]:
+    """Returns the strides of the stem and the blocks by the names of their layers."""
+    blocks = {layer.name: layer.stride for layer in model.layers if hasattr(layer, "stride")}
+    return {"stem_conv": model.get_layer("stem_conv").strides[0], **blocks}
 
 
 def check_fit(
     model: keras.Model, source: keras.Model, origin: str | os.PathLike[str], *, with_head: bool
-) -> list[keras.Variable]:
+) -> None:
     """Checks that a model has the layers of another; both may have shapes without values.
 
     Args:
@@ -152,9 +164,6 @@ def check_fit(
         source: the model whose weights it starts from.
         origin: where `source` is from, for the message.
         with_head: the classifier's weights are taken, too; the numbers of classes may differ.
-
-    Returns:
-        The variables of `model` that take weights.
 
     Raises:
         ValueError: the layers differ; the message lists the differences.
@@ -175,7 +184,6 @@ def check_fit(
             f"{origin} ({source.name}) has other layers than the {model.name} to be trained: "
             f"{', '.join(problems[:10])}{more}."
         )
-    return wanted
 
 
 def _is_taken(variable: keras.Variable, with_head: bool) -> bool:
@@ -184,7 +192,7 @@ def _is_taken(variable: keras.Variable, with_head: bool) -> bool:
 
 def _differences(stored: PreprocessSpec, used: PreprocessSpec) -> str:
     """Lists the fields in which two preprocessings differ; "" if they are equal."""
-    before, now = stored.to_dict(), used.to_dict()
+    before, now = map(dataclasses.asdict, (stored, used))
     return ", ".join(
         f"{name} {before[name]} instead of {now[name]}" for name in now if now[name] != before[name]
     )

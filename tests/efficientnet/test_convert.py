@@ -73,6 +73,14 @@ def test_a_converted_file_has_weights_and_card(lite0, tmp_path):
     assert len(card["source"]["sha256"]) == 64
 
 
+def test_a_dropped_classifier_is_zero(lite0, tmp_path):
+    source = convert.Source(lite0[0], "timm", drop_head=True)
+    model = convert.convert(
+        "efficientnet-lite0", source, tmp_path / "m.keras", class_names=["a", "b"]
+    )
+    assert all(not np.any(variable) for variable in model.get_layer("head_dense").variables)
+
+
 def test_converting_twice_gives_the_same_bytes(lite0, tmp_path):
     for name in ("one", "two"):
         convert.convert(

@@ -74,13 +74,15 @@ def test_training_starts_from_a_saved_model_with_its_classes_in_other_order(tmp_
     np.testing.assert_allclose(model(images), expected, rtol=1e-6, atol=1e-7)
 
 
-def test_training_starts_with_a_new_classifier_for_other_classes(tmp_path):
+def test_training_starts_with_a_classifier_of_zeros_for_other_classes(tmp_path):
+    """Of no opinion: every class has the probability 1/2 before the first step."""
     source = tiny(3, 0)
     model_file.save_model(source, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
     model = tiny(2, 1)
-    head = np.asarray(model.get_layer("head_dense").kernel)
+    model.get_layer("head_dense").bias.assign([1.0, 2.0])
     assert "new classifier" in model_file.start_from(model, tmp_path / "m.keras", ("a", "z"), SPEC)
-    np.testing.assert_array_equal(model.get_layer("head_dense").kernel, head)
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(model(images), np.zeros((4, 2)))
     np.testing.assert_array_equal(
         model.get_layer("head_conv").kernel, source.get_layer("head_conv").kernel
     )
@@ -102,3 +104,20 @@ def test_differences_of_preprocessing_are_reported(tmp_path):
     assert message[1].endswith(
         "differed: image_size 32 instead of 48, small_image True instead of False"
     )
+
+
+def test_other_strides_are_reported(tmp_path):
+    """The weights fit; the feature maps are larger."""
+    model_file.save_model(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    model = tiny(3, 1, strides=(1, 1, 2, 1, 2, 1, 2, 1))
+    message = model_file.start_from(model, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    differences = message.partition("strides differed: ")[2]
+    assert differences == "stem_conv 2 instead of 1, blocks_1 1 instead of 2"
+
+
+def test_other_padding_and_enlarging_are_reported(tmp_path):
+    stored = PreprocessSpec(32, crop_padding=0)
+    model_file.save_model(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"), stored)
+    used = PreprocessSpec(32, enlarge=True)
+    message = model_file.start_from(tiny(3, 1), tmp_path / "m.keras", ("a", "b", "c"), used)
+    assert "crop_padding 0 instead of 32" in message and "enlarge False instead of True" in message
