@@ -46,7 +46,8 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     Raises:
         ValueError: An option does not fit the images, another option or finished stages.
     """
-    rounds = _open(_without_missing_packages(settings), Path(workdir), command)
+    settings = given_teacher.on_disk(_without_missing_packages(settings))
+    rounds = _open(settings, Path(workdir), command)
     teacher = rounds.first_teacher()
     models = [teacher]
     selected = rounds.select_once()
@@ -279,7 +280,7 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
     Raises:
         ValueError: As `run` before it trains: both make the same checks.
     """
-    settings = _without_missing_packages(settings)
+    settings = given_teacher.on_disk(_without_missing_packages(settings))
     devices = make_devices(**dataclasses.asdict(settings.device))
     splits_file = Path(workdir) / "splits.json"
     splits = derived.load_splits(settings.data, splits_file if splits_file.exists() else None)

@@ -7,13 +7,14 @@ from. Two trainings that end with the same weights write the same bytes.
 import dataclasses
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import keras
 import numpy as np
 
 from data.preprocess import PreprocessSpec
-from efficientnet import archive, weights  # also registers the layers of saved models
+from efficientnet import archive, pretrained, weights  # also registers the layers of saved models
 from noisy_student.runtime import inference
 
 _HEAD = "head_dense/"
@@ -34,6 +35,23 @@ class Card(TypedDict):
     # a converted model
     source: NotRequired[str]
     class_titles: NotRequired[list[str]]  # names for people, in the order of `class_names`
+
+
+def given(flag: str, name: str, network: str) -> Path:
+    """Returns the file of a given model; see `pretrained.find` for names, URLs and other files.
+
+    Args:
+        flag: the flag that gives it, for messages.
+        name: its value.
+        network: the network that is to have the weights.
+
+    Raises:
+        ValueError: it cannot be had, or is of another network.
+    """
+    try:
+        return pretrained.find(name, network)
+    except ValueError as error:
+        raise ValueError(f"--{flag}={name}: {error}") from None
 
 
 def save_model(

@@ -5,12 +5,27 @@ from pathlib import Path
 import keras
 
 from data import pipeline, sources
+from efficientnet import pretrained
+from noisy_student import config
 from noisy_student.artifacts import model_file, stage
 from noisy_student.artifacts.files import copy_file, file_hash, read_json, write_json
 from noisy_student.artifacts.json_files import TrainSummary
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import Devices
 from noisy_student.train.build import count_parameters
+
+
+def on_disk(settings: config.Config) -> config.Config:
+    """Returns the options with a file in place of the name of a given teacher.
+
+    Raises:
+        ValueError: see `model_file.given`.
+    """
+    name = settings.rounds.teacher_model
+    if not name:
+        return settings
+    network = pretrained.network_of(name, settings.rounds.teacher_name)
+    return settings.replace(teacher_model=model_file.given("teacher_model", name, network))
 
 
 def run(

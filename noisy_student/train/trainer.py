@@ -38,13 +38,21 @@ class Inputs:
 
     Attributes:
         selected_dir: directory of selected pseudo labels; students need one, and only they do.
-        init_model: saved model to start from; None: random weights. Fine-tuning needs one.
+        init_model: saved model to start from, or a name of `efficientnet.pretrained`; None: random
+            weights. Fine-tuning needs one.
         teacher_model: saved teacher of a student whose `teacher_mode` is "online".
     """
 
     selected_dir: str | Path | None = None
     init_model: str | Path | None = None
     teacher_model: str | Path | None = None
+
+    def on_disk(self, network: str) -> "Inputs":
+        """Returns the inputs with a file of the network in place of a name."""
+        if not self.init_model:
+            return self
+        path = model_file.given("init_model", str(self.init_model), network)
+        return dataclasses.replace(self, init_model=path)
 
 
 def run(
@@ -72,7 +80,7 @@ def run(
         SystemExit: SIGTERM (exit code 75) or Ctrl-C (130) stopped the training.
         ValueError: settings do not fit the data, records are damaged, or the loss is not finite.
     """
-    output_dir, inputs = Path(output_dir), inputs or Inputs()
+    output_dir, inputs = Path(output_dir), (inputs or Inputs()).on_disk(settings.model.name)
     request = _request(settings, splits, devices, inputs)
     opened = stage.open_stage(output_dir, request, write=devices.is_chief)
     if opened.done:
@@ -113,6 +121,7 @@ def check(
     Raises:
         ValueError: as `run`, as far as settings and inputs decide.
     """
+    inputs = inputs.on_disk(settings.model.name)
     _request(settings, splits, devices, inputs)
     num_classes = len(splits.class_names)
     network = build.outline(settings, devices, num_classes, len(splits.labeled))
@@ -126,12 +135,13 @@ def check_start(network: keras.Model, path: StrPath, class_names: tuple[str, ...
 
     Args:
         network: a network, which needs no weights.
-        path: a saved model.
+        path: a saved model, or a name of `efficientnet.pretrained`.
         class_names: classes of the network.
 
     Raises:
         ValueError: the file is no saved model, or has other layers.
     """
+    path = model_file.given("init_model", str(path), network.name)
     source, card = model_file.load_model(path)
     with_head = set(class_names) <= set(card["class_names"])
     model_file.check_fit(network, source, path, with_head=with_head)

@@ -21,12 +21,17 @@ class RoundsConfig:
         2, "Number of students, each taught by the one before.", low=0, high=MAX_ROUNDS
     )
     teacher_model: str | None = option(
-        None, "Saved or converted model (.keras) to use as the first teacher; none is trained then."
+        None,
+        "Model to use as the first teacher; none is trained then. A saved or converted one, or "
+        "published weights as in --init_model.",
+        remote=True,
     )
     init_model: str | None = option(
         None,
-        "Saved or converted model (.keras) whose weights every training starts from. The word "
-        "teacher (iterate only): each student starts from its own teacher.",
+        "Weights that every training starts from: a saved or converted model (.keras), a file or "
+        "URL of published weights, imagenet, or a name like timm/tf_efficientnet_b0.ns_jft_in1k. "
+        "The word teacher (iterate only): each student starts from its own teacher.",
+        remote=True,
     )
     frozen_blocks: int = option(
         -1,

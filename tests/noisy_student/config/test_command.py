@@ -153,10 +153,10 @@ def test_absurd_numbers_are_refused_by_name(number):
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.name)
-def test_only_two_options_take_an_address(text):
+def test_only_four_options_take_an_address(text):
     """A local folder named gs: would be made of any other."""
     address = "gs://bucket/folder"
-    if text.name in ("data_dir", "tpu"):
+    if text.name in ("data_dir", "tpu", "init_model", "teacher_model"):
         assert text.parse(address) == address
         return
     with pytest.raises(ValueError, match=f"--{text.name}={address}: "):
