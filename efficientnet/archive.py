@@ -15,6 +15,8 @@ from typing import Any
 import keras
 
 CARD = "card.json"
+_LARGEST_JSON = 64 << 20  # bytes; a card with a million class names is smaller
+_LARGEST_RATIO = 100  # of unpacked to packed bytes; weights are hardly packed at all
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip archive can carry
 
 
@@ -48,10 +50,12 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads the card of a saved model without loading its weights.
 
     Raises:
-        ValueError: the file is missing, is not a zip archive, or contains no card.
+        ValueError: the file is missing, is not a zip archive, contains no card, or unpacks to far
+            more than a model has.
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            check_sizes(path, archive)
             return json.loads(archive.read(CARD))
     except FileNotFoundError:
         raise ValueError(f"Model file {path} does not exist.") from None
@@ -62,6 +66,19 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path} is a Keras model without {CARD} (class names and preprocessing); use a model "
             "trained here, or convert its weights with python -m efficientnet.convert."
         ) from None
+
+
+def check_sizes(path: str | os.PathLike[str], archive: zipfile.ZipFile) -> None:
+    """Raises a ValueError if something in a model file unpacks to far more than a model has."""
+    for entry in archive.infolist():
+        largest = _LARGEST_JSON
+        if not entry.filename.endswith(".json"):
+            largest = max(largest, _LARGEST_RATIO * entry.compress_size)
+        if entry.file_size > largest:
+            raise ValueError(
+                f"{path}: {entry.filename} in it unpacks to {entry.file_size >> 20:,} MiB, over "
+                f"the limit of {largest >> 20:,}: not a file that Keras wrote."
+            )
 
 
 def _with_numbered_objects(config: bytes) -> bytes:

@@ -1,10 +1,15 @@
 """Readers of weight files: from any model to named arrays."""
 
+import contextlib
+import json
+import lzma
 import os
 import pickle
 import re
 import tarfile
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,15 @@ import h5py
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
+from efficientnet import archive
+
+_PART = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")  # a file of a TensorFlow checkpoint
+_LARGEST_RATIO = 100  # of unpacked to packed bytes; weights are hardly packed at all
+_SMALL = 1 << 30  # bytes that any archive may unpack to
+# What torch.compile and DistributedDataParallel put in front of names.
+_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
 Path_ = str | os.PathLike[str]
 
 
@@ -28,22 +41,34 @@ def read_tf1(path: Path_) -> dict[str, np.ndarray]:
         ValueError: there is no checkpoint, there are several, or it cannot be read.
     """
     path = Path(path)
-    if path.is_file() and tarfile.is_tarfile(path):
-        with tempfile.TemporaryDirectory() as folder, tarfile.open(path) as archive:
-            try:
-                archive.extractall(folder, filter="data")
-            except (tarfile.TarError, OSError) as error:
-                raise ValueError(f"{path} cannot be unpacked: {error}") from error
+    if path.is_file() and not _PART.search(path.name):
+        with tempfile.TemporaryDirectory() as folder:
+            _unpack(path, folder)
             return _read_prefix(_only_prefix(Path(folder), str(path)), str(path))
     if path.is_dir():
         return _read_prefix(_only_prefix(path, str(path)), str(path))
-    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(path))
+    prefix = _PART.sub("", str(path))
     if not Path(f"{prefix}.index").is_file():
         raise ValueError(
             f"Checkpoint {path} does not exist; give a prefix with {prefix}.index beside it, a "
             "folder or a tar archive."
         )
     return _read_prefix(prefix, str(path))
+
+
+def _unpack(path: Path, folder: str) -> None:
+    """Unpacks a tar archive; a ValueError names one that is damaged or far larger than it looks."""
+    left = max(_LARGEST_RATIO * path.stat().st_size, _SMALL)
+    try:
+        with tarfile.open(path) as content:
+            for member in content:
+                left -= member.size
+                if left < 0:
+                    raise ValueError(f"{path} unpacks to over {_LARGEST_RATIO} times its size.")
+                content.extract(member, folder, filter="data")
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].strip(" :.")
+        raise ValueError(f"{path} cannot be unpacked as a tar archive: {reason}.") from error
 
 
 def _only_prefix(folder: Path, label: str) -> str:
@@ -70,6 +95,11 @@ def _read_prefix(prefix: str, label: str) -> dict[str, np.ndarray]:
 def read_keras_model(path: Path_) -> keras.Model:
     """Loads a ``.keras`` file; raises a ValueError if it is missing or damaged."""
     _check_file(path)
+    try:
+        with zipfile.ZipFile(path) as content:
+            archive.check_sizes(path, content)
+    except zipfile.BadZipFile:
+        raise ValueError(f"{path} is damaged or not a .keras file.") from None
     try:
         return keras.saving.load_model(path, compile=False)
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -154,6 +184,19 @@ def read_timm(path: Path_, averaged: bool = True) -> Mapping[str, Any]:
         ValueError: the file is missing, cannot be read, or needs PyTorch.
     """
     _check_file(path)
+    content = _read_state(path)
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, but must hold a state dict.")
+    _refuse_symmetric(Path(path), content)
+    for key in ("state_dict_ema", "state_dict") if averaged else ("state_dict",):
+        if key in content:
+            content = content[key]
+            break
+    return content
+
+
+def _read_state(path: Path_) -> Any:
+    """Reads a file of PyTorch tensors."""
     if Path(path).suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -169,14 +212,38 @@ def read_timm(path: Path_, averaged: bool = True) -> Mapping[str, Any]:
             f"Reading {path} needs PyTorch: pip install torch, or use a .safetensors file."
         ) from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} cannot be read by torch.load: {error}") from error
-    for key in ("state_dict_ema", "state_dict") if averaged else ("state_dict",):
-        if key in content:
-            content = content[key]
-            break
-    return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def unwrapped(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a state dict without the prefixes of wrapped modules."""
+    return {_WRAPPERS.sub("", name): value for name, value in state_dict.items()}
+
+
+def _refuse_symmetric(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuses weights of another timm model than ``tf_*``, as far as files tell; else warns.
+
+    The others have the same names and shapes, but PyTorch's padding and epsilon.
+    """
+    config, name = path.with_name("config.json"), content.get("arch")
+    if name is None and config.is_file():
+        with contextlib.suppress(ValueError, AttributeError):
+            name = json.loads(config.read_text()).get("architecture")
+    if name is None and re.match(r"(tf_)?efficientnet(v2|_)", path.name):
+        name = path.stem
+    if name is None:
+        logging.warning(
+            "%s does not tell of which timm model it is: only tf_efficientnet_* models are right "
+            "here; others have the same names, and would compute something else.",
+            path,
+        )
+    elif not str(name).startswith("tf_"):
+        raise ValueError(
+            f"{path} has weights of timm's {name}, which pads as PyTorch does: convert those of a "
+            "tf_efficientnet_* model."
+        )
 
 
 def _check_file(path: Path_) -> None:

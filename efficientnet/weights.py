@@ -109,7 +109,7 @@ def load_timm(
 
     Args:
         model: a model from `efficientnet.build_model`.
-        state_dict: name -> PyTorch tensor or array.
+        state_dict: name -> PyTorch tensor or array; names may begin with "module." or "_orig_mod.".
         drop_head: keeps the model's own classifier.
 
     Raises:
@@ -118,7 +118,7 @@ def load_timm(
     """
     arrays = {
         name: _from_torch(name, value)
-        for name, value in state_dict.items()
+        for name, value in checkpoint_files.unwrapped(state_dict).items()
         if not name.endswith("num_batches_tracked")
     }
     _assign(model, arrays, weight_names.timm(model), "the state dict", drop_head)
