@@ -152,6 +152,11 @@ class EncodedExamples(Examples):
             return os.path.getsize(self.files[index])
         return tfrecord_file.length_at(self.files[index], int(self.offsets[index]))
 
+    def place(self, index: int) -> str:
+        """Returns the file of the image at `index`, and the byte of its record, for messages."""
+        path, offset = self.files[index], int(self.offsets[index])
+        return path if offset == WHOLE_FILE else f"{path}, record at byte {offset}"
+
     def record_files(self) -> list[str]:
         """Returns the TFRecord files that images lie in, sorted."""
         return sorted(set(self.files[self.offsets != WHOLE_FILE]))

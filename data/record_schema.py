@@ -108,13 +108,15 @@ def hash_ids(ids: tf.Tensor) -> tf.Tensor:
 def read_file(file: tf.Tensor, num_classes: int) -> tf.data.Dataset:
     """Reads and parses the records of one file (string scalar, a path), in their order.
 
-    The id of a record without one is the file's name and the record's position.
+    The id of a record without one is the file's name and the record's position. "place" is file and
+    position, for messages.
     """
     name = tf.strings.split(file, "/")[-1]
 
     def parse_numbered(position: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         fallback_id = tf.strings.join([name, tf.strings.as_string(position)], "/")
-        return parse(serialized, num_classes, fallback_id)
+        place = tf.strings.join([file, ", record ", tf.strings.as_string(position)])
+        return parse(serialized, num_classes, fallback_id) | {"place": place}
 
     return tf.data.TFRecordDataset(file).enumerate().map(parse_numbered)
 

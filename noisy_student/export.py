@@ -217,7 +217,7 @@ def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:
     for file in files:
         if problem := image_check.file_problem(file):
             raise ValueError(f"{file} {problem}.")
-    images = [preprocess.decode_image(tf.io.read_file(str(file))) for file in files]
+    images = [preprocess.decode_named(tf.io.read_file(str(f)), str(f)) for f in files]
     return np.stack([preprocess.eval_image(image, spec).numpy() for image in images])
 
 

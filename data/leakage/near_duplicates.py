@@ -14,8 +14,9 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 
-from data import pipeline
+from data import pipeline, preprocess
 from data.examples import Examples
 
 SIDE = 32  # of thumbnails
@@ -34,7 +35,10 @@ def thumbnails(examples: Examples) -> Iterator[np.ndarray]:
     Yields:
         float32 [b, 32, 32], 0..255, batches in the order of the images.
     """
-    yield from pipeline.thumbnail_batches(examples, SIDE, _BATCH).as_numpy_iterator()
+    try:
+        yield from pipeline.thumbnail_batches(examples, SIDE, _BATCH).as_numpy_iterator()
+    except tf.errors.InvalidArgumentError as error:
+        raise preprocess.undecodable(error) from error
 
 
 def hashes(thumbnails: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import TypedDict
 import numpy as np
 import tensorflow as tf
 
+from data import preprocess
+
 _AT_ONCE = 256  # images copied at once
 _ALIGNMENT = 64  # bytes, of TensorFlow's own tensors
 _MIB = 1 << 20
@@ -42,7 +44,6 @@ class Request:
         count: number of images (N).
         side: side of the images in pixels (S).
         images: makes a data set of the images in their order, uint8 [S, S, 3].
-        place: names the place of the image at an index, for messages.
     """
 
     name: str
@@ -50,7 +51,6 @@ class Request:
     count: int
     side: int
     images: Callable[[], tf.data.Dataset]
-    place: Callable[[int], str]
 
 
 class DecodedCache:
@@ -128,19 +128,7 @@ def _decode(request: Request) -> tf.Tensor:
             array[start : start + len(batch)] = batch.numpy()
             start += len(batch)
     except tf.errors.InvalidArgumentError as error:
-        where = request.place(_first_undecodable(request.images()))
-        raise ValueError(f"{where}: cannot be decoded as an image.") from error
+        raise preprocess.undecodable(error) from error
     if start != count:
         raise RuntimeError(f"{start} of {count} images were decoded.")
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-
-
-def _first_undecodable(images: tf.data.Dataset) -> int:
-    """Returns the index of the first image that raises an error."""
-    number = 0
-    try:
-        for _ in images:
-            number += 1
-    except tf.errors.InvalidArgumentError:
-        pass
-    return number

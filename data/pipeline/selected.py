@@ -130,7 +130,11 @@ class _Records:
             records = self._records()
             if held is not None:
                 records = records.map(
-                    lambda record: {k: v for k, v in record.items() if k != "encoded"}
+                    lambda record: {
+                        name: value
+                        for name, value in record.items()
+                        if name not in ("encoded", "place")
+                    }
                 )
             parts = list(records.batch(_READ_RECORDS))
             columns = {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
@@ -156,7 +160,6 @@ class _Records:
             count=self.count(),
             side=self._spec.image_size,
             images=lambda: self._records().map(image, num_parallel_calls=preprocess.PARALLEL),
-            place=lambda number: f"Record {number} of those from {self._files[0]} on",
         )
         return self._cache.hold(request)
 
@@ -166,7 +169,7 @@ class _Records:
 
 
 def _decode(row: Columns) -> tf.Tensor:
-    return preprocess.decode_image(row["encoded"])
+    return preprocess.decode_named(row["encoded"], row["place"])
 
 
 def _streamed(

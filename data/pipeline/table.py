@@ -117,24 +117,24 @@ def _encoded_images(
             images=lambda: tf.data.Dataset.range(len(examples)).map(
                 image, num_parallel_calls=preprocess.PARALLEL
             ),
-            place=lambda index: f"{examples.ids[index]} ({examples.files[index]})",
         )
         held = cache.hold(request)
     return Table(places, read) if held is None else Table({"images": held}, None)
 
 
 def _read_file(row: Columns) -> tf.Tensor:
-    return preprocess.decode_image(tf.io.read_file(row["file"]))
+    return preprocess.decode_named(tf.io.read_file(row["file"]), row["file"])
 
 
 def _read_file_or_record(row: Columns) -> tf.Tensor:
     file, offset = row["file"], row["offset"]
+    place = tf.strings.join([file, ", record at byte ", tf.strings.as_string(offset)])
     encoded = tf.cond(
         offset == WHOLE_FILE,
         lambda: tf.io.read_file(file),
         lambda: tfrecord_file.read_encoded(file, offset),
     )
-    return preprocess.decode_image(encoded)
+    return preprocess.decode_named(encoded, tf.where(offset == WHOLE_FILE, file, place))
 
 
 @tf.function(reduce_retracing=True)  # sets differ in length

@@ -1,19 +1,28 @@
 """Readers of image folders: class sub-folders of labeled images, and folders of unlabeled ones.
 
-In a labeled folder, a file that is no image or lies in no class is an error that names it. In an
-unlabeled folder, such files are skipped and listed. Names that start with a dot are ignored.
+In a labeled folder, a file in a class that is no image, or an image in no class, is an error that
+names it. In an unlabeled folder, such files are skipped and listed. Ignored are names that start
+with a dot, what operating systems and network storages leave behind, and links to a folder that
+they lie in. Names that look the same are the same: they count in Unicode's normal form C.
 """
 
 import concurrent.futures
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from absl import logging
 
 from data.examples import UNKNOWN_LABEL, WHOLE_FILE, EncodedExamples
 from data.sources import image_check
+
+_SYSTEM = {  # in lower case
+    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "$recycle.bin"),
+    *("__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found"),
+    "system volume information",
+}
 
 
 def read_labeled(
@@ -35,41 +44,61 @@ def read_labeled(
             unknown or has no image, or a file is not an image.
     """
     root = _existing(folder)
-    found = sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith("."))
-    if not found:
+    folder_names = class_folders(root)
+    if not folder_names:
         raise ValueError(f"{root} has no sub-folder: images are expected as {root}/CLASS/IMAGE.")
-    if marked := [name for name in found if "\ufeff" in name]:
+    if marked := [name for name in folder_names if "\ufeff" in name]:
         raise ValueError(f"{root}/{marked[0]!a} has a byte order mark in its name: rename it.")
+    found = _distinct(root, folder_names)
     names = tuple(found) if class_names is None else tuple(class_names)
-    unknown = sorted(set(found) - set(names))
+    index = {normal(name): label for label, name in enumerate(names)}
+    unknown = sorted(set(found) - set(index))
     if unknown:
         raise ValueError(
             f"{root / unknown[0]} is the folder of a class that the labeled images do not have. "
             f"Valid classes: {image_check.abbreviated(names)}."
         )
     paths = list(_walk(root))
-    _refuse_empty_classes(root, found, paths)
-    for path, problem in zip(paths, _problems(root, paths), strict=True):
-        if len(path.parts) == 1:
+    _refuse_empty_classes(root, folder_names, paths)
+    problems = _problems(root, paths)
+    pairs = zip(paths, problems, strict=True)
+    beside = sorted(path for path, bad in pairs if bad and len(path.parts) == 1)
+    if beside:
+        listed = image_check.abbreviated(map(_shown, beside))
+        logging.warning("%s: ignored beside the classes: %s", root, listed)
+    for path, problem in zip(paths, problems, strict=True):
+        if len(path.parts) == 1 and not problem:
             problem = "lies in no class folder"
-        if problem:
+        if problem and path not in beside:
             raise ValueError(
-                f"{root / path} {problem}. Labeled folders may hold nothing but "
+                f"{_shown(root / path)} {problem}. Labeled folders may hold nothing but "
                 f"CLASS/IMAGE with images in the formats {', '.join(image_check.FORMATS)}."
             )
-    index = {name: label for label, name in enumerate(names)}
-    return _examples(root, paths, [index[path.parts[0]] for path in paths], names, prefix)
+    paths = [path for path in paths if path not in beside]
+    _distinct(root, map(str, paths))
+    return _examples(root, paths, [index[normal(path.parts[0])] for path in paths], names, prefix)
+
+
+def class_folders(root: str | os.PathLike[str]) -> list[str]:
+    """Returns the names of the sub-folders that count as classes, sorted."""
+    return [name for name, is_folder in _entries(os.fspath(root)) if is_folder]
+
+
+def normal(name: str) -> str:
+    """Returns a name in Unicode's normal form C, in which equal letters have equal codes."""
+    return unicodedata.normalize("NFC", name)
 
 
 def count_files(folder: str) -> int:
-    """Returns the number of files that `read_labeled` takes for images, without opening them.
+    """Returns the number of files in the classes of a labeled folder, without opening them.
 
     A million files take a few seconds.
 
     Raises:
         ValueError: there is no such folder.
     """
-    return sum(len(files) for _, files in _levels(_existing(folder)))
+    root = _existing(folder)
+    return sum(len(files) for place, files in _levels(str(root)) if place != str(root))
 
 
 def read_unlabeled(
@@ -95,15 +124,16 @@ def read_unlabeled(
     candidates = list(_walk(root))
     problems = _problems(root, candidates)
     paths = [path for path, bad in zip(candidates, problems, strict=True) if not bad]
-    skipped = [str(root / path) for path, bad in zip(candidates, problems, strict=True) if bad]
+    skipped = [_shown(root / path) for path, bad in zip(candidates, problems, strict=True) if bad]
     if skipped:
         logging.warning(
             "%d files in %s are no images: %s", len(skipped), root, image_check.abbreviated(skipped)
         )
     if not paths:
         raise ValueError(f"{root} has no image. Valid formats: {', '.join(image_check.FORMATS)}.")
-    index = {name: label for label, name in enumerate(class_names)}
-    folder_names = [path.parts[0] if len(path.parts) > 1 else None for path in paths]
+    _distinct(root, map(str, paths))
+    index = {normal(name): label for label, name in enumerate(class_names)}
+    folder_names = [normal(path.parts[0]) if len(path.parts) > 1 else None for path in paths]
     labels = [index.get(name, UNKNOWN_LABEL) if name else UNKNOWN_LABEL for name in folder_names]
     if UNKNOWN_LABEL in labels:
         labels = [UNKNOWN_LABEL] * len(paths)
@@ -114,22 +144,72 @@ def _existing(folder: str) -> pathlib.Path:
     """Returns the folder as a path; a ValueError names one that is missing."""
     path = pathlib.Path(folder).expanduser()
     if not path.is_dir():
-        raise ValueError(f"There is no folder {path}.")
+        raise ValueError(f"There is no folder {_shown(path)}.")
+    if problem := _name_problem(path):
+        raise ValueError(f"{_shown(path)} {problem}.")
     return path
 
 
 def _walk(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields every file below `root`, relative to it, sorted; no hidden ones."""
-    for folder, files in _levels(root):
-        for name in sorted(files):
+    """Yields every file below `root`, relative to it, sorted; none that is ignored."""
+    for folder, files in _levels(str(root)):
+        for name in files:
             yield (pathlib.Path(folder) / name).relative_to(root)
 
 
-def _levels(root: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
-    """Yields `root` and all folders below it, sorted, with their files; no hidden ones."""
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield folder, [name for name in files if not name.startswith(".")]
+def _levels(
+    folder: str, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[str, list[str]]]:
+    """Yields a folder and all below it, sorted, with their files; none that are ignored.
+
+    A link to a folder above it, `above` as device and inode, would go round in circles: ignored.
+    """
+    status = os.stat(folder)
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        logging.warning("%s links to a folder that it lies in: ignored.", _shown(folder))
+        return
+    found = _entries(folder)
+    yield folder, [name for name, is_folder in found if not is_folder]
+    for name, is_folder in found:
+        if is_folder:
+            yield from _levels(os.path.join(folder, name), (*above, here))
+
+
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """Returns the names in a folder that are not ignored, sorted, and which of them are folders."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise ValueError(f"{_shown(folder)} cannot be read: {error.strerror}.") from error
+    kept = [name for name in names if not name.startswith(".") and name.lower() not in _SYSTEM]
+    return [(name, os.path.isdir(os.path.join(folder, name))) for name in kept]
+
+
+def _distinct(root: pathlib.Path, names: Iterable[str]) -> list[str]:
+    """Returns names in normal form; a ValueError names two that become one."""
+    before: dict[str, str] = {}
+    for name in names:
+        first = before.setdefault(normal(name), name)
+        if first != name:
+            raise ValueError(
+                f"{root} has two names that look the same, {first!a} and {name!a}: rename one."
+            )
+    return list(before)
+
+
+def _name_problem(path: str | os.PathLike[str]) -> str:
+    """Returns what is wrong with the name of a file or folder, or ""."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8: rename it"
+    return ""
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    """Returns a path as text that can be printed, whatever bytes it has."""
+    return os.fspath(path).encode(errors="backslashreplace").decode()
 
 
 def _refuse_empty_classes(root: pathlib.Path, found: list[str], paths: list[pathlib.Path]) -> None:
@@ -142,10 +222,12 @@ def _refuse_empty_classes(root: pathlib.Path, found: list[str], paths: list[path
 
 def _problems(root: pathlib.Path, paths: list[pathlib.Path]) -> list[str]:
     """Returns what is wrong with each file ("" for an image), checked in parallel."""
+
+    def check(path: pathlib.Path) -> str:
+        return _name_problem(path) or image_check.file_problem(root / path)
+
     with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
-        return list(
-            pool.map(lambda path: image_check.file_problem(root / path), paths, chunksize=64)
-        )
+        return list(pool.map(check, paths, chunksize=64))
 
 
 def _examples(
@@ -157,7 +239,7 @@ def _examples(
 ) -> EncodedExamples:
     """Returns files below `root` as examples."""
     return EncodedExamples(
-        ids=np.array([f"{prefix}/{path.as_posix()}" for path in paths], object),
+        ids=np.array([f"{prefix}/{normal(path.as_posix())}" for path in paths], object),
         labels=np.array(labels, np.int32),
         class_names=class_names,
         files=np.array([str(root / path) for path in paths], object),

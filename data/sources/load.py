@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from data.examples import Examples, concatenate
-from data.sources import image_check, shared, subset
+from data.sources import digests, image_check, shared, subset
 from data.sources.draw import TEST_SHARE, Draw
 from data.sources.source import Builtin, Source
 from data.sources.splits import Splits, SplitsInfo, draw_or_load
@@ -61,7 +61,14 @@ def load_splits(
         )
     info["unlabeled_labels_known"] = unlabeled is None or bool(np.all(unlabeled.labels >= 0))
     shared.refuse({"labeled": pool, **fixed})
-    ids = draw_or_load(splits_file, request, lambda: draw.ids(pool, fixed))
+
+    def new_ids() -> dict[str, list[str]]:
+        learned = {name: held for name, held in fixed.items() if name != "unlabeled"}
+        image_check.refuse_undecodable({"labeled": pool, **learned})
+        return draw.ids(pool, fixed)
+
+    marks = digests.by_id([pool, *fixed.values()]) if splits_file else None
+    ids = draw_or_load(splits_file, request, new_ids, marks)
     return _assemble(pool, fixed, ids, draw.exclude, info)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping
 
 import numpy as np
 
-from data.examples import WHOLE_FILE, EncodedExamples, Examples
+from data.examples import EncodedExamples, Examples
 from data.sources.splits import SplitsInfo
 
 _Identities = dict[str, Hashable]  # file -> what identifies it
@@ -88,8 +88,5 @@ def _identity(path: str) -> Hashable:
 
 
 def _name(examples: Examples, index: int) -> str:
-    """Returns the file of an image, and the byte of its record."""
-    if not isinstance(examples, EncodedExamples):
-        return str(examples.ids[index])
-    path, offset = examples.files[index], int(examples.offsets[index])
-    return path if offset == WHOLE_FILE else f"{path}, byte {offset}"
+    """Returns the place of an image, or its id."""
+    return examples.place(index) if isinstance(examples, EncodedExamples) else examples.ids[index]

@@ -9,10 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
+from absl import logging
 
 from data.examples import Examples
+from data.sources import digests
 
 _FORMAT = 1
+# Keys of requests that tell where images lie.
+PLACES = {"labeled_dir", "unlabeled_dir", "validation_dir", "test_dir", "unlabeled_records"}
 
 
 class Excluded(TypedDict):
@@ -142,28 +146,37 @@ def draw_or_load(
     path: str | os.PathLike[str] | None,
     request: Mapping[str, Any],
     draw: Callable[[], dict[str, list[str]]],
+    marks: Mapping[str, str] | None = None,
 ) -> dict[str, list[str]]:
     """Returns the stored splits of `request`, or draws and stores them.
 
     Args:
         path: the JSON file; None: draw and store nothing.
-        request: the arguments that decide the splits, JSON values only.
+        request: the arguments that decide the splits, JSON values only. Those in PLACES may differ
+            from the stored ones if all images are the same by id and digest.
         draw: returns ids by split.
+        marks: digests of the images on disk, by id (`digests.by_id`). Stored beside the ids.
 
     Returns:
         Ids by split.
 
     Raises:
         ValueError: the file holds the splits of another request (shows the difference), or is
-            damaged.
+            damaged; or an image is not the one that was drawn.
     """
+    marks = marks or {}
     if path is None:
         return draw()
     path = pathlib.Path(path)
     if path.exists():
-        return _stored(path, request)
+        return _stored(path, request, marks)
     ids = draw()
     content = {"format": _FORMAT, "request": dict(request), "hash": _hash(ids), "ids": ids}
+    if marks:
+        content["digests"] = {
+            split: "".join(marks.get(name, digests.NONE) for name in names)
+            for split, names in ids.items()
+        }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     partial.write_text(json.dumps(content, indent=0))
@@ -171,25 +184,40 @@ def draw_or_load(
     return ids
 
 
-def _stored(path: pathlib.Path, request: Mapping[str, Any]) -> dict[str, list[str]]:
+def _stored(
+    path: pathlib.Path, request: Mapping[str, Any], marks: Mapping[str, str]
+) -> dict[str, list[str]]:
     """Reads and checks a file of splits."""
     try:
         content = json.loads(path.read_text())
         stored, ids, digest = content["request"], content["ids"], content["hash"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        before = content.get("digests")  # older files have none
+        keys = [key for key in sorted({*stored, *request}) if stored.get(key) != request.get(key)]
+        is_sound = _hash(ids) == digest
+        changed = before and [
+            name
+            for split, names in ids.items()
+            for name in digests.changed(names, before[split], marks)
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a file of stored splits: {error!r}.") from error
-    differences = [
-        f"{key}: stored {stored.get(key)!r}, requested {request.get(key)!r}"
-        for key in sorted({*stored, *request})
-        if stored.get(key) != request.get(key)
-    ]
-    if differences:
+    moved = before and not changed and keys and set(keys) <= PLACES
+    if moved and {*marks} == {name for names in ids.values() for name in names}:
+        logging.info("%s: the same images at another place (%s)", path, ", ".join(keys))
+        keys = []
+    if keys:
+        listed = (f"{k}: stored {stored.get(k)!r}, requested {request.get(k)!r}" for k in keys)
         raise ValueError(
-            f"{path} holds the splits of another request ({'; '.join(differences)}). "
+            f"{path} holds the splits of another request ({'; '.join(listed)}). "
             "Splits are drawn once: ask for the stored ones, or name another file."
         )
-    if _hash(ids) != digest:
+    if not is_sound:
         raise ValueError(f"{path} was altered: its ids do not match its hash.")
+    if changed:
+        raise ValueError(
+            f"{len(changed)} images are not those that {path} was drawn from, such as "
+            f"{changed[0]}: put the old files back, or start in another directory."
+        )
     return ids
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from data.examples import DecodedExamples, EncodedExamples
 from data.optional import require
-from data.sources import records
+from data.sources import record_index, records
 
 TRAIN = "train"  # split of the labeled images where none is asked for
 MEMORY_BYTES = 4 << 30  # largest size in memory of a set, all splits together
@@ -151,7 +151,7 @@ def _fits(builder: Any) -> bool:
 def _has_labels(builder: Any, split: str) -> bool:
     """Returns True if the first example of a split has a label."""
     for instruction in builder.info.splits[split].file_instructions:
-        for entry in records.index(instruction.filename):
+        for entry in record_index.index(instruction.filename):
             return entry.label is not None and entry.label >= 0
     return False
 
@@ -199,10 +199,10 @@ def _pixels(builder: Any, split: str, total: int) -> tuple[np.ndarray, np.ndarra
 def _index(instructions: Sequence[Any]) -> dict[str, np.ndarray]:
     """Finds the labels, files and offsets of the images of a split."""
     records.verify_if_small([instruction.filename for instruction in instructions])
-    taken: list[records.Entry] = []
+    taken: list[record_index.Entry] = []
     for instruction in instructions:
         stop = instruction.skip + _count(instruction)
-        taken += itertools.islice(records.index(instruction.filename), instruction.skip, stop)
+        taken += itertools.islice(record_index.index(instruction.filename), instruction.skip, stop)
     for entry in taken:
         if entry.problem:
             raise ValueError(f"{entry.place}: {entry.problem}.")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data import distributions, record_schema
 from data.examples import Examples
 from data.pipeline import selected_index
-from data.sources import records
+from data.sources import record_index
 from noisy_student.artifacts import external_sort, predictions
 from noisy_student.artifacts.json_files import PredictionsCard
 
@@ -257,7 +257,7 @@ def read_set(files: Sequence[str], examples: Examples) -> SelectedSet:
 def _read_records(files: Sequence[str], examples: Examples) -> tuple[np.ndarray, ...]:
     """Returns index, copy and label of all records, each int64 [n]."""
     position = {name: index for index, name in enumerate(examples.ids)}
-    entries = [entry for file in files for entry in records.index(file)]
+    entries = [entry for file in files for entry in record_index.index(file)]
     for entry in entries:
         if entry.image_id not in position:
             raise ValueError(f"{entry.place}: {entry.image_id!r} is not among the unlabeled images")

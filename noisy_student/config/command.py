@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
@@ -13,6 +14,8 @@ from absl import flags as absl_flags
 from noisy_student.config import flags, option, schema
 from noisy_student.config.settings import Config
 
+# What TensorFlow's error about an image says that a pipeline cannot decode (`data.preprocess`).
+_UNDECODABLE = re.compile(r"(?:assertion failed: \[|data: b')(.+: cannot be decoded as an image)")
 _HELP = {"--help", "-help", "--helpshort", "-h", "-?"}
 
 
@@ -51,10 +54,13 @@ def run(
             logging.set_verbosity(logging.WARNING)
         try:
             main(config, rest) if takes_arguments else main(config)
-        except ValueError as error:
-            if config.options["debug"]:
+        except Exception as error:
+            undecodable = _UNDECODABLE.search(str(error))
+            known = isinstance(error, ValueError) or undecodable
+            if not known or config.options["debug"]:
                 raise
-            print(f"error: {error}\n(--debug shows where)", file=sys.stderr)
+            line = undecodable[1] if undecodable else error
+            print(f"error: {line}\n(--debug shows where)", file=sys.stderr)
             sys.exit(2)
 
     app.run(guarded, flags_parser=parse)

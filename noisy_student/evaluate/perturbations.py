@@ -106,7 +106,7 @@ def generated_sequence(
     if isinstance(examples, DecodedExamples):
         image = examples.images[index]
     else:
-        image = preprocess.decode_image(examples.encoded(index)).numpy()
+        image = preprocess.decode_named(examples.encoded(index), examples.ids[index]).numpy()
     if spec.small_image:
         image = preprocess.fit_small(image, size, spec.enlarge)
     drawn = (seed, int(seeds.hash_ids(examples.ids[index : index + 1])[0]))

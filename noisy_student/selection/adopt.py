@@ -103,7 +103,7 @@ def _problem(features: dict[str, tf.train.Feature], num_classes: int) -> str:
     prob, probabilities = _floats(features, "prob"), _floats(features, "probabilities")
     if [len(images), len(labels), len(prob)] != [1, 1, 1]:
         return "needs one image/encoded (bytes), one label (int64) and one prob (float)"
-    if image := image_check.bytes_problem(memoryview(images[0])):
+    if image := image_check.problem(memoryview(images[0]), skim=True):
         return f"image/encoded {image}"
     if len(probabilities) != num_classes:
         return f"has {len(probabilities)} probabilities, but there are {num_classes} classes"

@@ -100,3 +100,42 @@ def test_orientation_tags_turn_nothing():
     decoded = preprocess.decode_image(data)
     assert decoded.shape == (48, 64, 3)
     assert levels_apart(decoded, Image.open(io.BytesIO(data))) <= 3
+
+
+def transparent():
+    """Noise whose lower half is transparent; the colors beneath are kept."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 4)).astype(np.uint8)
+    pixels[10:, :, 3], pixels[:10, :, 3] = 0, 255
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "image_format, options",
+    [("WEBP", {"lossless": True, "exact": True}), ("PNG", {}), ("WEBP", {"lossless": True})],
+)
+@pytest.mark.parametrize("graph", [True, False])
+def test_transparency_is_dropped_over_the_colors_beneath(image_format, options, graph):
+    data = stored(Image.fromarray(transparent()), image_format, **options)
+    decode = tf.function(preprocess.decode_named) if graph else preprocess.decode_named
+    decoded = decode(tf.constant(data), tf.constant("a")).numpy()
+    assert decoded.shape == (20, 30, 3)
+    np.testing.assert_array_equal(decoded[:10], transparent()[:10, :, :3])
+    if options.get("exact", True) and image_format == "PNG" or "exact" in options:
+        np.testing.assert_array_equal(decoded, transparent()[..., :3])
+
+
+def test_lossy_webp_with_transparency_is_decoded_as_by_pil():
+    pixels = np.dstack([smooth_image(), np.full((48, 64), 100, np.uint8)])
+    data = stored(Image.fromarray(pixels), "WEBP", quality=80)
+    expected = Image.open(io.BytesIO(data)).convert("RGB")
+    assert levels_apart(preprocess.decode_image(data), expected) == 0
+
+
+@pytest.mark.parametrize("data", [b"", b"RIFF", b"no image", b"\xff\xd8\xff\xd9"])
+@pytest.mark.parametrize("graph", [True, False])
+def test_an_image_that_cannot_be_decoded_is_named(data, graph):
+    decode = tf.function(preprocess.decode_named) if graph else preprocess.decode_named
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        decode(tf.constant(data), tf.constant("some/where.jpg"))
+    named = preprocess.undecodable(error.value)
+    assert isinstance(named, ValueError) and "some/where.jpg: cannot" in str(named)

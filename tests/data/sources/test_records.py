@@ -10,7 +10,7 @@ from data import pipeline, record_schema, sources, tfrecord_file
 from data.examples import concatenate
 from data.pipeline import Augmentation
 from data.preprocess import PreprocessSpec
-from data.sources import records
+from data.sources import image_check, record_index, records
 from data.sources.folders import read_labeled as read_folder
 
 CLASSES = ("n01", "n02", "n03")
@@ -268,7 +268,7 @@ def test_corrupt_shards_are_named(tmp_path):
 
 
 def test_damage_in_files_too_large_to_verify_stops_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "VERIFIED_BYTES", 0)
+    monkeypatch.setattr(image_check, "VERIFIED_BYTES", 0)
     path = write(tmp_path / "a", [imagenet(i) for i in range(6)])
     flip_byte(path, in_image(path, list(tfrecord_file.spans(path))[2][0]))
     examples = records.read_labeled([path])
@@ -281,7 +281,7 @@ def test_compressed_files_are_refused(tmp_path):
     with tf.io.TFRecordWriter(path, "GZIP") as writer:
         writer.write(imagenet(0))
     with pytest.raises(ValueError, match="zipped is not an uncompressed TFRecord file"):
-        list(records.index(path))
+        list(record_index.index(path))
 
 
 # Unlabeled records.
@@ -414,3 +414,61 @@ def test_records_that_are_held_out_are_taken_out_of_the_unlabeled_ones(tmp_path)
     ]
     assert list(map(len, in_records)) == [6, 3, 21]
     assert len(set.union(*in_records)) == 30
+
+
+# Features of another type or count.
+
+
+@pytest.mark.parametrize(
+    "features, message",
+    [
+        ({"label": b"0"}, "feature label is bytes, but must be int64"),
+        ({"label": [0.5]}, "feature label is float, but must be int64"),
+        ({"image/class/label": b"1"}, "feature image/class/label is bytes, but must be int64"),
+        ({"label": 0, "image/id": 7}, "feature image/id is int64, but must be bytes"),
+        ({"label": 0, "image/class/text": 7}, "feature image/class/text is int64, but must be"),
+        ({"label": 0, "image/class/text": b"caf\xe9"}, r"image/class/text is b'caf\\xe9', .*UTF-8"),
+        ({"label": 0, "image/copy": b"0"}, "feature image/copy is bytes, but must be int64"),
+        ({"label": 0, "image/encoded": [1, 2]}, "image/encoded is a list of numbers, but must be"),
+        ({"label": 0, "image/encoded": [b"a", b"b"]}, "has 2 images in image/encoded"),
+        ({"class": 3, "id": b"x"}, r"has no label.*class \(1 int64\), id \(1 bytes\), image/enc"),
+        ({"label": [1, 2]}, r"several.*label \(2 int64\)"),
+    ],
+)
+def test_features_of_another_type_are_named(tmp_path, features, message):
+    path = write(tmp_path / "shard", [raw_example({"image/encoded": encode(1)} | features)])
+    with pytest.raises(ValueError, match=f"shard, record at byte 0: .*{message}") as error:
+        records.read_labeled([path])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("pattern", ["", "/train-*", "/train-00000-of-00001"])
+def test_brackets_in_a_path_are_no_pattern(tmp_path, pattern):
+    folder = tmp_path / "set[1]"
+    write(folder / "train-00000-of-00001", [imagenet(i) for i in range(3)])
+    write(tmp_path / "set1" / "train-00000-of-00001", [imagenet(i) for i in range(6)])
+    assert records.find_files([f"{folder}{pattern}"]) == [str(folder / "train-00000-of-00001")]
+    assert len(records.find_files([str(tmp_path / "set[0-9]" / "train-*")])) == 1
+
+
+def test_records_that_were_exchanged_are_noticed(tmp_path):
+    labeled = write_imagenet(tmp_path, 12, shards=1)
+    file = tmp_path / "splits.json"
+    sources.load_splits(sources.Records(labeled), splits_file=file)
+    sources.load_splits(sources.Records(labeled), splits_file=file)
+    changed = [imagenet(i) for i in range(12)]
+    changed[7] = imagenet(7, encoded=encode(8))
+    write(tmp_path / "train-00000-of-00001", changed)
+    with pytest.raises(ValueError, match="1 images are not those .*00001/000007"):
+        sources.load_splits(sources.Records(labeled), splits_file=file)
+
+
+def test_damaged_images_of_small_records_are_found_at_once(tmp_path):
+    """Behind a sound begin and end, and with correct checksums of the records."""
+    data = encode(1)
+    at = data.index(b"IDAT")
+    damaged = data[: at - 4] + b"\0\0\0\0IDAT\x35\xaf\x06\x1e" + data[-12:]
+    path = write(tmp_path / "shard", [imagenet(0), imagenet(1, encoded=damaged), imagenet(2)])
+    with pytest.raises(ValueError, match="not a readable image"):
+        records.read_labeled([path])
+    assert len(records.read_unlabeled([path], CLASSES)[1]) == 1

@@ -1,0 +1,69 @@
+"""Short digests of images where they lie, that tell whether a file or record was exchanged.
+
+They need no whole file: of an image file its size and 4 KiB at either end count, of a record its
+length and the checksum that it has. Times do not count, so that copies are equal.
+"""
+
+import concurrent.futures
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+
+from data import tfrecord_file
+from data.examples import WHOLE_FILE, EncodedExamples, Examples
+
+LENGTH = 8  # hexadecimal digits of a digest
+NONE = "-" * LENGTH  # of an image that does not lie on disk
+_BLOCK = 4096
+
+
+def by_id(sets: Iterable[Examples]) -> dict[str, str]:
+    """Returns the digest of every image that lies on disk, by its id."""
+    found: dict[str, str] = {}
+    with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
+        for examples in sets:
+            if isinstance(examples, EncodedExamples):
+                for digests in pool.map(_of_file, *_by_file(examples), chunksize=64):
+                    found.update((examples.ids[row], digest) for row, digest in digests)
+    return found
+
+
+def _by_file(examples: EncodedExamples) -> tuple[Iterable[str], Iterable[list[tuple[int, int]]]]:
+    """Returns the files, and for each of them the rows and offsets of its images."""
+    rows: dict[str, list[tuple[int, int]]] = {}
+    for row, file in enumerate(examples.files):
+        rows.setdefault(file, []).append((row, int(examples.offsets[row])))
+    return rows.keys(), rows.values()
+
+
+def _of_file(path: str, rows: list[tuple[int, int]]) -> list[tuple[int, str]]:
+    """Returns the row and digest of the images in a file."""
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        return [(row, _digest(file.fileno(), size, offset)) for row, offset in rows]
+
+
+def _digest(descriptor: int, size: int, offset: int) -> str:
+    if offset == WHOLE_FILE:
+        parts = [str(size).encode(), os.pread(descriptor, _BLOCK, 0)]
+        parts.append(os.pread(descriptor, _BLOCK, max(size - _BLOCK, 0)))
+    else:
+        header = os.pread(descriptor, tfrecord_file.HEADER.size, offset)
+        length = tfrecord_file.HEADER.unpack(header)[0]
+        end = offset + len(header) + length
+        parts = [header, os.pread(descriptor, tfrecord_file.FOOTER_BYTES, end)]
+    return hashlib.blake2b(b"".join(parts), digest_size=LENGTH // 2).hexdigest()
+
+
+def changed(ids: Iterable[str], stored: str, now: Mapping[str, str]) -> Iterator[str]:
+    """Yields the ids of images whose digest differs from the stored one.
+
+    Args:
+        ids: N ids.
+        stored: their digests, joined.
+        now: id -> digest.
+    """
+    for number, name in enumerate(ids):
+        before = stored[LENGTH * number : LENGTH * (number + 1)]
+        if now.get(name, before) != before:
+            yield name
