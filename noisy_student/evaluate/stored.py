@@ -4,6 +4,7 @@ The location of each is the value of its option, such as ``--imagenet_a_dir``: a
 ``tfds:NAME`` for a data set that tensorflow-datasets keeps in ``--data_dir``.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from data import robustness_sets, sources
 from data.examples import Examples
 from data.robustness_sets import CorruptedImages, PerturbedVideos, tfds_corrupted
 from data.sources import folders
+from efficientnet import convert
 from noisy_student import config, robustness
 from noisy_student.artifacts.files import read_json, write_arrays
 from noisy_student.evaluate import benchmark, corruptions, perturbations, resumable
@@ -80,7 +82,9 @@ class LabeledImages(StoredBenchmark):
         """Returns the images, with labels that refer to the model's `class_names`."""
         location = self.location(options)
         if not location.startswith(_TFDS):
-            return sources.load_examples(sources.Folder(location), class_names)
+            names = _folder_names(location, class_names)
+            examples = sources.load_examples(sources.Folder(location), names)
+            return dataclasses.replace(examples, class_names=tuple(class_names))
         name = location.removeprefix(_TFDS)
         source = sources.Tfds(name, labeled_split="test", data_dir=options.data_dir)
         return sources.load_examples(source, class_names)
@@ -130,6 +134,25 @@ class LabeledImages(StoredBenchmark):
             f"top-1 {result['top1']:.2f}%{top5} among the {classes} classes present{absent}, "
             f"top-1 {result['top1_all_classes']:.2f}% among all ({result['num_examples']} images)"
         )
+
+
+def _folder_names(location: str, class_names: Sequence[str]) -> Sequence[str]:
+    """Returns what a benchmark's folders call the classes, in the order of the model's.
+
+    As the model does; or by number, as ImageNet-V2 is published ("0" to "999"); or by WordNet id,
+    where the model numbers the classes of ImageNet.
+    """
+    found, count = set(folders.class_folders(Path(location).expanduser())), len(class_names)
+    width = min(map(len, found), default=1)
+    numbers = [str(number).zfill(width) for number in range(count)]
+    wordnet_ids = convert.imagenet_classes()[0] if count == _NUM_CLASSES["imagenet_v2"] else []
+    model_numbers = list(class_names) == [str(number) for number in range(count)]
+    if found <= set(class_names):
+        return class_names
+    if found <= set(numbers):
+        logging.warning("%s: folders are numbers, taken as positions of the classes", location)
+        return numbers
+    return wordnet_ids if model_numbers and found <= set(wordnet_ids) else class_names
 
 
 class StoredCorruptions(StoredBenchmark):

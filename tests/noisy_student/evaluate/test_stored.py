@@ -7,8 +7,10 @@ import pytest
 
 from data import robustness_sets
 from data.robustness_sets import tfds_corrupted
+from efficientnet import convert
 from noisy_student import robustness
 from noisy_student.artifacts.files import read_json
+from noisy_student.evaluate import stored
 from tests.helpers import tfds_layout
 from tests.helpers import tiny_evaluation as tiny
 
@@ -333,4 +335,45 @@ def test_imagenet_c_of_tfds(models, tmp_path):
             tiny.run(models["wnids"], None, tmp_path / "out", chosen)
     chosen = tiny.settings("imagenet_p", imagenet_p_dir="tfds:imagenet_p")
     with pytest.raises(ValueError, match="--imagenet_p_dir=tfds:imagenet_p must be a folder"):
+        tiny.run(models["wnids"], None, tmp_path / "out", chosen)
+
+
+# Folders as published.
+
+
+def test_folders_named_by_number_are_those_of_the_classes_in_order(models, tmp_path, caplog):
+    """As ImageNet-V2 is published; a text beside the folders, as in ImageNet-A, changes nothing."""
+    write_imagenet_a(tmp_path / "ids", present=tuple(range(10)), count=2)
+    for number, wnid in enumerate(WNIDS):
+        (tmp_path / "numbers").mkdir(exist_ok=True)
+        (tmp_path / "numbers" / str(number)).symlink_to(tmp_path / "ids" / wnid)
+        (tmp_path / "padded").mkdir(exist_ok=True)
+        (tmp_path / "padded" / f"{number:03d}").symlink_to(tmp_path / "ids" / wnid)
+    expected = tiny.settings("imagenet_v2", imagenet_v2_dir=tmp_path / "ids")
+    expected = tiny.run(models["wnids"], None, tmp_path / "out", expected)["imagenet_v2"]
+    assert 0 < expected["top1_all_classes"] < 100
+    for name in ("numbers", "padded"):
+        (tmp_path / name / "README.txt").write_text("n00000000 is nothing")
+        chosen = tiny.settings("imagenet_v2", imagenet_v2_dir=tmp_path / name)
+        result = tiny.run(models["wnids"], None, tmp_path / name / ".out", chosen)["imagenet_v2"]
+        assert result["top1_all_classes"] == expected["top1_all_classes"]
+        assert result["num_examples"] == 20
+        assert "folders are numbers" in caplog.text
+
+
+def test_folders_named_by_wordnet_id_fit_a_model_that_numbers_its_classes(tmp_path):
+    ids = convert.imagenet_classes()[0]
+    numbers = [str(number) for number in range(1000)]
+    for name in (ids[3], ids[700]):
+        (tmp_path / name).mkdir()
+    assert stored._folder_names(str(tmp_path), numbers) == ids
+    assert stored._folder_names(str(tmp_path), ids) == ids
+    assert stored._folder_names(str(tmp_path), numbers[:10]) == numbers[:10]
+
+
+def test_numbers_beyond_the_classes_are_refused(models, tmp_path):
+    for name in ("0", "12"):
+        tiny.write_image(tmp_path / "v2" / name / "0.jpg", tiny.pictures(1)[0])
+    chosen = tiny.settings("imagenet_v2", imagenet_v2_dir=tmp_path / "v2")
+    with pytest.raises(ValueError, match=r"v2/0 is the folder of a class"):
         tiny.run(models["wnids"], None, tmp_path / "out", chosen)
