@@ -99,17 +99,17 @@ def _hub_file(repository: str) -> Path:
     """Returns a file from huggingface_hub's cache, which it is downloaded to first."""
     url = f"https://huggingface.co/{repository}/resolve/main/{_TIMM_FILE}"
     try:
-        import huggingface_hub  # optional: only for names on the hub
+        from huggingface_hub import constants, hf_hub_download  # optional: only for such names
     except ImportError:
         raise ValueError(
             "the package huggingface_hub is not installed: pip install 'noisy-student[convert]', "
             f"or download {url} and give the path of the file."
         ) from None
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, _TIMM_FILE))
+        return Path(hf_hub_download(repository, _TIMM_FILE))
     except (OSError, ValueError) as error:  # the bases of all its errors
         raise ValueError(
-            f"{url} is neither in the cache {huggingface_hub.constants.HF_HUB_CACHE} nor can it be "
+            f"{url} is neither in the cache {constants.HF_HUB_CACHE} nor can it be "
             f"downloaded ({_line(error)}). Download it elsewhere and give the path of the file."
         ) from error
 
