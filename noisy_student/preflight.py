@@ -50,9 +50,9 @@ def check(
     """
     disk.check_writable("workdir", workdir)
     _check_images(settings, splits)
-    derived.warn_of_framing(settings.trainings(), splits.labeled)
     given = _given_models(settings, splits)
     trainings = _trainings(settings, splits, devices, Path(workdir))
+    derived.warn_of_framing(settings.trainings(), splits.labeled)
     _check_starts(settings.rounds, trainings, splits.class_names)
     sizes = [derived.preprocess_spec(each.settings.model).image_size for each in trainings]
     teacher = given.get("teacher_model")

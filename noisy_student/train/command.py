@@ -32,8 +32,8 @@ def _main(settings: config.Config) -> None:
         splits = derived.load_splits(settings.data, given.splits_file)
     rounds = settings.rounds
     inputs = trainer.Inputs(given.selected_dir, rounds.init_model, rounds.teacher_model)
-    derived.warn_of_framing([training], splits.labeled)
     network = trainer.check(training, splits, devices, inputs)
+    derived.warn_of_framing([training], splits.labeled)
     if not (Path(output_dir) / stage.DONE).exists():
         needed = sum(build.disk_bytes(network)) - disk.size(output_dir)
         disk.check_space("output_dir", output_dir, needed, needed)
