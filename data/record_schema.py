@@ -8,6 +8,7 @@ noised differently. The published code reads records under the names `train*` an
 import contextlib
 import os
 import pathlib
+import platform
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -144,9 +145,13 @@ def shard_paths(
 @contextlib.contextmanager
 def appearing(path: pathlib.Path) -> Iterator[str]:
     """Gives a file to write that appears as `path` when the context ends without an error."""
-    partial = path.with_name(path.name + ".tmp")
-    yield os.fspath(partial)
-    os.replace(partial, path)
+    # `noisy_student.artifacts.files` removes such a file of a killed process at the next start.
+    partial = path.with_name(f".{path.name}.tmp-{platform.node()}-{os.getpid()}")
+    try:
+        yield os.fspath(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_shards(

@@ -7,6 +7,7 @@ bytes. Keras ignores the card and reads such a file like any other.
 
 import json
 import os
+import platform
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,9 @@ def save(model: keras.Model, path: str | os.PathLike[str], card: Mapping[str, An
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    raw = path.with_name(f".{path.stem}.raw.keras")
-    temporary = path.with_name(f".{path.stem}.tmp.keras")
+    end = f"tmp-{platform.node()}-{os.getpid()}"  # of unfinished files, removed at the next start
+    raw = path.with_name(f".{path.name}.raw.{end}.keras")
+    temporary = path.with_name(f".{path.name}.{end}")
     model.save(raw)
     with zipfile.ZipFile(raw) as source, zipfile.ZipFile(temporary, "w") as target:
         for name in sorted(source.namelist()):

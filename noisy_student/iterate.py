@@ -21,7 +21,8 @@ from noisy_student import config, evaluate, preflight, pseudo_label, report, tra
 from noisy_student.artifacts import disk, model_file, stage
 from noisy_student.artifacts.files import write_json
 from noisy_student.artifacts.json_files import TrainSummary
-from noisy_student.config import derived, schema
+from noisy_student.artifacts.lock import lock
+from noisy_student.config import derived, process, schema
 from noisy_student.evaluate import galleries
 from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.selection import write
@@ -46,11 +47,17 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     Raises:
         ValueError: An option does not fit the images, another option or finished stages.
     """
-    settings = given_teacher.on_disk(_without_missing_packages(settings))
-    rounds = _open(settings, Path(workdir), command)
-    teacher = rounds.first_teacher()
-    models = [teacher]
-    selected = rounds.select_once()
+    settings, workdir = given_teacher.on_disk(_without_missing_packages(settings)), Path(workdir)
+    process.verify = settings.options["verify"]
+    disk.check_writable("workdir", workdir)  # which receives the splits
+    devices = make_devices(**dataclasses.asdict(settings.device))
+    with lock(workdir, devices.is_chief):
+        return _run(_open(settings, workdir, devices, command))
+
+
+def _run(rounds: "Rounds") -> dict[str, Any]:
+    settings, teacher = rounds.settings, rounds.first_teacher()
+    models, selected = [teacher], rounds.select_once()
     for number in range(1, len(settings.students) + 1):
         selected = rounds.label_and_select(number, teacher, selected)
         student = rounds.train_student(number, teacher, selected)
@@ -233,10 +240,8 @@ class Rounds:
         return start
 
 
-def _open(settings: config.Config, workdir: Path, command: str) -> Rounds:
+def _open(settings: config.Config, workdir: Path, devices: Devices, command: str) -> Rounds:
     """Loads the images and checks that they fit the options, before anything is trained."""
-    disk.check_writable("workdir", workdir)  # which receives the splits
-    devices = make_devices(**dataclasses.asdict(settings.device))
     with devices.chief_first():
         splits = derived.load_splits(settings.data, workdir / "splits.json")
     preflight.check(settings, splits, devices, workdir)

@@ -89,7 +89,7 @@ def _given_models(settings: config.Config, splits: sources.Splits) -> Mapping[st
     """Returns the cards of saved models that label, by the flags that name them."""
     rounds = settings.rounds
     if rounds.selection_dir and not rounds.selection_model:
-        stage.read_done(Path(rounds.selection_dir) / "selected")
+        stage.read_done(Path(rounds.selection_dir) / "selected", "records_hash")
     files = {"teacher_model": rounds.teacher_model, "selection_model": rounds.selection_model}
     return {
         flag: model_file.check_classes(flag, path, splits.class_names)

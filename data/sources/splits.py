@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import platform
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
@@ -178,7 +179,7 @@ def draw_or_load(
             for split, names in ids.items()
         }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{path.name}.tmp-{platform.node()}-{os.getpid()}")
     partial.write_text(json.dumps(content, indent=0))
     os.replace(partial, path)
     return ids
@@ -191,6 +192,7 @@ def _stored(
     try:
         content = json.loads(path.read_text())
         stored, ids, digest = content["request"], content["ids"], content["hash"]
+        stored, ids = dict(stored), {name: list(map(str, values)) for name, values in ids.items()}
         before = content.get("digests")  # older files have none
         keys = [key for key in sorted({*stored, *request}) if stored.get(key) != request.get(key)]
         is_sound = _hash(ids) == digest
@@ -199,8 +201,11 @@ def _stored(
             for split, names in ids.items()
             for name in digests.changed(names, before[split], marks)
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a file of stored splits: {error!r}.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is not a file of stored splits ({error!r}). Restore it, or delete it to draw "
+            "the same splits again."
+        ) from error
     moved = before and not changed and keys and set(keys) <= PLACES
     if moved and {*marks} == {name for names in ids.values() for name in names}:
         logging.info("%s: the same images at another place (%s)", path, ", ".join(keys))

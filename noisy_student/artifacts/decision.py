@@ -8,6 +8,8 @@ from typing import Any, overload
 
 import numpy as np
 
+from noisy_student.artifacts.files import StrPath, damaged, read_json
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Decision:
@@ -61,6 +63,14 @@ class Decision:
             if isinstance(value, list)
         }
         return cls(**{**content, **arrays})
+
+    @classmethod
+    def read(cls, path: StrPath) -> Decision:
+        """Reads `decision.json`; a ValueError names a file that is damaged."""
+        try:
+            return cls.from_dict(read_json(path, dict[str, Any]))
+        except (TypeError, OverflowError) as error:
+            raise damaged(path, f"is no decision of a selection ({error})") from None
 
     @property
     def distinct(self) -> np.ndarray:

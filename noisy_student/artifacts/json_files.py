@@ -7,6 +7,8 @@ Percentages are 0..100, every other accuracy and confidence is 0..1. `splits.jso
 
 from typing import Any, NotRequired, TypedDict
 
+from noisy_student.metrics.benchmarks import ATTACKS, CORRUPTED, PERTURBED
+
 
 class RunConfig(TypedDict):
     """`<workdir>/config.json`: the settings and the environment of a run."""
@@ -29,6 +31,7 @@ class Done(TypedDict):
     seconds: float
     versions: dict[str, str]
     finished: str  # UTC, ISO 8601
+    files: NotRequired[dict[str, Any]]  # handed on: name -> `integrity.Digest`
     # train
     model_hash: NotRequired[str]
     # pseudo_label
@@ -39,6 +42,12 @@ class Done(TypedDict):
     skipped: NotRequired[list[str]]  # files or records that are not images
     # selection
     records_hash: NotRequired[str]  # of the records or of the index
+
+
+class Timed(TypedDict):
+    """Any result file, for who reads its duration alone."""
+
+    seconds: NotRequired[float]
 
 
 class LogRow(TypedDict):
@@ -81,6 +90,12 @@ class TrainSummary(TypedDict):
     decoded_once: NotRequired[dict[str, Any]]  # `data.pipeline.decoded.DecodedCache.report`
     # a given teacher
     given_model: NotRequired[str]  # path
+
+
+class Calibration(TypedDict):
+    """`calibration.json`: what `metrics.calibration.describe` found."""
+
+    temperature: float
 
 
 class PredictionsCard(TypedDict):
@@ -180,6 +195,47 @@ class Evaluation(TypedDict):
     request: dict[str, Any]  # what the result depends on: weights, images, parameters
     seconds: float
     num_examples: int
+    files: NotRequired[dict[str, Any]]  # with the predictions: name -> `integrity.Digest`
+
+
+class Part(TypedDict):
+    """`evaluation/<model>/<benchmark>/<part>.json`; each benchmark adds its metrics."""
+
+    request: dict[str, Any]
+    files: NotRequired[dict[str, Any]]
+
+
+class Accuracy(Evaluation):
+    """`clean.json`, and those of published test sets."""
+
+    top1: float
+
+
+class Corrupted(Evaluation):
+    """`corruptions.json` and those of published corruptions."""
+
+    errors: dict[str, dict[str, float]]  # corruption -> severity -> 0..1
+    mean_error: float
+
+
+class Perturbed(Evaluation):
+    """`perturbations.json` and those of published perturbations."""
+
+    flip_probability: dict[str, float]  # 0..1
+    mean_flip_probability: float
+
+
+class Attacked(Evaluation):
+    """`fgsm.json` and `pgd.json`."""
+
+    epsilons: list[float]
+    top1: list[float]  # one per epsilon
+
+
+def evaluation_type(benchmark: str) -> type[Evaluation]:
+    """Returns the type of a benchmark's file."""
+    kinds = {CORRUPTED: Corrupted, PERTURBED: Perturbed, ATTACKS: Attacked}
+    return next((kind for names, kind in kinds.items() if benchmark in names), Accuracy)
 
 
 class ChangedImage(TypedDict):

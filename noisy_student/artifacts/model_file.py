@@ -4,8 +4,13 @@ The card says what later stages need to know: class names, preprocessing, where 
 from. Two trainings that end with the same weights write the same bytes.
 """
 
+import collections
 import dataclasses
+import json
+import math
 import os
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -15,9 +20,41 @@ import numpy as np
 
 from data.preprocess import PreprocessSpec
 from efficientnet import archive, pretrained, weights  # also registers the layers of saved models
+from noisy_student.artifacts import integrity, shapes
+from noisy_student.artifacts.files import named
+from noisy_student.config.schema.model import MAX_SIDE
 from noisy_student.runtime import inference
 
 _HEAD = "head_dense/"
+_FREE_WEIGHTS = 2**27  # of a layer, whatever the size of the file
+_SIZES = {
+    *("units", "filters", "input_dim", "output_dim", "kernel_size", "size", "padding", "n"),
+    *("target_shape", "num_heads", "key_dim", "depth_multiplier", "batch_shape"),
+}
+
+
+class _StoredPreprocess(TypedDict):
+    image_size: int
+    small_image: NotRequired[bool]
+    crop_padding: NotRequired[int]
+    enlarge: NotRequired[bool]
+    interpolation: NotRequired[str]
+    pixels: NotRequired[str]
+
+
+class _StoredCard(TypedDict):
+    """Content of `card.json`."""
+
+    class_names: list[str]
+    preprocess: _StoredPreprocess
+    role: NotRequired[str]
+    round: NotRequired[int]
+    model: NotRequired[dict[str, Any]]
+    seed: NotRequired[int]
+    step: NotRequired[int]
+    validation_top1: NotRequired[float | None]
+    source: NotRequired[Any]
+    class_titles: NotRequired[list[str]]
 
 
 class Card(TypedDict):
@@ -72,7 +109,8 @@ def save_model(
         **facts: further fields of `Card`.
     """
     card = {"class_names": list(class_names), "preprocess": spec.to_dict(), **facts}
-    archive.save(model, path, card)
+    with named(path):
+        archive.save(model, path, card)
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, Card]:
@@ -82,10 +120,29 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, Card]:
         The model, RGB 0..255 [B, H, W, 3] -> logits [B, C], and its card.
 
     Raises:
-        ValueError: the file is missing, is not a Keras model, or has no card.
+        ValueError: the file is missing, damaged, is not the one that its stage finished with, is no
+            Keras model, or has no card that fits it.
     """
     card = read_card(path)
-    return keras.saving.load_model(path, compile=False), card
+    _refuse_excess(path)
+    try:
+        model = keras.saving.load_model(path, compile=False)
+        classes = model.output_shape[-1]
+        square = (None, card["preprocess"].image_size)
+        fits = len(model.input_shape) == 4 and all(n in square for n in model.input_shape[1:3])
+    except Exception as error:  # whatever a damaged or foreign configuration leads to
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason[:300]}") from error
+    if classes != len(card["class_names"]):
+        names = len(card["class_names"])
+        raise ValueError(
+            f"{path} has {classes} logits, but its {archive.CARD} names {names} classes"
+        )
+    if not fits:
+        raise ValueError(
+            f"{path} takes inputs {model.input_shape}, not images of its {archive.CARD}"
+        )
+    return model, card
 
 
 def read_card(path: str | os.PathLike[str]) -> Card:
@@ -94,9 +151,25 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     Raises:
         ValueError: see `load_model`.
     """
-    card: Any = archive.read_card(path)
+    integrity.check_output(path)
+    try:
+        card: Any = archive.read_card(path)
+        problem = shapes.problem(card, _StoredCard)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, zlib.error) as error:
+        problem = f"it cannot be read ({error})"
+    if not problem:
+        names, side = card["class_names"], card["preprocess"]["image_size"]
+        if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+            problem = f"class_names has {twice[0]!r} twice"
+        elif not 1 <= side <= MAX_SIDE:
+            problem = f"preprocess.image_size is {side}, not 1..{MAX_SIDE}"
+    if problem:
+        raise ValueError(f"{path} has a damaged {archive.CARD}: {problem}. Use another model file.")
+    try:
+        card["preprocess"] = PreprocessSpec.from_dict(card["preprocess"])
+    except ValueError as error:
+        raise ValueError(f"{path} has a damaged {archive.CARD}: {error}") from None
     card["class_names"] = tuple(card["class_names"])
-    card["preprocess"] = PreprocessSpec.from_dict(card["preprocess"])
     return card
 
 
@@ -117,6 +190,33 @@ def check_classes(flag: str, path: str | os.PathLike[str], class_names: Sequence
     except ValueError as error:
         raise ValueError(f"--{flag}={path}: {error}") from None
     return card
+
+
+def _refuse_excess(path: str | os.PathLike[str]) -> None:
+    """Refuses a model whose layers would be far larger than the weights in the file.
+
+    Keras would allocate them before it compares them with the file.
+
+    Raises:
+        ValueError: names the file, and the layers' sizes.
+    """
+    sizes: list[float] = []
+
+    def collect(pairs: list[tuple[str, Any]]) -> None:
+        for key, value in pairs:
+            if key in _SIZES:
+                values = value if isinstance(value, list) else [value]
+                sizes.extend(n for n in values if isinstance(n, int | float))
+
+    try:
+        with zipfile.ZipFile(path) as file:
+            stored = sum(info.file_size for info in file.infolist())
+            json.loads(file.read("config.json"), object_pairs_hook=collect)
+    except (KeyError, ValueError, RecursionError, zlib.error, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged or no Keras model: {error}") from None
+    largest = sorted(sizes)[-2:]
+    if math.prod(largest) > max(_FREE_WEIGHTS, 16 * stored):
+        raise ValueError(f"{path} has layers of sizes {largest}, but its file only {stored} bytes")
 
 
 def start_from(

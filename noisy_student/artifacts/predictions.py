@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data import distributions
+from noisy_student.artifacts import shapes
 from noisy_student.artifacts.decision import check_columns
-from noisy_student.artifacts.files import atomic_write
+from noisy_student.artifacts.files import atomic_write, damaged
 from noisy_student.artifacts.json_files import PredictionsCard
 
 _CARD = b"noisy_student"
@@ -71,7 +72,7 @@ def write(path: Path, card: PredictionsCard, pieces: Iterable[Columns]) -> None:
     schema = _schema(card)
     with (
         atomic_write(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         for columns in pieces:
             if top_k := card.get("store_top_k"):
@@ -125,9 +126,12 @@ def decision_columns(
 
 def _read(path: Path, columns: Sequence[str]) -> Iterator[Columns]:
     rows = ROWS_AT_ONCE if "probabilities" in columns else NARROW_ROWS_AT_ONCE
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(rows, columns=columns):
-            yield {name: _array(batch.column(name)) for name in columns}
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(rows, columns=columns):
+                yield {name: _array(batch.column(name)) for name in columns}
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, f"cannot be read as Parquet ({error})") from None
 
 
 def read_card(path: Path) -> PredictionsCard:
@@ -139,10 +143,13 @@ def read_card(path: Path) -> PredictionsCard:
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
+        raise damaged(path, f"cannot be read as Parquet ({error})") from None
     if _CARD not in metadata:
         raise ValueError(f"{path} was not written by noisy_student.pseudo_label")
-    return json.loads(metadata[_CARD])
+    card: PredictionsCard = json.loads(metadata[_CARD])
+    if problem := shapes.problem(card, PredictionsCard):
+        raise damaged(path, f"has another card: {problem}")
+    return card
 
 
 def are_noised(path: Path) -> bool:

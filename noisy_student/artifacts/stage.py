@@ -9,18 +9,21 @@ import functools
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
 import noisy_student
-from noisy_student.artifacts.files import StrPath, read_json, write_json
+from noisy_student.artifacts import integrity
+from noisy_student.artifacts.files import StrPath, read_json, remove_leftovers, write_json
+from noisy_student.artifacts.integrity import DONE
 from noisy_student.artifacts.json_files import Done
+from noisy_student.artifacts.lock import LOCK, lock
 from noisy_student.config import option, schema
 
 STAGE = "stage.json"
-DONE = "done.json"
 
 
 class Stage:
@@ -44,46 +47,68 @@ class Stage:
         """Seconds since the stage was opened."""
         return time.perf_counter() - self._start
 
+    def locked(self, wanted: bool = True) -> AbstractContextManager[None]:
+        """Holds the lock of the directory, see `lock.lock`."""
+        return lock(self.directory, wanted)
+
     def finish(
-        self, directory: StrPath | None = None, seconds: float | None = None, **result: Any
+        self,
+        outputs: Iterable[StrPath],
+        directory: StrPath | None = None,
+        seconds: float | None = None,
+        **result: Any,
     ) -> Done:
         """Writes `done.json`, the last file of a stage, and returns its content.
 
         Args:
+            outputs: files of the directory that the stage hands on; those that exist are recorded.
             directory: receives the file in place of the stage's own (a scratch copy on hosts that
                 are not the chief).
             seconds: work of all runs of the stage; None: since it was opened.
             **result: further fields of `json_files.Done`, such as hashes and counts.
         """
+        folder = Path(directory or self.directory)
+        names = [name for name in (Path(path).name for path in outputs) if (folder / name).exists()]
         done: Any = {
             "request": self.request,
             "seconds": round(self.seconds if seconds is None else seconds, 2),
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "files": integrity.digests(folder, names),
             **result,
         }
-        write_json(Path(directory or self.directory) / DONE, done)
+        write_json(folder / DONE, done)
         return done
 
     def _begin(self, write: bool) -> Done | None:
         stage, done = self.directory / STAGE, self.directory / DONE
+        if write:
+            remove_leftovers(self.directory)
         others = self.directory.exists() and any(
-            path.name != STAGE for path in self.directory.iterdir()
+            path.name not in (STAGE, LOCK) for path in self.directory.iterdir()
         )
         if stage.exists() and others:
-            difference = _difference(read_json(stage), self.request)
-            if difference:
-                raise ValueError(
-                    f"{self.directory} was made with other settings: {'; '.join(difference)}. Use "
-                    f"the old settings, choose another directory, or delete {self.directory}."
-                )
+            self._refuse_others(read_json(stage, dict[str, Any]), stage)
         elif done.exists():
             raise ValueError(
                 f"{self.directory} has {DONE} but no {STAGE}: delete it or choose another one."
             )
         elif write:
             write_json(stage, self.request)
-        return read_json(done) if done.exists() else None
+        return self._finished(done, write) if done.exists() else None
+
+    def _finished(self, path: Path, full: bool) -> Done:
+        done: Done = read_json(path, Done)
+        self._refuse_others(done["request"], path)
+        integrity.check(self.directory, done, full)
+        return done
+
+    def _refuse_others(self, request: dict[str, Any], path: Path) -> None:
+        if difference := _difference(request, self.request):
+            raise ValueError(
+                f"{self.directory} was made with other settings ({path}): {'; '.join(difference)}. "
+                f"Use the old settings, choose another directory, or delete {self.directory}."
+            )
 
 
 def open_stage(directory: StrPath, request: Mapping[str, Any], write: bool = True) -> Stage:
@@ -95,21 +120,33 @@ def open_stage(directory: StrPath, request: Mapping[str, Any], write: bool = Tru
         write: False on hosts that leave writing to the chief.
 
     Raises:
-        ValueError: the directory holds the result of another request.
+        ValueError: the directory holds the result of another request, or a finished one whose
+            files are not those that it finished with.
     """
     return Stage(Path(directory), request, write)
 
 
-def read_done(directory: StrPath) -> Done:
-    """Returns the content of a stage's `done.json`.
+def read_done(directory: StrPath, needs: str = "request", checked: bool = True) -> Done:
+    """Returns the content of a stage's `done.json`, for who uses its files.
+
+    Args:
+        directory: of the stage.
+        needs: a field that it must have.
+        checked: whether to check the files, see `integrity.check`.
 
     Raises:
-        ValueError: the stage is not finished.
+        ValueError: the stage is not finished, or a file is not the one that it finished with.
     """
     path = Path(directory) / DONE
     if not path.exists():
         raise ValueError(f"{directory} has no {DONE}: not finished")
-    return read_json(path)
+    done: Done = read_json(path, Done)
+    if needs not in done:
+        kind = done["request"].get("stage", "another stage")
+        raise ValueError(f"{path} has no {needs}: {directory} is the result of {kind}.")
+    if checked:
+        integrity.check(path.parent, done)
+    return done
 
 
 def versions() -> dict[str, str]:

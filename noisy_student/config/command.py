@@ -1,5 +1,6 @@
 """Runs a command: reads its flags, shows its help, and reports bad input in one line."""
 
+import errno
 import inspect
 import os
 import re
@@ -11,9 +12,21 @@ from typing import Any, NoReturn
 from absl import app, logging
 from absl import flags as absl_flags
 
-from noisy_student.config import flags, option, schema
+from noisy_student.config import flags, option, process, schema
 from noisy_student.config.settings import Config
 
+_AGAIN = "run the same command again: it goes on where it stopped."
+_WAYS_OUT = {
+    errno.ENOSPC: f"Free some space, then {_AGAIN}",
+    errno.EDQUOT: f"Free some space, then {_AGAIN}",
+    errno.EFBIG: f"Allow larger files (ulimit -f), then {_AGAIN}",
+    errno.EIO: f"Check the disk, then {_AGAIN}",
+    errno.EROFS: "Choose a directory that can be written.",
+    errno.EACCES: "Change its permissions, or choose another directory.",
+    errno.EPERM: "Change its permissions, or choose another directory.",
+    errno.ENOTDIR: "There is a file where a directory should be: choose another directory.",
+    errno.EEXIST: "There is a file where a directory should be: choose another directory.",
+}
 # What TensorFlow's error about an image says that a pipeline cannot decode (`data.preprocess`).
 _UNDECODABLE = re.compile(r"(?:assertion failed: \[|data: b')(.+: cannot be decoded as an image)")
 _HELP = {"--help", "-help", "--helpshort", "-h", "-?"}
@@ -52,14 +65,16 @@ def run(
         config, rest = parsed
         if not absl_flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
+        process.verify = config.options["verify"]
+        place = config.options["output_dir"] or config.options["workdir"]
         try:
             main(config, rest) if takes_arguments else main(config)
         except Exception as error:
             undecodable = _UNDECODABLE.search(str(error))
-            known = isinstance(error, ValueError) or undecodable
-            if not known or config.options["debug"]:
+            line = undecodable[1] if undecodable else disk_problem(error, place)
+            line = str(error) if isinstance(error, ValueError) else line
+            if config.options["debug"] or not line:
                 raise
-            line = undecodable[1] if undecodable else error
             print(f"error: {line}\n(--debug shows where)", file=sys.stderr)
             sys.exit(2)
 
@@ -73,6 +88,25 @@ def _show(text: str) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
+
+
+def disk_problem(error: Exception, place: str) -> str:
+    """Returns a line for an error of the disk, of Python's or a library's kind; "" for others.
+
+    Args:
+        error: the error.
+        place: the directory to name where the error names no file.
+    """
+    text = " ".join(str(error).split())
+    file = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    for code, way_out in _WAYS_OUT.items():
+        if getattr(error, "errno", None) == code or os.strerror(code) in text:
+            return (
+                f"{file or (text[:300] if '/' in text else place)}: {os.strerror(code)}. {way_out}"
+            )
+    if isinstance(error, OSError) and file:
+        return f"{file}: {error.strerror or text}."
+    return ""
 
 
 def help_text(doc: str | None, groups: Iterable[type], defaults: dict[str, Any]) -> str:

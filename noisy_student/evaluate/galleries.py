@@ -19,7 +19,7 @@ from data.preprocess import PreprocessSpec
 from data.sources import splits
 from noisy_student import config
 from noisy_student.artifacts import pictures
-from noisy_student.artifacts.files import write_json
+from noisy_student.artifacts.files import damaged, read_arrays, write_json
 from noisy_student.artifacts.json_files import ChangedImage, RobustImage
 from noisy_student.config import derived
 from noisy_student.evaluate import corruptions, perturbations, stored
@@ -49,10 +49,30 @@ class Comparison:
     examples: Examples
     spec: PreprocessSpec
 
-    def read(self, file: str) -> list[_Arrays] | None:
-        """Returns the arrays that both evaluations wrote to a file; None if one is missing."""
+    def has(self, file: str) -> bool:
+        """Returns True if both evaluations wrote a file."""
+        return all((self.folder / model / file).exists() for model in self.models)
+
+    def read(self, file: str, examples: Examples, *names: str) -> list[_Arrays] | None:
+        """Returns the arrays that both evaluations wrote to a file; None if one is missing.
+
+        Args:
+            file: its name.
+            examples: the images that it is about.
+            *names: arrays besides "labels".
+
+        Raises:
+            ValueError: a file is damaged; the message names it.
+        """
+        if not self.has(file):
+            return None
         paths = [self.folder / model / file for model in self.models]
-        return [dict(np.load(path)) for path in paths] if all(p.exists() for p in paths) else None
+        shapes = dict.fromkeys(("labels", *names), (len(examples),))
+        found = [read_arrays(path, **shapes) for path in paths]
+        for path, arrays in zip(paths, found, strict=True):
+            if not np.isin(arrays["labels"], np.arange(len(examples.class_names))).all():
+                raise damaged(path, "has labels that are no classes")
+        return found
 
     def write(self, file: str, **content: Any) -> None:
         """Writes a gallery."""
@@ -65,7 +85,7 @@ def write_changes(comparison: Comparison) -> None:
 
     Writes nothing if a model was not evaluated on clean images.
     """
-    found = comparison.read("predictions.npz")
+    found = comparison.read("predictions.npz", comparison.examples, "confidences")
     if not found:
         return
     before, after = found
@@ -138,7 +158,7 @@ def _corrupted(comparison: Comparison, seed: int) -> Iterator[RobustImage]:
     """Yields the most confident changes under each corruption."""
     examples = comparison.examples
     for name in corruption_functions.CORRUPTIONS:
-        found = comparison.read(f"corruptions/{name}-{_SEVERITY}.npz")
+        found = comparison.read(f"corruptions/{name}-{_SEVERITY}.npz", examples, "confidences")
         if not found:
             continue
         for index in _fixed(found, examples)[:_PER_PART]:
@@ -156,7 +176,7 @@ def _perturbed(comparison: Comparison, seed: int) -> Iterator[RobustImage]:
     examples, spec = comparison.examples, comparison.spec
     truth = examples.labels[:, np.newaxis]
     for name in perturbations.names_at(spec.image_size):
-        found = comparison.read(f"perturbations/{name}.npz")
+        found = comparison.read(f"perturbations/{name}.npz", examples)
         if not found:
             continue
         before, after = (arrays["labels"] for arrays in found)
@@ -173,11 +193,12 @@ def _perturbed(comparison: Comparison, seed: int) -> Iterator[RobustImage]:
 def _published(comparison: Comparison, options: config.RobustnessConfig) -> Iterator[RobustImage]:
     """Yields the most confident changes on ImageNet-A and the like."""
     for name in TEST_SETS:
-        found = comparison.read(f"{name}/predictions.npz")
-        if not found or not options.folders.get(name):
+        file = f"{name}/predictions.npz"
+        if not options.folders.get(name) or not comparison.has(file):
             continue
         published = stored.LabeledImages(name)
         examples = published.examples(options, comparison.examples.class_names)
+        found = comparison.read(file, examples, "confidences") or []
         indices = _fixed(found, examples)[:_PER_SET]
         images = _as_seen(examples, indices, comparison.spec)
         for index, image in zip(indices, images, strict=True):

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from absl import logging
 from tqdm import tqdm
 
+from noisy_student.artifacts import integrity
 from noisy_student.artifacts.files import read_json, write_json
+from noisy_student.artifacts.json_files import Part
 
 Progress = Callable[[int], object]  # called with the number of images done since the last call
 
@@ -46,6 +49,7 @@ def measure_parts(
         for part in missing:
             bar.set_postfix_str(part)
             content = {"request": requests[part], **measure(part, bar.update)}
+            content |= integrity.predictions(folder, f"{part}.npz")
             write_json(paths[part], content)
     return {part: read_json(path) for part, path in paths.items()}
 
@@ -67,9 +71,23 @@ def incomplete_parts(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
-def is_finished(path: Path, request: Mapping[str, Any]) -> bool:
-    """Returns True if `path` is a result file of the same request."""
-    return path.exists() and read_json(path)["request"] == request
+def is_finished(path: Path, request: Mapping[str, Any], kind: Any = None) -> bool:
+    """Returns True if `path` is a result file of the same request, and undamaged.
+
+    Args:
+        path: the file.
+        request: what its result depends on.
+        kind: type of its content; None: of a part.
+    """
+    if not path.exists():
+        return False
+    try:
+        content = read_json(path, kind or Part)
+        integrity.check_files(path.parent, content.get("files", {}))
+    except ValueError as error:
+        logging.warning("measuring again: %s", error)
+        return False
+    return content["request"] == request
 
 
 def progress_bar(title: str, num_images: int) -> tqdm:

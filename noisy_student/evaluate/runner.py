@@ -26,8 +26,9 @@ from data import optional, sources
 from data.examples import DecodedExamples, Examples
 from data.preprocess import PreprocessSpec
 from noisy_student import config
-from noisy_student.artifacts import disk, model_file
-from noisy_student.artifacts.files import file_hash, read_json, write_json
+from noisy_student.artifacts import disk, integrity, model_file
+from noisy_student.artifacts.files import file_hash, read_json, remove_leftovers, write_json
+from noisy_student.artifacts.json_files import evaluation_type
 from noisy_student.config import derived, schema
 from noisy_student.evaluate import benchmark, resumable
 from noisy_student.evaluate.benchmark import Result, Task
@@ -68,6 +69,7 @@ def run(
         ValueError: a model, folder or option is invalid; the message names it.
     """
     output_dir = Path(output_dir)
+    remove_leftovers(output_dir)
     spec = _preprocess_spec(model_file.read_card(model_path)["preprocess"], settings)
     tasks = _tasks(file_hash(model_path), spec, examples, output_dir, settings)
 
@@ -78,7 +80,7 @@ def run(
     results: dict[str, Result] = {}
     for task in tasks:
         path = output_dir / f"{task.name}.json"
-        if resumable.is_finished(path, task.request):
+        if resumable.is_finished(path, task.request, evaluation_type(task.name)):
             results[task.name] = read_json(path)
             continue
         model, start = load(), time.perf_counter()
@@ -90,6 +92,8 @@ def run(
             "seconds": round(time.perf_counter() - start, 2),
             **metrics,
         }
+        file = "predictions.npz" if task.name == "clean" else f"{task.name}/predictions.npz"
+        results[task.name] |= integrity.predictions(output_dir, file)
         write_json(path, results[task.name])
     return {name: _complete(result, output_dir) for name, result in results.items()}
 

@@ -19,6 +19,7 @@ from data.sources import folders
 from efficientnet import convert
 from noisy_student import config, robustness
 from noisy_student.artifacts.files import read_json, write_arrays
+from noisy_student.artifacts.json_files import Accuracy
 from noisy_student.evaluate import benchmark, corruptions, perturbations, resumable
 from noisy_student.evaluate.benchmark import Result, Task
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
@@ -198,7 +199,7 @@ class StoredCorruptions(StoredBenchmark):
         path = output_dir / "clean.json"
         if "mce" not in result or not path.exists():
             return result
-        clean = read_json(path)
+        clean = read_json(path, Accuracy)
         pair = clean["request"], result["request"]
         keys = ("weights", "image_size", "pixels")
         same_model = all(pair[0].get(key) == pair[1].get(key) for key in keys)

@@ -71,9 +71,9 @@ def run(
         return None
     result: dict[str, Any] = {"predictions": {file.name: file_hash(file) for file in files}}
     if teacher.settings.calibrate:
-        result["calibration"] = read_json(Path(output_dir) / CALIBRATION)
+        result["calibration"] = read_json(Path(output_dir) / CALIBRATION, dict[str, Any])
     result |= {"num_records": len(examples), "num_skipped": len(skipped), "skipped": list(skipped)}
-    return stage.finish(**result)
+    return stage.finish([*files, CALIBRATION], **result)
 
 
 def _main(settings: config.Config) -> None:
@@ -91,7 +91,7 @@ def _main(settings: config.Config) -> None:
     )
     teacher.inputs(splits.unlabeled)
     if given.reassign_dir:
-        read_done(given.reassign_dir)
+        read_done(given.reassign_dir, "records_hash")
     if given.dry_run:
         print(
             f"{model}: {len(splits.unlabeled)} unlabeled images in {num_shards} shards, "

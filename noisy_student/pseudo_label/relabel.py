@@ -14,7 +14,7 @@ from noisy_student.artifacts.files import files_hash, read_json, write_json
 from noisy_student.artifacts.json_files import SelectionReport
 from noisy_student.artifacts.stage import open_stage, read_done
 from noisy_student.pseudo_label import shards
-from noisy_student.pseudo_label.teacher import Teacher
+from noisy_student.pseudo_label.teacher import CALIBRATION, Teacher
 
 
 def reassign(
@@ -44,34 +44,37 @@ def reassign(
     """
     output_dir, selected_dir = Path(output_dir), Path(selected_dir)
     inputs = teacher.inputs(examples)
-    inputs["selected"] = read_done(selected_dir)["records_hash"]
+    inputs["selected"] = read_done(selected_dir, "records_hash")["records_hash"]
     request = {"stage": "reassign", "inputs": inputs, "hard_labels": hard_labels}
     request["stored"] = dataclasses.asdict(teacher.settings)
     stage = open_stage(output_dir, request)
     if not stage.done:
-        files = student_set.files_of(selected_dir)
-        old = student_set.read_set(files, examples)
-        kept = examples.take(old.images)
-        shards.write(teacher.labeler(kept, output_dir), kept, output_dir, len(files))
-        written = student_set.write(
-            predictions.shard_files(output_dir),
-            kept,
-            old.copies,
-            old.positions,
-            output_dir,
-            student_set.form_of(files, hard_labels),
-            within=(examples, old.images),
-        )
-        _write_report(selected_dir, output_dir, kept, old)
-        stage.finish(records_hash=files_hash(written))
-    return read_json(output_dir / "selection.json")
+        with stage.locked():
+            files = student_set.files_of(selected_dir)
+            old = student_set.read_set(files, examples)
+            kept = examples.take(old.images)
+            shards.write(teacher.labeler(kept, output_dir), kept, output_dir, len(files))
+            labels = predictions.shard_files(output_dir)
+            written = student_set.write(
+                labels,
+                kept,
+                old.copies,
+                old.positions,
+                output_dir,
+                student_set.form_of(files, hard_labels),
+                within=(examples, old.images),
+            )
+            reports = _write_report(selected_dir, output_dir, kept, old)
+            outputs: list[str | Path] = [*labels, *written, *reports, CALIBRATION]
+            stage.finish(outputs, records_hash=files_hash(written))
+    return read_json(output_dir / "selection.json", SelectionReport)
 
 
 def _write_report(
     selected_dir: Path, output_dir: Path, kept: sources.Examples, old: student_set.SelectedSet
-) -> None:
+) -> list[Path]:
     """Writes samples, and the report of the old selection with the new labels of its images."""
-    old_report: SelectionReport = read_json(selected_dir / "selection.json")
+    old_report: SelectionReport = read_json(selected_dir / "selection.json", SelectionReport)
     class_names = old_report["per_class"]["names"]
     report = selection_report.ReportBuilder(len(class_names), old_report["min_confidence"])
     sheets = sample_sheets.Sheets(len(class_names))
@@ -86,4 +89,6 @@ def _write_report(
     new = report.build(class_names, old_report["images_per_class"])
     new["noised_labels"] = predictions.are_noised(shard_files[0])
     new["reassigned"] = {"images": len(old.images), "changed": changed}
-    write_json(output_dir / "selection.json", {**old_report, **new})
+    paths = [output_dir / name for name in ("selection.json", "samples.json")]
+    write_json(paths[0], {**old_report, **new})
+    return paths

@@ -18,7 +18,7 @@ from data.preprocess import PreprocessSpec
 from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.artifacts.files import file_hash, read_json, write_json
-from noisy_student.artifacts.json_files import PredictionsCard
+from noisy_student.artifacts.json_files import Calibration, PredictionsCard
 from noisy_student.config import derived
 from noisy_student.metrics import calibration
 from noisy_student.pseudo_label.shards import Labeler
@@ -113,4 +113,4 @@ class Teacher:
             batches = pipeline.evaluation_batches(images, spec, batch_size=self.batch_size)
             labels, logits = inference.predict_all(logits_step, batches, len(images))
             write_json(path, calibration.describe(logits, labels))
-        return read_json(path)["temperature"]
+        return read_json(path, Calibration)["temperature"]

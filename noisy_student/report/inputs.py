@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisy_student.artifacts.files import read_json
+from noisy_student.artifacts import integrity
+from noisy_student.artifacts.files import damaged, read_json
+from noisy_student.artifacts.json_files import (
+    Changes,
+    NoisyViews,
+    RobustGallery,
+    RunConfig,
+    Samples,
+    SelectionReport,
+    Timed,
+    TrainSummary,
+    evaluation_type,
+)
 from noisy_student.metrics.benchmarks import BENCHMARKS
 
 BASELINES = {
@@ -57,21 +69,22 @@ def read(workdir: Path) -> Inputs:
     if not workdir.is_dir():
         raise ValueError(f"{workdir} is not a directory: --workdir and --compare name runs.")
     evaluation = workdir / "evaluation"
-    sheets = sorted(workdir.glob("round[0-9]*/selected/samples.json"), key=_round_of)
-    settings = _read(workdir / "config.json") or {}
+    sheets = sorted(_of_rounds(workdir, "selected/samples.json"), key=_round_of)
+    settings = _read(workdir / "config.json", RunConfig) or {}
     trainings = {
-        _model_name(path.parent.relative_to(workdir)): read_json(path)
-        for path in [*workdir.glob("round*/*/train.json"), *workdir.glob("control_*/train.json")]
+        _model_name(path.parent.relative_to(workdir)): _read(path, TrainSummary)
+        for path in _trainings(workdir)
     }
     evaluations = {
         benchmark: {
-            path.parent.name: read_json(path) for path in evaluation.glob(f"*/{benchmark}.json")
+            path.parent.name: _evaluation(path, benchmark)
+            for path in evaluation.glob(f"*/{benchmark}.json")
         }
         for benchmark in ("clean", *BENCHMARKS)
     }
     selections = {
-        _round_of(path): read_json(path)
-        for path in workdir.glob("round[0-9]*/selected/selection.json")
+        _round_of(path): _read(path, SelectionReport)
+        for path in _of_rounds(workdir, "selected/selection.json")
     }
     flags = settings.get("flags", {})
     models = [*trainings, *evaluations["clean"]]
@@ -83,10 +96,10 @@ def read(workdir: Path) -> Inputs:
         trainings,
         evaluations,
         selections,
-        read_json(sheets[-1]) if sheets else None,
-        _read(evaluation / "gallery.json"),
-        _read(evaluation / "robust_gallery.json"),
-        _read(evaluation / "noise.json"),
+        _read(sheets[-1], Samples) if sheets else None,
+        _read(evaluation / "gallery.json", Changes),
+        _read(evaluation / "robust_gallery.json", RobustGallery),
+        _read(evaluation / "noise.json", NoisyViews),
         _seconds(workdir),
         [path for path in expected if not (workdir / path).exists()],
     )
@@ -108,18 +121,20 @@ def _expected(rounds: int, trained: Iterable[str], benchmarks: Iterable[str]) ->
 def _seconds(workdir: Path) -> dict[str, float]:
     """Returns the seconds of every finished stage, in the order of the method."""
     stages: list[tuple[tuple[int, int, int], str, Path]] = []
-    for path in [*workdir.glob("round*/*/train.json"), *workdir.glob("control_*/train.json")]:
+    for path in _trainings(workdir):
         name = _model_name(path.parent.relative_to(workdir))
         stages.append(((*order(name)[:2], 2), f"train {name}", path))
     for position, (folder, verb) in enumerate((("pseudo_labels", "label"), ("selected", "select"))):
-        for path in workdir.glob(f"round[0-9]*/{folder}/done.json"):
+        for path in _of_rounds(workdir, f"{folder}/done.json"):
             number = _round_of(path)
             stages.append(((0, number, position), f"{verb} round{number}", path))
         for path in workdir.glob(f"selection/{folder}/done.json"):
             stages.append(((0, 1, position - 2), f"{verb} once", path))
     for path in workdir.glob("evaluation/*/*.json"):
+        if path.stem not in ("clean", *BENCHMARKS):  # not ours
+            continue
         stages.append(((2, 0, 0), f"evaluate {path.parent.name} {path.stem}", path))
-    contents = {name: read_json(path) for _, name, path in sorted(stages)}
+    contents = {name: read_json(path, Timed) for _, name, path in sorted(stages)}
     return {name: content["seconds"] for name, content in contents.items() if "seconds" in content}
 
 
@@ -155,5 +170,26 @@ def _model_name(folder: Path) -> str:
     return "_".join(folder.parts)
 
 
-def _read(path: Path) -> Any:
-    return read_json(path) if path.exists() else None
+def _of_rounds(workdir: Path, pattern: str) -> list[Path]:
+    """Returns files below the folders of rounds; others, such as round1x, are not ours."""
+    found = workdir.glob(f"round*/{pattern}")
+    return [p for p in found if re.fullmatch(r"round\d+", p.relative_to(workdir).parts[0])]
+
+
+def _trainings(workdir: Path) -> list[Path]:
+    return [*_of_rounds(workdir, "*/train.json"), *workdir.glob("control_*/train.json")]
+
+
+def _evaluation(path: Path, benchmark: str) -> Any:
+    content, name = _read(path, evaluation_type(benchmark)), path.parent.name
+    if content["model"] != name and (path.parents[1] / content["model"]).is_dir():
+        raise damaged(path, f"is of model {content['model']}")
+    return content
+
+
+def _read(path: Path, kind: Any) -> Any:
+    """Reads a file that may be absent; one of a finished stage must be the one it finished with."""
+    if not path.exists():
+        return None
+    integrity.check_output(path)
+    return read_json(path, kind)

@@ -52,14 +52,16 @@ def run(
     request = {"stage": "adopt_records", "records": content, "classes": list(class_names)}
     stage = open_stage(output_dir, request)
     if not stage.done:
-        write_json(output_dir / "selection.json", _report(files, class_names))
-        links = record_schema.shard_paths(output_dir, len(files), "records", ".tfrecord")
-        for link, file in zip(links, files, strict=True):
-            if link.is_symlink():  # of a run that was interrupted
-                link.unlink()
-            link.symlink_to(file)
-        stage.finish(records_hash=content)
-    return read_json(output_dir / "selection.json")
+        report = output_dir / "selection.json"
+        with stage.locked():
+            write_json(report, _report(files, class_names))
+            links = record_schema.shard_paths(output_dir, len(files), "records", ".tfrecord")
+            for link, file in zip(links, files, strict=True):
+                if link.is_symlink():  # of a run that was interrupted
+                    link.unlink()
+                link.symlink_to(file)
+            stage.finish([*links, report], records_hash=content)
+    return read_json(output_dir / "selection.json", SelectionReport)
 
 
 def _report(files: Sequence[Path], class_names: Sequence[str]) -> SelectionReport:

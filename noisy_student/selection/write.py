@@ -71,17 +71,21 @@ def run(
             the result of another request.
     """
     output_dir = Path(output_dir)
-    inputs: dict[str, object] = {"predictions": read_done(predictions_dir)["predictions"]}
+    inputs: dict[str, object] = {
+        "predictions": read_done(predictions_dir, "predictions")["predictions"]
+    }
     decision = None
     if decision_file:
         inputs["decision"] = file_hash(decision_file)
-        decision = Decision.from_dict(read_json(decision_file))
+        decision = Decision.read(decision_file)
     request = {"stage": "selection", "settings": dataclasses.asdict(settings), "inputs": inputs}
     stage = open_stage(output_dir, request)
     if not stage.done:
-        files = write_selected(predictions_dir, output_dir, examples, settings, decision, trial)
-        stage.finish(records_hash=files_hash(files))
-    report: SelectionReport = read_json(output_dir / "selection.json")
+        with stage.locked():
+            files = write_selected(predictions_dir, output_dir, examples, settings, decision, trial)
+            outputs = [*files, *output_dir.glob("*.json"), *output_dir.glob("chosen-*.npy")]
+            stage.finish(outputs, records_hash=files_hash(files))
+    report: SelectionReport = read_json(output_dir / "selection.json", SelectionReport)
     if not stage.done and (empty := report["empty_classes"]):
         threshold = report["min_confidence"]
         print(f"selection: no pseudo label of {', '.join(empty)} reaches {threshold}")
@@ -221,7 +225,7 @@ def _main(settings: config.Config) -> None:
         print(f"{report['num_written']} records of {report['num_kept']} images: {output_dir}")
         return
     predictions_dir = settings.required("predictions_dir")
-    read_done(predictions_dir)
+    read_done(predictions_dir, "predictions")
     files = predictions.shard_files(predictions_dir)
     _class_names(files, splits.unlabeled)
     _refuse_other_files(Path(output_dir), settings.selection)

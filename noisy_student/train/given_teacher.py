@@ -58,7 +58,7 @@ def run(
     inputs = {"model": model_hash, "validation": validation.fingerprint()}
     opened = stage.open_stage(output_dir, {"stage": "adopt", "inputs": inputs})
     if opened.done:
-        return read_json(output_dir / "train.json")
+        return read_json(output_dir / "train.json", TrainSummary)
     model, accuracy = _measure(model_path, validation, devices, batch_size)
     copy_file(model_path, output_dir / "model.keras")
     summary: TrainSummary = {
@@ -76,7 +76,8 @@ def run(
         "history": [],
     }
     write_json(output_dir / "train.json", summary)
-    opened.finish(seconds=summary["seconds"], model_hash=model_hash)
+    outputs = ("model.keras", "train.json")
+    opened.finish(outputs, seconds=summary["seconds"], model_hash=model_hash)
     result = "" if accuracy is None else f", val {accuracy:.1f}%"
     print(f"teacher: {model_path} ({model.name}){result}", flush=True)
     return summary

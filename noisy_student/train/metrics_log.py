@@ -9,6 +9,8 @@ from typing import cast
 import numpy as np
 import tensorflow as tf
 
+from noisy_student.artifacts import shapes
+from noisy_student.artifacts.files import damaged
 from noisy_student.artifacts.json_files import LogRow
 
 
@@ -33,8 +35,8 @@ class MetricsLog:
         """
         self._name, self._names, self._images = name, names, images_per_step
         self._file = directory / "metrics.jsonl"
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        rows: list[LogRow] = [json.loads(line) for line in lines if line.endswith("}")]
+        lines = self._file.read_text(errors="replace").splitlines() if self._file.exists() else []
+        rows = [self._row(number, line) for number, line in enumerate(lines, 1) if line[-1:] == "}"]
         self.history = [row for row in rows if row["step"] <= step]
         self._file.write_text("".join(json.dumps(row) + "\n" for row in self.history))
         self._board = tf.summary.create_file_writer(str(directory / "tensorboard"))
@@ -101,6 +103,17 @@ class MetricsLog:
                 if name != "step":
                     tf.summary.scalar(name, value)
         return is_best
+
+    def _row(self, number: int, line: str) -> LogRow:
+        """Reads a line; a ValueError names one that is damaged."""
+        try:
+            row = json.loads(line)
+            problem = shapes.problem(row, LogRow)
+        except ValueError as error:
+            problem = str(error)
+        if problem:
+            raise damaged(self._file, f"is damaged in line {number} ({problem})")
+        return row
 
     def close(self) -> None:
         """Closes the TensorBoard file."""

@@ -84,10 +84,10 @@ def run(
     request = _request(settings, splits, devices, inputs)
     opened = stage.open_stage(output_dir, request, write=devices.is_chief)
     if opened.done:
-        return read_json(output_dir / "train.json")
+        return read_json(output_dir / "train.json", TrainSummary)
     teacher = inputs.teacher_model if settings.teacher_mode == "online" else None
     learner = build.build(settings, devices, len(splits.class_names), len(splits.labeled), teacher)
-    with devices.writable(output_dir) as directory:
+    with opened.locked(devices.is_chief), devices.writable(output_dir) as directory:
         state = TrainingState(output_dir, directory, **learner.trackables())
 
         def save(name: str, row: LogRow) -> None:
@@ -104,10 +104,11 @@ def run(
         summary = _summary(learner, metrics, data.cache.report())
         write_json(directory / "train.json", summary)
         model_hash = file_hash(directory / "model.keras")
-        opened.finish(directory, summary["seconds"], model_hash=model_hash)
+        outputs = ("model.keras", "best.keras", "train.json")
+        opened.finish(outputs, directory, summary["seconds"], model_hash=model_hash)
         state.remove()
     devices.wait()
-    return read_json(output_dir / "train.json")
+    return read_json(output_dir / "train.json", TrainSummary)
 
 
 def check(
@@ -166,7 +167,7 @@ def _request(
         "validation": splits.validation.fingerprint(),
     }
     if inputs.selected_dir:
-        hashes["selected"] = stage.read_done(inputs.selected_dir)["records_hash"]
+        hashes["selected"] = stage.read_done(inputs.selected_dir, "records_hash")["records_hash"]
     if inputs.init_model:
         model_file.read_card(inputs.init_model)  # refuses other files
         hashes["init_model"] = file_hash(inputs.init_model)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from noisy_student import robustness
+from noisy_student.artifacts.files import read_json
 from noisy_student.metrics import per_image
 
 # Test images that the models get wrong: the last student 52 fewer, and 16 others.
@@ -57,6 +58,7 @@ def training(role: str, steps: int, labeled: int, unlabeled: int, accuracy: floa
         history.append(row)
     return {
         "role": role,
+        "round": 0,
         "model_name": "efficientnet-b0",
         "parameters": 500_000,
         "image_size": 32,
@@ -67,6 +69,7 @@ def training(role: str, steps: int, labeled: int, unlabeled: int, accuracy: floa
         "seconds": steps / 10,
         "final_loss": history[-1]["loss"],
         "validation_top1": accuracy,
+        "best_validation_top1": accuracy,
         "width": 0.5,
         "depth": 0.5,
         "history": history,
@@ -129,6 +132,7 @@ def make_workdir(folder: Path, names: list[str] = DIGITS, png=digit_png) -> Path
         "class_names": names,
         "device": "2 CPU cores",
         "split_sizes": {"labeled": 100, "validation": 500, "unlabeled": 3400, "test": 1000},
+        "split_info": {},
     }
     write(folder / "config.json", config)
     wide = {"width": 0.75, "parameters": 1_100_000}
@@ -143,6 +147,7 @@ def make_workdir(folder: Path, names: list[str] = DIGITS, png=digit_png) -> Path
         name = place.replace("/", "_")
         write(folder / place / "train.json", log)
         clean = {"benchmark": "clean", "model": name, "num_examples": 1000, "top1": top1}
+        clean["request"] = {}
         if name in WRONG:
             wrong = np.isin(np.arange(1000), WRONG[name])
             clean |= {"by_image": {"top1": per_image.record(map(str, range(1000)), wrong)}}
@@ -151,7 +156,13 @@ def make_workdir(folder: Path, names: list[str] = DIGITS, png=digit_png) -> Path
             clean | {"top5": 99.4, "calibration_error": 2.5, "seconds": 1.5},
         )
         sweep = [top1 - (4 + 0.4 * (5 - number)) * size for size in (0, 1, 2, 4, 8, 16)]
-        fgsm = {"benchmark": "fgsm", "epsilons": [0, 1, 2, 4, 8, 16], "num_examples": 1000}
+        fgsm = {
+            "model": name,
+            "request": {},
+            "benchmark": "fgsm",
+            "epsilons": [0, 1, 2, 4, 8, 16],
+            "num_examples": 1000,
+        }
         fgsm |= {"top1": [max(3.0, top1) for top1 in sweep], "seconds": 4.25}
         write(folder / f"evaluation/{name}/fgsm.json", fgsm)
     for number, right in ((1, 0.97), (2, 0.985)):
@@ -345,7 +356,7 @@ def add_published_robustness(folder: Path) -> None:
 
 
 def results_of(workdir: Path) -> dict:
-    return json.loads((workdir / "report/results.json").read_text())
+    return read_json(workdir / "report/results.json")
 
 
 def page_of(workdir: Path) -> str:

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import dataclasses
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from data.preprocess import PreprocessSpec
 from data.robustness_sets import CIFAR10_CLASSES
 from noisy_student import config, evaluate
 from noisy_student.artifacts import model_file
+from noisy_student.artifacts.files import read_json
 from noisy_student.config.schema import STORED_BENCHMARKS
 from noisy_student.evaluate import benchmark
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
@@ -161,7 +161,7 @@ def content(folder: Path) -> dict[Path, Any]:
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix == ".json":
-            found[path.relative_to(folder)] = json.loads(path.read_text()) | {"seconds": 0}
+            found[path.relative_to(folder)] = read_json(path) | {"seconds": 0}
         elif path.is_file():
             found[path.relative_to(folder)] = path.read_bytes()
     return found

@@ -6,7 +6,8 @@ import pytest
 
 from data import optional
 from noisy_student import config, iterate
-from noisy_student.artifacts.files import read_json, write_json
+from noisy_student.artifacts import stage
+from noisy_student.artifacts.files import read_json
 from noisy_student.evaluate import benchmark
 from tests.helpers.toy_teacher import save_model
 
@@ -108,7 +109,7 @@ def test_a_finished_selection_is_taken_as_it_is(calls, tmp_path):
     with pytest.raises(ValueError, match=f"{tmp_path}/once/selected has no done.json"):
         run(tmp_path, rounds=1, selection_dir=str(tmp_path / "once"))
     assert calls == []
-    write_json(tmp_path / "once/selected/done.json", {})
+    stage.open_stage(tmp_path / "once/selected", {}).finish([], records_hash="")
     run(tmp_path, rounds=1, selection_dir=str(tmp_path / "once"))
     assert [
         call[:1] + call[2:] for call in calls if call[0] in ("label", "select", "reassign")

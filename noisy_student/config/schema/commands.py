@@ -11,6 +11,13 @@ class CommandConfig:
     """Any command."""
 
     debug: bool = option(False, "Show the traceback of an error.", changes_result=False)
+    verify: str = option(
+        "full",
+        "Check of the files that finished stages hand on. full: size and checksum, each file once "
+        "in a process; size: size alone.",
+        choices=("full", "size"),
+        changes_result=False,
+    )
 
 
 @dataclass(frozen=True)

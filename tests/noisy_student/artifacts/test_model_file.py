@@ -1,3 +1,4 @@
+import json
 import zipfile
 
 import keras
@@ -121,3 +122,87 @@ def test_other_padding_and_enlarging_are_reported(tmp_path):
     used = PreprocessSpec(32, enlarge=True)
     message = model_file.start_from(tiny(3, 1), tmp_path / "m.keras", ("a", "b", "c"), used)
     assert "crop_padding 0 instead of 32" in message and "enlarge False instead of True" in message
+
+
+def rewritten(path, target, **members):
+    """A copy of a model file with other members; a function gets the old content as JSON."""
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as archive:
+        for name in source.namelist():
+            content, change = source.read(name), members.get(name.partition(".")[0])
+            if change is not None:
+                content = (
+                    change if isinstance(change, str) else json.dumps(change(json.loads(content)))
+                )
+            archive.writestr(name, content)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda card: [], "it is no object"),
+        (lambda card: {}, "class_names is missing"),
+        (lambda card: card | {"class_names": "abc"}, "class_names is no list"),
+        (lambda card: card | {"class_names": ["a", "b", 3]}, r"class_names\[2\] is not text"),
+        (lambda card: card | {"class_names": ["a", "b", "a"]}, "class_names has 'a' twice"),
+        (lambda card: card | {"class_names": ["a", "b"]}, "3 logits.* 2 classes"),
+        (lambda card: card | {"round": "1"}, "round is not a whole number"),
+        (lambda card: card | {"preprocess": None}, "preprocess is no object"),
+        (lambda card: card | {"preprocess": {}}, "image_size is missing"),
+        (lambda card: card | {"preprocess": {"image_size": 1.5}}, "image_size is not a whole"),
+        (lambda card: card | {"preprocess": {"image_size": 10**9}}, "image_size is 1000000000"),
+        (lambda card: card | {"preprocess": {"image_size": 32, "pixels": "x"}}, "pixels 'x'"),
+        ("{", "it cannot be read"),
+        ("[" * 100_000, "it cannot be read"),
+    ],
+)
+def test_a_hostile_card_is_named(model, tmp_path, change, named):
+    model_file.save_model(model, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    path = rewritten(tmp_path / "m.keras", tmp_path / "other.keras", card=change)
+    with pytest.raises(ValueError, match=f"{path} .*{named}") as error:
+        model_file.load_model(path)
+    assert "\n" not in str(error.value)
+
+
+def nested(depth: int) -> dict:
+    layer = {"class_name": "Dense", "config": {}, "module": "keras.layers"}
+    for _ in range(depth):
+        layer = {"class_name": "TimeDistributed", "config": {"layer": layer}}
+    return layer
+
+
+def with_layer(name, **changes):
+    """Changes the configuration of a layer."""
+
+    def change(content):
+        for layer in content["config"]["layers"]:
+            if layer["config"]["name"] == name:
+                layer["config"] |= changes
+        return content
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: [],
+        lambda content: {"class_name": 3, "config": "x"},
+        lambda content: {**content, "module": "os", "class_name": "system"},
+        lambda content: nested(300),
+        "{" * 5,
+        '{"a":' * 100_000,
+        with_layer("head_dense", units="many"),
+        with_layer("head_dense", units=-1),
+        with_layer("head_dense", units=10**12),
+        with_layer("head_conv", filters=10**9),
+        with_layer("head_dense", units=4),
+        with_layer("stem_conv", kernel_size=[10**5, 10**5]),
+    ],
+)
+def test_a_hostile_configuration_is_named(model, tmp_path, change):
+    model_file.save_model(model, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
+    path = rewritten(tmp_path / "m.keras", tmp_path / "other.keras", config=change)
+    with pytest.raises(ValueError, match=str(path)) as error:
+        model_file.load_model(path)
+    assert "\n" not in str(error.value)

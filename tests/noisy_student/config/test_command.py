@@ -1,5 +1,6 @@
 """Options into settings: values arrive, and those that make no sense are refused by name."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -274,6 +275,23 @@ def test_the_record_of_options_is_that_of_flags():
     record = given("--ratio=4,5.5", "--images_per_class=300", "--strides=1,2,2,2,1,2,1").to_json()
     assert record["ratio"] == ["4", "5.5"] and record["images_per_class"] == "300"
     assert record["strides"] == list("1222121") and record["magnitude"] == 27.0
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/d/a"), "/d/a: No space left .*Free"),
+        (OSError(errno.ENOSPC, "No space left on device"), "/d: No space left .*Free"),
+        (RuntimeError("b/c.tmp; No space left on device [Op:W]"), "b/c.tmp.*: No space .*Free"),
+        (OSError(errno.EROFS, "Read-only file system", "x"), "x: Read-only .*directory"),
+        (OSError(errno.EEXIST, "File exists", "x"), "x: File exists.* file where a directory"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), "x: No such file"),
+        (KeyError("a"), "$"),
+    ],
+)
+def test_errors_of_the_disk_are_one_line_with_a_way_out(error, line):
+    assert re.match(line, command.disk_problem(error, "/d"))
+    assert "\n" not in command.disk_problem(error, "/d")
 
 
 def test_help_shows_description_examples_and_the_groups_of_the_command():

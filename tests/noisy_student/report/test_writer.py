@@ -40,7 +40,7 @@ def test_figures_do_not_depend_on_how_long_it_took(tmp_path):
     results = report.run(first), report.run(second)
     assert results[0]["figures"] == results[1]["figures"]
     assert results[0]["provenance"]["seconds"] != results[1]["provenance"]["seconds"]
-    stored = json.loads((first / "report/results.json").read_text())
+    stored = results_of(first)
     assert stored == json.loads(json.dumps(results[0]))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -11,9 +12,9 @@ import tensorflow as tf
 
 from data import record_schema, seeds, sources
 from noisy_student import config
-from noisy_student.artifacts import decision_index, predictions, student_set
+from noisy_student.artifacts import decision_index, predictions, stage, student_set
 from noisy_student.artifacts.decision import Decision
-from noisy_student.artifacts.files import read_json, write_json
+from noisy_student.artifacts.files import read_json
 from noisy_student.selection import rule, write
 from tests.helpers import toy_teacher
 from tests.helpers.toy_batches import textured
@@ -285,12 +286,18 @@ def test_records_of_another_number_of_shards_are_refused(tmp_path, columns, exam
         select_into(tmp_path, columns, examples, num_shards=3)
 
 
+def finish(directory: Path) -> None:
+    """Makes predictions the result of a stage."""
+    labels = stage.open_stage(directory, {})
+    labels.finish(directory.glob("*.parquet"), predictions={"shard": "hash"})
+
+
 def test_run_is_a_stage(tmp_path, columns, examples):
     settings = dataclasses.replace(SETTINGS, images_per_class="auto", num_shards=1)
     write_predictions(tmp_path / "in", columns, examples)
     with pytest.raises(ValueError, match="not finished"):
         write.run(tmp_path / "in", tmp_path / "out", examples, settings)
-    write_json(tmp_path / "in" / "done.json", {"predictions": {"shard": "hash"}})
+    finish(tmp_path / "in")
     report = write.run(tmp_path / "in", tmp_path / "out", examples, settings)
     assert report["num_written"] == report["images_per_class"] * 3
     done = read_json(tmp_path / "out" / "done.json")
@@ -307,7 +314,7 @@ def test_run_is_a_stage(tmp_path, columns, examples):
 def test_a_trial_keeps_all_if_none_is_confident_enough(tmp_path, columns, examples):
     columns["confidence"] = np.minimum(columns["confidence"], 0.5)
     write_predictions(tmp_path / "in", columns, examples)
-    write_json(tmp_path / "in" / "done.json", {"predictions": {"shard": "hash"}})
+    finish(tmp_path / "in")
     settings = dataclasses.replace(SETTINGS, images_per_class="none", min_confidence=0.6)
     given = tmp_path / "in", tmp_path / "out", examples, settings
     with pytest.raises(ValueError, match=r"min_confidence = 0.6 .* 0.500"):

@@ -15,8 +15,7 @@ import pytest
 import tensorflow as tf
 
 from data import record_schema
-from noisy_student.artifacts import model_file
-from noisy_student.artifacts.files import write_json
+from noisy_student.artifacts import model_file, stage
 from noisy_student.runtime import preemption
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,8 +37,8 @@ def selected(tmp_path_factory) -> Path:
         records.append(
             record_schema.serialize(png, label, most, probabilities, f"unlabeled/{index}")
         )
-    record_schema.write_shards(records, directory, UNLABELED, 2)
-    write_json(directory / "done.json", {"records_hash": "of the test"})
+    files = record_schema.write_shards(records, directory, UNLABELED, 2)
+    stage.open_stage(directory, {}).finish(files, records_hash="of the test")
     return directory
 
 
