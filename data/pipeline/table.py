@@ -1,6 +1,7 @@
 """Examples as tensors that batches are gathered from."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -137,14 +138,20 @@ def _read_file_or_record(row: Columns) -> tf.Tensor:
     return preprocess.decode_named(encoded, tf.where(offset == WHOLE_FILE, file, place))
 
 
-@tf.function(reduce_retracing=True)  # sets differ in length
 def _fit_all(images: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
     """Brings all images of a small-image set to the size of the model."""
-    size = spec.image_size
-    if images.shape[1:3] == (size, size):
+    if images.shape[1:3] == (spec.image_size, spec.image_size):
         return images
-    return tf.map_fn(
-        lambda image: preprocess.eval_image(image, spec),
-        images,
-        fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
+    return _fitting(spec)(images)
+
+
+@functools.cache
+def _fitting(spec: PreprocessSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a function that brings all images to the size of the model, traced once."""
+    signature = tf.TensorSpec([spec.image_size, spec.image_size, 3], spec.dtype)
+    return tf.function(
+        lambda images: tf.map_fn(
+            lambda image: preprocess.eval_image(image, spec), images, fn_output_signature=signature
+        ),
+        reduce_retracing=True,  # sets differ in length
     )
