@@ -7,7 +7,7 @@ Percentages are 0..100, every other accuracy and confidence is 0..1. `splits.jso
 
 from typing import Any, NotRequired, TypedDict
 
-from noisy_student.metrics.benchmarks import ATTACKS, CORRUPTED, PERTURBED
+from noisy_student.metrics.benchmarks import ATTACKS, CORRUPTED, PERTURBED, TEST_SETS
 
 
 class RunConfig(TypedDict):
@@ -233,9 +233,14 @@ class Attacked(Evaluation):
 
 
 def evaluation_type(benchmark: str) -> type[Evaluation]:
-    """Returns the type of a benchmark's file."""
-    kinds = {CORRUPTED: Corrupted, PERTURBED: Perturbed, ATTACKS: Attacked}
-    return next((kind for names, kind in kinds.items() if benchmark in names), Accuracy)
+    """Returns the type of a benchmark's file; `Evaluation` for one that others registered."""
+    kinds: dict[tuple[str, ...], type[Evaluation]] = {
+        ("clean", *TEST_SETS): Accuracy,
+        CORRUPTED: Corrupted,
+        PERTURBED: Perturbed,
+        ATTACKS: Attacked,
+    }
+    return next((kind for names, kind in kinds.items() if benchmark in names), Evaluation)
 
 
 class ChangedImage(TypedDict):

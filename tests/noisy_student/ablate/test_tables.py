@@ -34,7 +34,8 @@ def test_arms_by_hand(table):
 
 def test_comparisons_by_hand(table):
     """3 +- 4.303 / sqrt(3): Student's quantile for two degrees of freedom, deviation 1."""
-    _, row = cells(tables.comparisons(table))
+    _, row, *others = cells(tables.comparisons(table))
+    assert [other[-1] for other in others] == ["not measured"] * 2
     assert row[1:] == ["+2.0, +3.0, +4.0", "+3.0 (+0.5 to +5.5)", "above 0", "**supported**"]
     assert "from scratch" in row[0] and "from the teacher" in row[0]
 
