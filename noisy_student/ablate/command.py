@@ -200,7 +200,9 @@ def _main(settings: config.Config) -> None:
     root = Path(given.workdir) / recipe.name
     slots = given.jobs or len(os.sched_getaffinity(0))
     results_dir = Path(given.results_dir) if given.results_dir else None
-    if not given.collect_only:
+    if given.collect_only:
+        print(outlook(graph, root, _estimator(graph, root), slots))
+    else:
         check.check(graph, root, results_dir)
     if given.dry_run:
         dry_run(graph, root, slots)
