@@ -126,7 +126,7 @@ def damage(path: Path, kind: str, workdir: Path) -> bool:
 
 
 def lasting(workdir: Path) -> Iterator[tuple[Path, bytes | dict]]:
-    """What must not change: bytes of models and sets, and metrics of evaluations."""
+    """Returns the invariants: bytes of models and sets, and metrics of evaluations."""
     for file in files_of(workdir):
         if file.suffix in (".keras", ".parquet", ".tfrecord", ".npy", ".npz"):
             yield file, (workdir / file).read_bytes()

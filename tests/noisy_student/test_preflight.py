@@ -1,4 +1,4 @@
-"""What a later stage of a run would refuse is refused before the first step, and by a dry run."""
+"""A run and its dry run refuse before the first step what a later stage would refuse."""
 
 import os
 from contextlib import nullcontext

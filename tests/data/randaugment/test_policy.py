@@ -250,7 +250,7 @@ def test_magnitude_noise_spreads_magnitudes_and_no_more():
 
 
 def test_published_contrast_changes_contrast_alone():
-    """Of the images of one operation each, those that change are a sixteenth."""
+    """With one operation an image, a sixteenth of the images change."""
     count, side = 800, 48
     image = np.random.default_rng(0).integers(60, 200, (side, side, 3)).astype(np.uint8)
     images = tf.constant(np.broadcast_to(image, (count, side, side, 3)))

@@ -1,4 +1,4 @@
-"""What any job of a study would refuse is refused before the first."""
+"""A study refuses before its first job what any of its jobs would refuse."""
 
 from pathlib import Path
 

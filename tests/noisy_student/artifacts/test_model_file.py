@@ -76,7 +76,7 @@ def test_training_starts_from_a_saved_model_with_its_classes_in_other_order(tmp_
 
 
 def test_training_starts_with_a_classifier_of_zeros_for_other_classes(tmp_path):
-    """Of no opinion: every class has the probability 1/2 before the first step."""
+    """Gives every class the probability 1/2 before the first step."""
     source = tiny(3, 0)
     model_file.save_model(source, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
     model = tiny(2, 1)

@@ -56,7 +56,7 @@ def test_lists_by_round_repeat_their_last():
     [(10, 0.25, 3), (10, 0.21, 3), (16, 0.01, 1), (100, 0.07, 7), (128, 5, 640)],
 )
 def test_the_unlabeled_batch_is_rounded_up(batch_size, ratio, unlabeled):
-    """As published, but for 100 * 0.07, which is 7.000000000000001."""
+    """Equals the published rule, except for 100 * 0.07, which is 7.000000000000001."""
     settings = given(f"--batch_size={batch_size}", f"--ratio={ratio}")
     assert settings.students[0].unlabeled_batch_size == unlabeled
 

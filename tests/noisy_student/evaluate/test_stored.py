@@ -342,7 +342,7 @@ def test_imagenet_c_of_tfds(models, tmp_path):
 
 
 def test_folders_named_by_number_are_those_of_the_classes_in_order(models, tmp_path, caplog):
-    """As ImageNet-V2 is published; a text beside the folders, as in ImageNet-A, changes nothing."""
+    """Reads the layout of ImageNet-V2; a text beside the folders (ImageNet-A) changes nothing."""
     write_imagenet_a(tmp_path / "ids", present=tuple(range(10)), count=2)
     for number, wnid in enumerate(WNIDS):
         (tmp_path / "numbers").mkdir(exist_ok=True)

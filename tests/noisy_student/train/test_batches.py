@@ -36,7 +36,7 @@ def batch_of(files, kind):
 
 
 def is_crop(image, original):
-    """Whether an image is a crop of its original after reflect padding."""
+    """Returns True if an image is a crop of its original after reflect padding."""
     padded = np.pad(original, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)), "reflect")
     return any(
         np.array_equal(image, padded[y : y + SIZE, x : x + SIZE])
