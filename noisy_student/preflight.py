@@ -50,6 +50,9 @@ def check(
     """
     disk.check_writable("workdir", workdir)
     _check_images(settings, splits)
+    for training in settings.trainings():
+        if training.noise.cutout and not training.model.small_image:
+            raise ValueError(f"{train.name_of(training)}: --cutout needs --small_image.")
     given = _given_models(settings, splits)
     trainings = _trainings(settings, splits, devices, Path(workdir))
     derived.warn_of_framing(settings.trainings(), splits.labeled)

@@ -84,6 +84,7 @@ def refusals(folder, workdir, **changed):
     [
         ({"student_name": "efficientnet-b0,efficientnet-b9"}, "student 2: .*efficientnet-b9"),
         ({"strides": "1,2"}, "teacher: strides must be 7"),
+        ({"cutout": True, "small_image": False, "image_size": 40}, "teacher: --cutout .*small_"),
         ({"batch_norm_replicas": "some"}, "teacher: .*'some'"),
         (
             {"teacher_batch_size": 6, "accumulate_steps": 3},
