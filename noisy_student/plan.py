@@ -3,7 +3,7 @@ r"""Estimates what a run costs: sizes, memory, steps and time on a given device.
     python -m noisy_student.plan --flagfile=recipes/imagenet_l2_round1.flags \
         --device=tpu-v3-core --num_devices=2048
     python -m noisy_student.plan --flagfile=recipes/folder.flags --num_labeled=5000 \
-        --num_classes=10 --device=a100-40gb
+        --num_classes=10 --device=l4
     python -m noisy_student.plan --flagfile=recipes/mnist5k.flags --student_width=1 \
         --device=v100-16gb
 
@@ -47,14 +47,39 @@ class Device:
     utilization: float = 0.1
 
 
+# Training B0 at 224 pixels on an H200 took 6 * 0.386e9 operations for each of 7698 images/s
+# (docs/SCALING.md), while memory could move 4800 GB/s. That other GPUs reach as many operations per
+# byte, and other networks too, is an assumption.
+_OPERATIONS_PER_BYTE = 7698 * 6 * 0.386e9 / 4800e9
+
+
+def _gpu(tera: float, gib: float, gigabytes: float) -> Device:
+    """Returns a GPU whose training is bound by memory.
+
+    Args:
+        tera: Dense bfloat16 operations with sums in float32 (V100: float16), 10^12 per second.
+        gib: Memory in GiB.
+        gigabytes: Bandwidth of the memory in GB per second.
+    """
+    utilization = _OPERATIONS_PER_BYTE * gigabytes / (tera * 1000)
+    return Device(tera * TERA, gib * GIBI, utilization)
+
+
+# Peak rates, memory and bandwidth by the vendors' data sheets; of the GPUs without a size the SXM
+# versions, the A100 with 80 GB; RTX 4090: Ada GPU architecture whitepaper, appendix A.
 DEVICES = {
     "tpu-v2-core": Device(22.5 * TERA, 8 * GIBI),
     "tpu-v3-core": Device(61.5 * TERA, 16 * GIBI),
     "tpu-v4-chip": Device(275 * TERA, 32 * GIBI),
-    "v100-16gb": Device(125 * TERA, 16 * GIBI),
-    "a100-40gb": Device(312 * TERA, 40 * GIBI),
-    "a100-80gb": Device(312 * TERA, 80 * GIBI),
-    "h100-80gb": Device(989 * TERA, 80 * GIBI),
+    "v100-16gb": _gpu(125, 16, 900),
+    "a100-40gb": _gpu(312, 40, 1555),
+    "a100-80gb": _gpu(312, 80, 2039),
+    "h100-80gb": _gpu(989, 80, 3350),
+    "a100": _gpu(312, 80, 2039),
+    "h100": _gpu(989, 80, 3350),
+    "h200": _gpu(989, 141, 4800),
+    "l4": _gpu(121, 24, 300),
+    "rtx4090": _gpu(165.2, 24, 1008),
 }
 
 

@@ -80,6 +80,19 @@ def test_figures_by_hand(planned):
     assert "weights and averages 0.04 GiB, gradients and slots 0.06 GiB" in output
 
 
+def test_gpus_are_planned_at_the_measured_rate_of_one():
+    """B0 at 224 pixels: 7698 images/s on an H200; the others by the bandwidth of their memory."""
+    operations = 6 * 0.386e9  # of an image in training
+    rates = {
+        name: plan.DEVICES[name].peak * plan.DEVICES[name].utilization / operations
+        for name in ("h200", "h100", "a100", "l4", "rtx4090")
+    }
+    assert rates["h200"] == pytest.approx(7698, rel=1e-6)
+    assert rates["l4"] / rates["h200"] == pytest.approx(300 / 4800)
+    assert rates["h100"] > rates["a100"] > rates["rtx4090"] > rates["l4"]
+    assert plan.DEVICES["h200"].memory == 141 * 2**30 and plan.DEVICES["l4"].peak == 121e12
+
+
 def test_an_online_teacher_costs_its_weights_and_forward_pass(planned):
     """B1 has 7.79 M parameters, 0.06 M statistics and 0.69 G multiply-adds at its 240 pixels."""
     flags = (
