@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's notices at its import off the terminal.
+"""Keeps TensorFlow's notices at its import off the terminal, and lets GPU memory grow.
 
 TensorFlow prints them before it reads its own log level. All other lines are passed on; with
 ``TF_CPP_MIN_LOG_LEVEL=0`` in the environment nothing is held back.
@@ -59,7 +59,8 @@ def _without_notices(load: Callable[[ModuleType], None], module: ModuleType) -> 
 
 
 def install() -> None:
-    """Sets TensorFlow's log level unless it is given, and quiets its import."""
+    """Sets TensorFlow's log level and memory growth unless they are given; quiets its import."""
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     has_gpu = os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
     # Without a GPU TensorFlow complains of that at level 2.
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu else "3")

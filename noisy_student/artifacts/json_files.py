@@ -48,6 +48,7 @@ class Timed(TypedDict):
     """Any result file, for who reads its duration alone."""
 
     seconds: NotRequired[float]
+    compile_seconds: NotRequired[float]  # of a training
 
 
 class LogRow(TypedDict):
@@ -57,6 +58,7 @@ class LogRow(TypedDict):
     learning_rate: float
     loss: float
     images_per_second: NotRequired[float]  # without the first step, which is compiled
+    compile_seconds: NotRequired[float]  # until the first step of a run was compiled and taken
     seconds: float  # since the training began, over all its runs
     validation_top1: NotRequired[float]  # percent
     labeled_loss: NotRequired[float]
@@ -87,6 +89,7 @@ class TrainSummary(TypedDict):
     labeled_batch_size: NotRequired[int]
     unlabeled_batch_size: NotRequired[int]
     final_loss: NotRequired[float]
+    compile_seconds: NotRequired[float]  # of `seconds`, spent on compiling the step, in all runs
     decoded_once: NotRequired[dict[str, Any]]  # `data.pipeline.decoded.DecodedCache.report`
     # a given teacher
     given_model: NotRequired[str]  # path

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from absl import app, logging
 from absl import flags as absl_flags
 
+from noisy_student import _compile_cache
 from noisy_student.config import flags, option, process, schema
 from noisy_student.config.settings import Config
 
@@ -27,6 +28,10 @@ _WAYS_OUT = {
     errno.ENOTDIR: "There is a file where a directory should be: choose another directory.",
     errno.EEXIST: "There is a file where a directory should be: choose another directory.",
 }
+_MEMORY = (
+    "memory does not hold a batch. Give a smaller --eval_batch_size or --precision=mixed_bfloat16, "
+    f"then {_AGAIN}"
+)
 # What TensorFlow's error about an image says that a pipeline cannot decode (`data.preprocess`).
 _UNDECODABLE = re.compile(r"(?:assertion failed: \[|data: b')(.+: cannot be decoded as an image)")
 _HELP = {"--help", "-help", "--helpshort", "-h", "-?"}
@@ -68,11 +73,14 @@ def run(
         process.verify = config.options["verify"]
         place = config.options["output_dir"] or config.options["workdir"]
         try:
+            _compile_cache.enable(config.options["compile_cache"])
             main(config, rest) if takes_arguments else main(config)
         except Exception as error:
             undecodable = _UNDECODABLE.search(str(error))
             line = undecodable[1] if undecodable else disk_problem(error, place)
             line = str(error) if isinstance(error, ValueError) else line
+            if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+                line = line or _MEMORY
             if config.options["debug"] or not line:
                 raise
             print(f"error: {line}\n(--debug shows where)", file=sys.stderr)

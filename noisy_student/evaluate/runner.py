@@ -14,6 +14,7 @@ second model: its results, metrics relative to it, and paired differences with 9
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -189,6 +190,8 @@ def _load(
     with devices.prediction_scope():
         model, card = model_file.load_model(model_path)
     class_names = card["class_names"] if examples is None else examples.class_names
+    if examples is not None:
+        devices = devices.for_steps("evaluation", math.ceil(len(examples) / settings.batch_size))
     return EvaluatedModel(
         inference.for_classes(model, card["class_names"], class_names),
         class_names,

@@ -7,6 +7,7 @@ label of an image depends on no other image.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,7 +74,8 @@ class Teacher:
                 efficientnet.freeze_batch_norm(model)
         classes, spec = examples.class_names, model_card["preprocess"]
         model = inference.for_classes(model, model_card["class_names"], classes)
-        jit_compile = self.devices.jit_compile
+        count = math.ceil(len(examples) / self.batch_size)
+        jit_compile = self.devices.for_steps("pseudo labels", count).jit_compile
         temperature = 1.0
         if settings.calibrate:
             logits_step = self.devices.spread(inference.logits_step(model, jit_compile))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from noisy_student.artifacts import integrity
 from noisy_student.artifacts.files import damaged, read_json
@@ -45,6 +45,7 @@ class Inputs:
         robust_gallery: evaluation/robust_gallery.json.
         noise: evaluation/noise.json.
         seconds: stage -> seconds, in the order of the method.
+        compile_seconds: training -> those of its seconds that went into compilation, if known.
         missing: expected files that are absent.
     """
 
@@ -57,6 +58,7 @@ class Inputs:
     robust_gallery: dict[str, Any] | None
     noise: dict[str, Any] | None
     seconds: dict[str, float]
+    compile_seconds: dict[str, float]
     missing: list[str]
 
 
@@ -101,6 +103,7 @@ def read(workdir: Path) -> Inputs:
         _read(evaluation / "robust_gallery.json", RobustGallery),
         _read(evaluation / "noise.json", NoisyViews),
         _seconds(workdir),
+        _seconds(workdir, "compile_seconds"),
         [path for path in expected if not (workdir / path).exists()],
     )
 
@@ -118,8 +121,10 @@ def _expected(rounds: int, trained: Iterable[str], benchmarks: Iterable[str]) ->
     return files
 
 
-def _seconds(workdir: Path) -> dict[str, float]:
-    """Returns the seconds of every finished stage, in the order of the method."""
+def _seconds(
+    workdir: Path, kind: Literal["seconds", "compile_seconds"] = "seconds"
+) -> dict[str, float]:
+    """Returns the seconds of every finished stage that has them, in the order of the method."""
     stages: list[tuple[tuple[int, int, int], str, Path]] = []
     for path in _trainings(workdir):
         name = _model_name(path.parent.relative_to(workdir))
@@ -135,7 +140,7 @@ def _seconds(workdir: Path) -> dict[str, float]:
             continue
         stages.append(((2, 0, 0), f"evaluate {path.parent.name} {path.stem}", path))
     contents = {name: read_json(path, Timed) for _, name, path in sorted(stages)}
-    return {name: content["seconds"] for name, content in contents.items() if "seconds" in content}
+    return {name: content[kind] for name, content in contents.items() if kind in content}
 
 
 def order(name: str) -> tuple[int, int, int, str]:

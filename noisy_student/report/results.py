@@ -125,7 +125,7 @@ def _figures(inputs: Inputs) -> dict[str, Any]:
 
 
 def _provenance(inputs: Inputs) -> dict[str, Any]:
-    """Returns command, flags, versions, device, seed and seconds by stage.
+    """Returns command, flags, versions, device, seed, and seconds by stage.
 
     "excluded" counts images excluded as near duplicates of test images; None: not searched for.
     """
@@ -135,6 +135,7 @@ def _provenance(inputs: Inputs) -> dict[str, Any]:
         **{key: inputs.settings.get(key) for key in keys},
         "excluded": excluded and excluded["count"],
         "seconds": inputs.seconds,
+        "compile_seconds": inputs.compile_seconds,
     }
 
 

@@ -158,10 +158,15 @@ def paper_gains(figures: Mapping[str, Any], dataset: str) -> Table:
 
 
 def seconds(provenance: Mapping[str, Any]) -> Table:
-    """Returns the seconds of all stages and their sum."""
-    rows = [[stage, f"{value:,.1f}"] for stage, value in provenance["seconds"].items()]
-    rows.append(["total", f"{sum(provenance['seconds'].values()):,.1f}"])
-    return Table(["stage", "seconds"], rows)
+    """Returns the seconds of all stages, those of compilation where known, and their sums."""
+    columns = [provenance["seconds"]]
+    if compiling := provenance.get("compile_seconds"):
+        columns.append(compiling)
+    rows = [
+        [stage, *(number(column.get(stage), ",.1f") for column in columns)] for stage in columns[0]
+    ]
+    rows.append(["total", *(f"{sum(column.values()):,.1f}" for column in columns)])
+    return Table(["stage", "seconds", "of them compiling"][: 1 + len(columns)], rows)
 
 
 def title(name: str) -> str:

@@ -1,6 +1,7 @@
 """Devices of a process: tf.distribute strategy, precision and determinism."""
 
 import contextlib
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,6 +11,9 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+
+from noisy_student import _compile_cache
+from noisy_student.runtime import compile_choice, gpu
 
 NAMES = ("auto", "one", "mirrored", "multi_worker", "tpu")
 _BFLOAT16_CAPABILITY = (8, 0)  # Nvidia GPUs from Ampere on compute in bfloat16
@@ -25,6 +29,7 @@ class Devices:
         precision: Keras dtype policy.
         num_hosts: processes that run the same program.
         is_chief: True for the process that writes the files.
+        may_compile: `jit_compile` is to be decided by the number of steps (`for_steps`).
     """
 
     strategy: tf.distribute.Strategy
@@ -32,11 +37,26 @@ class Devices:
     precision: str = "float32"
     num_hosts: int = 1
     is_chief: bool = True
+    may_compile: bool = False
 
     @property
     def num_replicas(self) -> int:
         """Number of replicas, which train in sync."""
         return self.strategy.num_replicas_in_sync
+
+    def for_steps(self, name: str, steps: int, multiply_adds: float = 0.0) -> "Devices":
+        """Decides for `--jit_compile=auto` on a GPU whether to compile, and prints why.
+
+        Args:
+            name: name of the work for people, such as "student 1".
+            steps: number of steps, or of batches to predict.
+            multiply_adds: multiply-adds of one step's forward pass; 0: unknown.
+        """
+        if not self.may_compile:
+            return self
+        compiles, reason = compile_choice.choose(steps, multiply_adds)
+        print(f"{name}: {reason}", flush=True)
+        return dataclasses.replace(self, jit_compile=compiles, may_compile=False)
 
     def describe(self) -> str:
         """Returns a description such as "2 CPU cores, 1 replica" or "1 GPU, 1 replica"."""
@@ -151,6 +171,8 @@ def make_devices(
     jit_compile: str = "auto",
     intra_op_threads: int = 0,
     tpu: str | None = None,
+    compile_cache: str | None = None,
+    gpu_memory: int | str = "grow",
 ) -> Devices:
     """Sets up the process. Call it once, before building models or creating tensors.
 
@@ -160,16 +182,21 @@ def make_devices(
             (mirrored with several GPUs, else one).
         precision: ``float32``, ``mixed_bfloat16`` (float32 variables, logits and losses) or
             ``auto`` (mixed on TPUs and on GPUs that compute in bfloat16).
-        jit_compile: ``on``, ``off`` or ``auto`` (on with a GPU and one replica; on CPU, XLA slows
-            the whole step down). TPUs always compile.
+        jit_compile: ``on``, ``off`` or ``auto`` (with a GPU and one replica, where it pays, see
+            `Devices.for_steps`; on CPU, XLA slows the whole step down). TPUs always compile.
         intra_op_threads: CPU threads of an operation; 0: all cores. Very small models are faster
             with 1.
         tpu: name or address of the TPU; "local" on its own host.
+        compile_cache: directory that keeps what XLA compiles for a GPU; None: that of the user;
+            "off": none.
+        gpu_memory: memory to take of each GPU, see `gpu.set_memory`.
 
     Raises:
         ValueError: the strategy is unknown, it needs TF_CONFIG or ``tpu``, or it has several
-            replicas, which cannot be compiled together.
+            replicas, which cannot be compiled together; ``compile_cache`` cannot be written.
     """
+    _compile_cache.enable(compile_cache)  # if no command has done so
+    gpu.set_memory(gpu_memory)
     if tf.config.threading.get_intra_op_parallelism_threads() != intra_op_threads:
         tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
     tf.config.experimental.enable_op_determinism()
@@ -192,8 +219,8 @@ def make_devices(
     one = scope.num_replicas_in_sync == 1
     if jit_compile == "on" and not one:
         raise ValueError("--jit_compile=on needs one replica; use --jit_compile=off with several.")
-    jit = jit_compile == "on" or (jit_compile == "auto" and bool(gpus) and one)
-    return Devices(scope, jit, precision)
+    may_compile = jit_compile == "auto" and bool(gpus) and one
+    return Devices(scope, jit_compile == "on", precision, may_compile=may_compile)
 
 
 def _multi_worker(precision: str) -> Devices:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import efficientnet
 from data import seeds
+from noisy_student.runtime.stable_names import stable_names
 
 
 def for_classes(
@@ -49,21 +50,33 @@ def class_columns(model_classes: Sequence[str], classes: Sequence[str]) -> list[
     return [position[name] for name in classes]
 
 
+def _named(step: Callable[..., tf.Tensor], jit_compile: bool) -> Callable[..., tf.Tensor]:
+    """Returns the step; what XLA compiles has a name by which later processes find it again."""
+    if not jit_compile:
+        return step
+
+    def named_step(*columns: tf.Tensor) -> tf.Tensor:
+        with stable_names():
+            return step(*columns)
+
+    return named_step
+
+
 def logits_step(
     model: Callable[..., tf.Tensor], jit_compile: bool = False
-) -> tf.types.experimental.GenericFunction:
+) -> Callable[..., tf.Tensor]:
     """Returns a compiled function: images uint8 [B, S, S, 3] -> logits float32 [B, C]."""
 
     @tf.function(jit_compile=jit_compile, reduce_retracing=True)
     def step(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(images, training=False), tf.float32)
 
-    return step
+    return _named(step, jit_compile)
 
 
 def predict_step(
     model: Callable[..., tf.Tensor], jit_compile: bool = False, temperature: float = 1.0
-) -> tf.types.experimental.GenericFunction:
+) -> Callable[..., tf.Tensor]:
     """Returns a compiled function: images uint8 [B, S, S, 3] -> probabilities float32 [B, C].
 
     Logits are divided by the temperature.
@@ -74,12 +87,12 @@ def predict_step(
         logits = tf.cast(model(images, training=False), tf.float32)
         return tf.nn.softmax(logits if temperature == 1 else logits / temperature)
 
-    return step
+    return _named(step, jit_compile)
 
 
 def noised_predict_step(
     model: Callable[..., tf.Tensor], jit_compile: bool = False
-) -> tf.types.experimental.GenericFunction:
+) -> Callable[..., tf.Tensor]:
     """Returns `predict_step` under the model's own noise, dropout and stochastic depth.
 
     The model runs in training mode, so its batch norm must be frozen (`freeze_batch_norm`).
@@ -98,7 +111,7 @@ def noised_predict_step(
             logits = model(images, training=True)
         return tf.nn.softmax(tf.cast(logits, tf.float32))
 
-    return step
+    return _named(step, jit_compile)
 
 
 def predictions(
@@ -146,9 +159,7 @@ def predict_all(
 
 
 def accuracy(
-    step: tf.types.experimental.GenericFunction,
-    batches: Iterable[dict[str, tf.Tensor]],
-    num_examples: int,
+    step: Callable[..., tf.Tensor], batches: Iterable[dict[str, tf.Tensor]], num_examples: int
 ) -> float | None:
     """Returns the top-1 accuracy in percent; None if there are no images.
 

@@ -38,6 +38,8 @@ class Learner:
         average: keeps average_model up to date.
         learning_rate: schedule, a function of the finished steps.
         optimizer: optimizer of model, built.
+        seed: seed of the network's noise, int64 []. A variable, so that trainings of all seeds and
+            rounds compile to one program.
         teacher: network that labels the unlabeled images within the step; None: labels are stored.
         teacher_spec: preprocessing of the teacher's images.
     """
@@ -50,6 +52,7 @@ class Learner:
     average: ema.WeightAverage
     learning_rate: schedule.LearningRate
     optimizer: keras.optimizers.Optimizer
+    seed: tf.Variable
     teacher: keras.Model | None
     teacher_spec: PreprocessSpec | None
 
@@ -123,6 +126,7 @@ def build(
         devices.num_replicas,
         settings.accumulate_steps,
     )
+    devices = _compiling(settings, devices, num_classes, num_labeled)
     keras.utils.set_random_seed(settings.seed)  # initial weights
     with devices.strategy.scope():
         model = _build_model(settings.model, num_classes)
@@ -134,6 +138,7 @@ def build(
         learning_rate = make_schedule(settings, num_labeled)
         weight_optimizer = optimizer.build(o.name, learning_rate, o.adam_beta2)
         weight_optimizer.build(model.trainable_variables)
+        seed = tf.Variable(settings.seed, trainable=False, dtype=tf.int64)
     return Learner(
         settings=settings,
         devices=devices,
@@ -143,6 +148,7 @@ def build(
         average=average,
         learning_rate=learning_rate,
         optimizer=weight_optimizer,
+        seed=seed,
         teacher=teacher,
         teacher_spec=teacher_spec,
     )
@@ -290,6 +296,16 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
 
 def _build_model(settings: config.ModelConfig, num_classes: int) -> keras.Model:
     return efficientnet.build_model(num_classes=num_classes, **derived.network(settings))
+
+
+def _compiling(
+    settings: config.TrainConfig, devices: Devices, num_classes: int, num_labeled: int
+) -> Devices:
+    """Decides whether `--jit_compile=auto` compiles the step, which is of one micro-batch."""
+    parts, cost = settings.accumulate_steps, derived.model_cost(settings.model, num_classes)
+    multiply_adds = cost.multiply_adds * settings.images_per_step / parts
+    steps = settings.last_step(num_labeled) * parts
+    return devices.for_steps(name_of(settings), steps, multiply_adds)
 
 
 def _freeze(model: keras.Model, num_blocks: int) -> None:

@@ -1,19 +1,26 @@
 """The training loop: when to log, validate, save and stop."""
 
 import contextlib
-from collections.abc import Callable
+import errno
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import tensorflow as tf
 
 from noisy_student import config
 from noisy_student.artifacts.json_files import LogRow
-from noisy_student.runtime import inference, preemption
+from noisy_student.config import derived
+from noisy_student.runtime import gpu, inference, preemption
 from noisy_student.runtime.profiler import Profiler
 from noisy_student.train import build, step
 from noisy_student.train.batches import Batches
 from noisy_student.train.build import Learner
 from noisy_student.train.metrics_log import MetricsLog
-from noisy_student.train.progress import Progress
+from noisy_student.train.progress import COMPILING, Progress
 from noisy_student.train.training_state import TrainingState
+
+_COMPILING_ON_GPU = f"{COMPILING} (once; usually 1-3 min on a GPU)"
 
 
 def train_loop(
@@ -44,7 +51,8 @@ def train_loop(
     done = learner.finished_steps
     run_steps, predict = step.compile_steps(learner), build.predict_step(learner)
     metrics = MetricsLog(learner.name, directory, step.metric_names(learner), images_per_step, done)
-    progress = Progress(learner.name, done, last_step, images_per_step, devices.is_chief)
+    compiling = _COMPILING_ON_GPU if devices.jit_compile and gpu.visible() else COMPILING
+    progress = Progress(learner.name, done, last_step, images_per_step, devices.is_chief, compiling)
     with (
         contextlib.closing(metrics),
         contextlib.closing(progress),
@@ -55,7 +63,8 @@ def train_loop(
         while done < last_step and not stopped:
             profiler.before(done)
             count = _steps_until_event(done, last_step, log)
-            metrics.add(run_steps(data.training, count))
+            with memory_exhausted(learner):
+                metrics.add(run_steps(data.training, count))
             done += count
             progress.update(done)
 
@@ -90,3 +99,30 @@ def _steps_until_event(done: int, last_step: int, log: config.LogConfig) -> int:
         ends.append((done // every + 1) * every)
     ends += [edge for edge in log.profile_steps or () if edge > done]
     return min(ends) - done
+
+
+@contextlib.contextmanager
+def memory_exhausted(learner: Learner) -> Iterator[None]:
+    """Names the batch and the ways out where the memory of a device does not hold a step.
+
+    Raises:
+        ValueError: TensorFlow ran out of memory inside.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow's error of a full disk, too
+            raise
+        settings, layout = learner.settings, learner.layout
+        size = derived.preprocess_spec(settings.model).image_size
+        rows = f"{layout.labeled_rows} labeled + {layout.unlabeled_rows} unlabeled images"
+        ways = [f"--accumulate_steps={2 * layout.micro_batches} (the same images a step, in parts)"]
+        ways.append("a smaller --batch_size or --teacher_batch_size")
+        if learner.devices.precision == "float32":
+            ways.append("--precision=mixed_bfloat16")
+        raise ValueError(
+            f"{learner.name}: memory does not hold a step of {rows} at {size} pixels with "
+            f"{learner.devices.precision} activations. Ways out: {', '.join(ways)}. Finished "
+            "stages and the last checkpoint are kept; a training with other settings needs a "
+            "directory of its own."
+        ) from error

@@ -45,11 +45,18 @@ class MetricsLog:
         self._start = self._timed_from = time.perf_counter()
         self._timed_steps = 0
         self._is_compiled = False
+        self._unlogged_compile_seconds = 0.0
 
     @property
     def seconds(self) -> float:
         """Seconds spent on this training, in all its runs."""
         return self._seconds_before + time.perf_counter() - self._start
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds of `seconds` until the first step of each run was compiled and taken."""
+        logged = sum(row.get("compile_seconds", 0.0) for row in self.history)
+        return logged + self._unlogged_compile_seconds
 
     def add(self, metrics: tf.Tensor) -> None:
         """Adds the metrics of one or more steps, float32 [steps, metrics].
@@ -61,6 +68,7 @@ class MetricsLog:
         if not self._is_compiled:
             metrics.numpy()  # waits for the devices
             self._is_compiled = True
+            self._unlogged_compile_seconds = time.perf_counter() - self._start
             self.restart_clock()
 
     def restart_clock(self) -> None:
@@ -85,6 +93,9 @@ class MetricsLog:
             )
         if self._timed_steps:
             row["images_per_second"] = self._timed_steps * self._images / seconds
+        if self._unlogged_compile_seconds:
+            row["compile_seconds"] = self._unlogged_compile_seconds
+            self._unlogged_compile_seconds = 0.0
         self._tables = []
         return row
 

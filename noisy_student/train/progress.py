@@ -3,23 +3,33 @@
 import math
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 _PAUSE_ON_TERMINAL = 0.1  # seconds between updates of the line
 _PAUSE_IN_FILE = 15.0  # seconds between lines
+_TICK = 1.0  # seconds between updates of the time that compilation takes
+COMPILING = "compiling the training step"
 
 
 class Progress:
     """A line with step, metrics and remaining time.
 
     On a terminal the line is rewritten in place and cut to the width. Elsewhere a line is printed
-    every 15 seconds, and for the last step.
+    every 15 seconds, and for the last step. Until the first step is taken, the time that its
+    compilation takes is shown.
     """
 
     def __init__(
-        self, name: str, step: int, last_step: int, images_per_step: int, show: bool = True
+        self,
+        name: str,
+        step: int,
+        last_step: int,
+        images_per_step: int,
+        show: bool = True,
+        compiling: str = COMPILING,
     ):
         """Announces the first step, which is traced and compiled.
 
@@ -29,15 +39,30 @@ class Progress:
             last_step: number of steps at the end.
             images_per_step: images of a step, on all replicas.
             show: False on hosts that leave showing to the chief.
+            compiling: text until the first step is taken.
         """
         self._name, self._last_step, self._images = name, last_step, images_per_step
         self._shows, self._on_terminal = show, sys.stderr.isatty()
         self._drawn = -math.inf
         self._row: dict[str, Any] = {}
-        self._draw(step, "compiling the first step")
+        self._draw(step, compiling)
+        self._start, self._compiled = time.perf_counter(), threading.Event()
+        ticker = threading.Thread(target=self._tick, args=(step, compiling), daemon=True)
+        ticker.start()
+        self._ticker = ticker
+
+    def _tick(self, step: int, text: str) -> None:
+        while not self._compiled.wait(_TICK):
+            self._draw(step, f"{text}  {clock(time.perf_counter() - self._start)}")
+
+    def _stop_ticking(self) -> None:
+        self._compiled.set()
+        self._ticker.join()
 
     def update(self, step: int) -> None:
         """Shows the number of finished steps."""
+        if not self._compiled.is_set():
+            self._stop_ticking()
         if step < self._last_step:
             self._draw(step, self._text(step))
 
@@ -49,6 +74,7 @@ class Progress:
 
     def close(self) -> None:
         """Leaves the line on the terminal."""
+        self._stop_ticking()
         if self._shows and self._on_terminal:
             print(file=sys.stderr, flush=True)
 

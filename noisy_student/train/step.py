@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import efficientnet
 from noisy_student import losses
+from noisy_student.runtime.stable_names import stable_names
 from noisy_student.train.build import Learner
 
 Batch = dict[str, tf.Tensor]
@@ -57,7 +58,8 @@ def train_step(
         targets = _pseudo_labels(learner, batch)
 
     # One forward pass over all images, with dropout and stochastic depth.
-    seed = tf.stack([learner.settings.seed, tf.cast(learner.optimizer.iterations, tf.int32)])
+    numbers = (learner.seed, learner.optimizer.iterations)
+    seed = tf.stack([tf.cast(number, tf.int32) for number in numbers])
     noise = efficientnet.noise_scope(
         seed, share.numbers, layout.total, layout.runs, learner.noised_rows
     )
@@ -118,7 +120,8 @@ def compile_steps(learner: Learner) -> Callable[[Iterator[Batch], int], tf.Tenso
         return table.stack()
 
     def run(batches: Iterator[Batch], count: int) -> tf.Tensor:
-        return steps(batches, tf.constant(count))
+        with stable_names(learner.devices.jit_compile):
+            return steps(batches, tf.constant(count))
 
     return run
 

@@ -251,6 +251,7 @@ def _summary(
         "labeled_batch_size": settings.batch_size,
         "unlabeled_batch_size": settings.unlabeled_batch_size,
         "seconds": round(metrics.seconds, 2),
+        "compile_seconds": round(metrics.compile_seconds, 2),
         "final_loss": last["loss"],
         "validation_top1": last.get("validation_top1"),
         "best_validation_top1": max(accuracies, default=None),

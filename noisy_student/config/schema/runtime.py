@@ -22,8 +22,24 @@ class DeviceConfig:
     )
     jit_compile: str = option(
         "auto",
-        "Compile training steps with XLA. auto: on a single GPU.",
+        "Compile steps with XLA. auto: on a single GPU, where there are enough steps for it to pay "
+        "(docs/SCALING.md).",
         choices=("auto", "on", "off"),
+    )
+    compile_cache: str | None = option(
+        None,
+        "Directory that keeps what XLA compiled for a GPU, for the next run; off: none. Unset: "
+        "noisy-student/xla in $XDG_CACHE_HOME or ~/.cache.",
+        changes_result=False,
+    )
+    gpu_memory: int | str = option(
+        "grow",
+        "GPU memory to take. grow: as needed, so that processes can share a GPU; all: all of it at "
+        "once; a number: at most as many GiB.",
+        choices=("grow", "all"),
+        changes_result=False,
+        low=1,
+        high=1024,
     )
     intra_op_threads: int = option(
         0,

@@ -30,3 +30,17 @@ def test_epsilons_that_a_model_has_not_are_left_open():
     sizes, accuracies = tables.epsilon_values({"fgsm": sweeps}, "fgsm")
     assert sizes == [0, 2, 4]
     assert accuracies == {"a": [90.0, None, 40.0], "b": [91.0, 60.0, None]}
+
+
+def test_seconds_of_compilation_stand_beside_those_of_their_stage():
+    seconds = {"train round0_teacher": 208.0, "label round1": 12.0}
+    assert tables.seconds({"seconds": seconds}).headers == ["stage", "seconds"]
+    table = tables.seconds(
+        {"seconds": seconds, "compile_seconds": {"train round0_teacher": 160.26}}
+    )
+    assert table.headers == ["stage", "seconds", "of them compiling"]
+    assert table.rows == [
+        ["train round0_teacher", "208.0", "160.3"],
+        ["label round1", "12.0", "-"],
+        ["total", "220.0", "160.3"],
+    ]

@@ -12,7 +12,7 @@ import tensorflow as tf
 from data import sources, tfrecord_file
 from noisy_student import config, train
 from noisy_student.runtime.devices import make_devices
-from noisy_student.train import given_teacher
+from noisy_student.train import given_teacher, step
 from noisy_student.train.metrics_log import MetricsLog
 from tests.helpers import toy_batches
 
@@ -64,6 +64,7 @@ TEACHER = config.TrainConfig(
 )
 # Without RandAugment, whose graph takes seconds to build.
 PLAIN = dataclasses.replace(TEACHER, noise=config.NoiseConfig("none", 2, 5.0, False, False))
+TIMES = ("seconds", "images_per_second", "compile_seconds")
 LOG = config.LogConfig(
     log_every=2,
     validate_every=2,
@@ -107,6 +108,7 @@ def test_logs_and_models(splits, devices, tmp_path, capsys):
         assert row["loss"] == pytest.approx(parts, rel=1e-5)
         assert 0 <= row["validation_top1"] <= 100
     assert summary["images_seen"] == 64
+    assert 0 < summary["compile_seconds"] < summary["seconds"]
     assert {"model.keras", "best.keras", "train.json", "done.json", "tensorboard"} <= {
         path.name for path in tmp_path.iterdir()
     }
@@ -158,6 +160,31 @@ def test_ctrl_c_saves_and_the_same_call_continues(splits, devices, tmp_path, cap
     assert [row["step"] for row in summary["history"]] == [1, 2, 4]
 
 
+def test_a_step_that_memory_does_not_hold(splits, devices, tmp_path, monkeypatch):
+    """TensorFlow's error, raised in the third step here, becomes a way out; the state is kept."""
+    compile_steps = step.compile_steps
+
+    def compile_exhausting(learner):
+        run = compile_steps(learner)
+
+        def run_until_exhausted(batches, count):
+            if learner.finished_steps == 2:
+                raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+            return run(batches, count)
+
+        return run_until_exhausted
+
+    monkeypatch.setattr(step, "compile_steps", compile_exhausting)
+    with pytest.raises(ValueError, match=r"16 labeled .* 32 pixels .*float32 ") as caught:
+        train.run(PLAIN, splits, tmp_path, devices, LOG)
+    message = str(caught.value)
+    assert all(way in message for way in ("--accumulate_steps=2", "--batch_size", "mixed_bfloat16"))
+    monkeypatch.setattr(step, "compile_steps", compile_steps)
+    summary = train.run(PLAIN, splits, tmp_path, devices, LOG)
+    assert [row["step"] for row in summary["history"]] == [2, 4]
+    assert "compile_seconds" in summary["history"][1]  # it continued after step 2
+
+
 def test_damage_that_training_meets_is_named(splits, devices, tmp_path):
     path = str(tmp_path / "records")
     with tf.io.TFRecordWriter(path) as writer:
@@ -201,10 +228,7 @@ def test_what_is_decoded_once_is_said_and_changes_nothing(splits, devices, tmp_p
     told = "teacher: decoded once: 24 labeled images (0.1 MiB), 24 validation images (0.1 MiB)"
     assert capsys.readouterr().out.splitlines() == [told]
     for rows in zip(*(summary["history"] for summary in trained.values()), strict=True):
-        without, cached = (
-            {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
-            for row in rows
-        )
+        without, cached = ({k: v for k, v in row.items() if k not in TIMES} for row in rows)
         assert without == cached
 
 

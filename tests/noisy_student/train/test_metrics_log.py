@@ -50,12 +50,25 @@ def test_means_and_rate_leave_out_the_first_call_and_pauses(tmp_path, clock):
         "loss": 3.0,
         "labeled_loss": 6.0,
         "images_per_second": 10.0,
+        "compile_seconds": 60.0,
         "seconds": 92.0,
         "validation_top1": 50.0,
     }
     assert second["images_per_second"] == 2.5 and second["loss"] == 4.0
+    assert "compile_seconds" not in second and log.compile_seconds == 60.0
     assert [first, second] == log.history
     assert (tmp_path / "tensorboard").exists()
+
+
+def test_compilation_of_all_runs_counts(tmp_path, clock):
+    for step, seconds in ((1, 60.0), (2, 5.0)):
+        log = open_log(tmp_path, step - 1)
+        clock[0] += seconds
+        log.add(table(1.0))
+        assert log.compile_seconds == (60.0 if step == 1 else 65.0)  # also before it is logged
+        log.write(log.means(step, tf.constant(0.5)))
+        log.close()
+    assert log.compile_seconds == 65.0
 
 
 def test_a_row_of_the_first_call_alone_has_no_rate(tmp_path, clock):

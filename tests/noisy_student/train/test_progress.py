@@ -2,9 +2,11 @@
 
 import os
 import sys
+import time
 
 import pytest
 
+from noisy_student.train import progress as progress_module
 from noisy_student.train.progress import Progress, clock, describe
 
 ROW = {
@@ -36,8 +38,26 @@ def test_without_a_rate_there_is_no_eta(capsys):
     row = {name: value for name, value in ROW.items() if name != "images_per_second"}
     progress.log(row | {"step": 1000})
     first, last = capsys.readouterr().err.splitlines()
-    assert first == "student 1  step 0/1000  compiling the first step"
+    assert first == "student 1  step 0/1000  compiling the training step"
     assert "img/s" not in last and "eta" not in last and last.endswith("time 0:30")
+
+
+def test_the_time_of_compilation_is_shown_until_the_first_step_is_taken(capsys, monkeypatch):
+    monkeypatch.setattr(progress_module, "_TICK", 0.01)
+    monkeypatch.setattr(progress_module, "_PAUSE_IN_FILE", 0.0)
+    progress = Progress("student 1", 0, 1000, 100, compiling="compiling (once)")
+    progress._start -= 83
+    end = time.monotonic() + 60
+    shown = ""
+    while "1:2" not in shown and time.monotonic() < end:
+        time.sleep(0.02)
+        shown += capsys.readouterr().err
+    assert "student 1  step 0/1000  compiling (once)  1:2" in shown
+    progress.update(1)
+    capsys.readouterr()
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""  # the thread has ended
+    progress.close()
 
 
 def test_a_log_file_gets_a_line_every_few_seconds_and_the_last_one(capsys, monkeypatch):
