@@ -33,6 +33,7 @@ from noisy_student.artifacts import stage
 from noisy_student.artifacts.files import write_json
 from noisy_student.config import schema
 from noisy_student.metrics.formatting import duration
+from noisy_student.runtime import gpu
 
 # Flags that a study sets itself.
 _RESERVED = (
@@ -58,13 +59,14 @@ def studies_named(names: Sequence[str]) -> list[Study]:
     return [STUDIES[name] for name in dict.fromkeys(names)]
 
 
-def run(graph: Graph, root: Path, slots: int) -> list[Job]:
+def run(graph: Graph, root: Path, slots: int, gpus: Sequence[str] = ()) -> list[Job]:
     """Runs the jobs of a graph that are not done, and returns those that failed.
 
     Args:
         graph: the jobs.
         root: directory of the recipe; receives ``seed<S>/<job>/``.
         slots: number of jobs at a time.
+        gpus: GPUs to spread the jobs over, as CUDA_VISIBLE_DEVICES names them.
 
     Raises:
         ValueError: `root` holds results of the recipe with other flags.
@@ -72,7 +74,28 @@ def run(graph: Graph, root: Path, slots: int) -> list[Job]:
     stage.open_stage(root, graph.recipe.request())
     estimator = _estimator(graph, root)
     print(outlook(graph, root, estimator, slots), flush=True)
-    return runner.run(list(graph.jobs.values()), root, graph.recipe, slots, estimator)
+    return runner.run(list(graph.jobs.values()), root, graph.recipe, slots, estimator, gpus)
+
+
+def slots_for(jobs: int | None, gpus: Sequence[str], memory: int | str) -> int:
+    """Returns the number of jobs at a time.
+
+    Args:
+        jobs: the number that was asked for; None: one per GPU, else one per CPU core.
+        gpus: GPUs that jobs are spread over.
+        memory: what a job takes of a GPU's memory (`runtime.gpu.set_memory`).
+
+    Raises:
+        ValueError: two jobs would each take all memory of one GPU.
+    """
+    slots = jobs or len(gpus) or len(os.sched_getaffinity(0))
+    if gpus and slots > len(gpus) and memory == "all":
+        raise ValueError(
+            f"--jobs={slots} with --gpu_memory=all: jobs would share {len(gpus)} GPU"
+            f"{'s' * (len(gpus) > 1)}, and each takes all memory. Use --jobs={len(gpus)} or "
+            "--gpu_memory=grow."
+        )
+    return slots
 
 
 def collect(graph: Graph, studies: Sequence[Study], root: Path, results_dir: Path | None) -> None:
@@ -198,7 +221,8 @@ def _main(settings: config.Config) -> None:
         studies = _applicable(studies, recipe)
     graph = Graph(recipe, studies, seeds)
     root = Path(given.workdir) / recipe.name
-    slots = given.jobs or len(os.sched_getaffinity(0))
+    gpus = gpu.visible()
+    slots = slots_for(given.jobs, gpus, recipe.settings.device.gpu_memory)
     results_dir = Path(given.results_dir) if given.results_dir else None
     if given.collect_only:
         print(outlook(graph, root, _estimator(graph, root), slots))
@@ -207,7 +231,7 @@ def _main(settings: config.Config) -> None:
     if given.dry_run:
         dry_run(graph, root, slots)
         return
-    failed = [] if given.collect_only else run(graph, root, slots)
+    failed = [] if given.collect_only else run(graph, root, slots, gpus)
     collect(graph, studies, root, results_dir)
     if failed:
         print(f"{len(failed)} jobs failed: {json.dumps([job.name for job in failed])}")

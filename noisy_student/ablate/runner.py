@@ -26,6 +26,7 @@ from noisy_student.ablate.time_estimate import Estimator, wall_seconds
 from noisy_student.artifacts.files import write_json
 from noisy_student.metrics.formatting import duration
 from noisy_student.runtime import preemption
+from noisy_student.runtime.gpu import least_used
 
 _PACKAGES = Path(noisy_student.__file__).parents[1]
 _LOG_TAIL = 12  # lines shown of a failed job's log
@@ -43,6 +44,7 @@ class _Running:
     command: list[str]
     code: str
     start: float
+    gpu: str
 
     @property
     def seconds(self) -> float:
@@ -51,7 +53,12 @@ class _Running:
 
 
 def run(
-    jobs: Sequence[Job], root: Path, recipe: Recipe, slots: int, estimator: Estimator
+    jobs: Sequence[Job],
+    root: Path,
+    recipe: Recipe,
+    slots: int,
+    estimator: Estimator,
+    gpus: Sequence[str] = (),
 ) -> list[Job]:
     """Runs the jobs that are not done.
 
@@ -61,6 +68,7 @@ def run(
         recipe: determines their commands.
         slots: number of jobs at a time.
         estimator: knows the finished jobs, and learns from the others.
+        gpus: names for CUDA_VISIBLE_DEVICES; each job sees one, that with the fewest jobs.
 
     Returns:
         The jobs that failed. Jobs that depend on them were not run, all others were.
@@ -70,7 +78,7 @@ def run(
         KeyboardInterrupt: the same call resumes, too.
     """
     waiting = {job.name: job for job in jobs if not job.is_done(root)}
-    pool = _Pool(root, recipe, len(jobs), len(jobs) - len(waiting))
+    pool = _Pool(root, recipe, len(jobs), len(jobs) - len(waiting), gpus)
     with preemption.Listener() as signals, contextlib.closing(pool):
         while waiting or pool.running:
             if signals.requested:
@@ -113,7 +121,8 @@ def _seconds_left(
 class _Pool:
     """The processes of jobs, and their progress bar."""
 
-    def __init__(self, root: Path, recipe: Recipe, total: int, done: int):
+    def __init__(self, root: Path, recipe: Recipe, total: int, done: int, gpus: Sequence[str]):
+        self._gpus = gpus
         self.running: list[_Running] = []
         self.failed: list[Job] = []
         self._root, self._recipe = root, recipe
@@ -144,16 +153,19 @@ class _Pool:
             command = job.command(self._root, self._recipe)
             print(f"$ {shlex.join(command)}", file=log, flush=True)
             code = code_version()
+            used = [run.gpu for run in self.running]
+            gpu = least_used(self._gpus, used) if self._gpus else ""
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(),
+                env=_environment(gpu),
                 start_new_session=True,
             )
-        self.running.append(_Running(job, process, command, code, time.perf_counter()))
-        self._print(f"started {job.name}, log {log_path}")
+        self.running.append(_Running(job, process, command, code, time.perf_counter(), gpu))
+        where = f" on GPU {gpu}" if gpu else ""
+        self._print(f"started {job.name}{where}, log {log_path}")
         return True
 
     def reap(self) -> list[tuple[Job, float]]:
@@ -242,7 +254,9 @@ def _open_locked(path: Path) -> IO[str] | None:
     return log
 
 
-def _environment() -> dict[str, str]:
-    """Returns a job's environment: this code, one thread, GPU memory as needed."""
+def _environment(gpu: str) -> dict[str, str]:
+    """Returns a job's environment: this code, one thread, one GPU if any, its memory as needed."""
     path = os.pathsep.join(filter(None, (str(_PACKAGES), os.environ.get("PYTHONPATH"))))
-    return os.environ | _THREADS | {"PYTHONPATH": path, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    device = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
+    growth = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}  # --gpu_memory=all overrides it
+    return os.environ | _THREADS | growth | device | {"PYTHONPATH": path}

@@ -161,7 +161,8 @@ class StudyCommandConfig(WorkdirConfig):
     )
     jobs: int | None = option(
         None,
-        "Stages to run at once. Unset: one per CPU core.",
+        "Stages to run at once, spread over the GPUs. Unset: one per GPU, without GPUs one per CPU "
+        "core.",
         changes_result=False,
         low=1,
         high=1024,

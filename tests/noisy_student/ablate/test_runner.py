@@ -43,8 +43,8 @@ with open(here.parent / "order", "a") as file:
 """
 
 
-def run(jobs: list[Job], root: Path, slots: int = 2) -> list[str]:
-    failed = runner.run(jobs, root, None, slots, Estimator(0))
+def run(jobs: list[Job], root: Path, slots: int = 2, gpus: tuple[str, ...] = ()) -> list[str]:
+    failed = runner.run(jobs, root, None, slots, Estimator(0), gpus)
     return [job.name.removeprefix("seed0/") for job in failed]
 
 
@@ -78,6 +78,22 @@ time.sleep(0.6)
     run([script(name, code=code) for name in "abcd"], tmp_path, slots=2)
     counts = {int(path.read_text()) for path in tmp_path.glob("seed0/*/count")}
     assert max(counts) == 2
+
+
+def test_jobs_are_spread_over_the_gpus(tmp_path, monkeypatch, capsys):
+    """Four at a time on two cards, whose memory grows: two on each, whichever end first."""
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")
+    code = """
+here.mkdir(parents=True)
+names = ("CUDA_VISIBLE_DEVICES", "TF_FORCE_GPU_ALLOW_GROWTH")
+(here / "seen").write_text(" ".join(map(os.environ.get, names)))
+while len(list(here.parent.glob("*/seen"))) < 4:
+    time.sleep(0.05)
+"""
+    assert run([script(name, code=code) for name in "abcd"], tmp_path, 4, ("3", "5")) == []
+    seen = [path.read_text() for path in sorted(tmp_path.glob("seed0/*/seen"))]
+    assert seen == ["3 true", "5 true", "3 true", "5 true"]
+    assert "started seed0/b on GPU 5" in capsys.readouterr().out
 
 
 def test_a_failure_is_told_and_stops_only_what_builds_on_it(tmp_path, capsys):
