@@ -4,6 +4,10 @@ Throughput: batches of cropped, flipped and augmented training images from a fol
 arms are this repository's pipeline, the same without RandAugment, and the same with keras_cv's
 RandAugment, called on whole batches in parallel as its authors recommend.
 
+Cores: images per second of CPU time, which is the rate of one core, for images of 32 pixels in
+memory and for the JPEGs at 224 pixels. Then the number of cores that feed the training of
+EfficientNet-B0 on a GPU, at the rate that `noisy_student.plan` assumes.
+
 Memory: the peak of a process that reads all records once, from a set of shards and from one ten
 times as large. Records are streamed as selected ones in training, and indexed and decoded as
 unlabeled ones for pseudo labels.
@@ -22,11 +26,13 @@ import tensorflow as tf
 
 from benchmarks import harness
 from data import pipeline, preprocess, record_schema, seeds
-from data.examples import EncodedExamples, Examples
+from data.examples import DecodedExamples, EncodedExamples, Examples
 from data.pipeline import selected
 from data.pipeline.order import LABELED, batch_order
 from data.preprocess import PreprocessSpec
 from data.sources import folders, records
+from efficientnet.cost import cost
+from noisy_student import plan
 
 _SHARD_RECORDS = 1000
 _SMALL = 128  # longer side of the images in the records, in pixels
@@ -86,6 +92,35 @@ def _throughput(examples: EncodedExamples, options: argparse.Namespace) -> None:
         print(f"{options.size} px: {name}: {rate:,.0f} images/s; ours is {ratio:.2f}x", flush=True)
 
 
+def _cores(photographs: EncodedExamples, options: argparse.Namespace) -> None:
+    """Compares the rate of one core with those of GPUs."""
+    count, rng = 4096, np.random.default_rng(0)
+    small = DecodedExamples(
+        np.array([f"x/{number}" for number in range(count)], object),
+        np.zeros(count, np.int32),
+        ("a",),
+        images=rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8),
+    )
+    for size, examples in ((32, small), (224, photographs)):
+        batches = pipeline.training_batches(
+            examples,
+            PreprocessSpec(size, small_image=size == 32),
+            pipeline.Augmentation("randaugment"),
+            pipeline.Order(seed=0),
+            batch_size=options.batch_size,
+        )
+        turns = range(options.cores)
+        rates = [harness.batch_rate(batches, options.batch_size, options.seconds) for _ in turns]
+        rate = np.median(rates, axis=0)[1]
+        image = cost("efficientnet-b0", size, small_image=size == 32)
+        needed = []
+        for name in ("l4", "rtx4090", "a100", "h100", "h200"):
+            device = plan.DEVICES[name]
+            fed = device.peak * device.utilization / (6 * image.multiply_adds)
+            needed.append(f"{name} {fed / rate:.1f} (of {fed:,.0f} images/s)")
+        print(f"{size} px: {rate:,.0f} images/s per core; cores: {', '.join(needed)}", flush=True)
+
+
 def _write_records(examples: Examples, folder: pathlib.Path, count: int) -> None:
     """Writes records for a student: small versions of the images, repeated as needed."""
     small = []
@@ -136,13 +171,14 @@ def _memory(examples: Examples, count: int) -> None:
 
 
 def main() -> None:
-    """Prints both comparisons."""
+    """Prints all comparisons."""
     options = harness.parser(
         __doc__,
         images=("../shared/data/imagenet_sample", "Folder of JPEGs in class sub-folders."),
         size=(224, "Side of the images in pixels."),
         batch_size=(64, "Images per batch."),
         repeats=(5, "Turns of each arm; 0 skips throughput."),
+        cores=(3, "Turns of the rate of a core; 0 skips it."),
         seconds=(4.0, "Length of a turn."),
         records=(10_000, "Records in the smaller set of shards; 0 skips memory."),
         read=(None, "Internal: KIND,FOLDER that a child process reads."),
@@ -153,6 +189,8 @@ def main() -> None:
     examples = folders.read_labeled(options.images)
     if options.repeats:
         _throughput(examples, options)
+    if options.cores:
+        _cores(examples, options)
     if options.records:
         _memory(examples, options.records)
 

@@ -101,3 +101,20 @@ def test_the_package_with_published_constants_changes_images_as_much(name):
         error = np.hypot(theirs.std(), ours.std()) / np.sqrt(len(changes))
         assert abs(theirs.mean() - ours.mean()) < 3 * error
     package.corruption_dict.update(before)
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_makes_its_tables_without_a_gpu(tmp_path):
+    """Tiny sizes; an arm that cannot run says so in its row, and the others are measured."""
+    output = tmp_path / "gpu.md"
+    options = ["--parts=rates", "--models=b0:32:2", "--arms=ours-plain,timm", "--turns=1"]
+    options += ["--seconds=0.1", f"--output={output}"]
+    done = harness.run_python("-m", "benchmarks.gpu", *options)
+    assert done == output.read_text()
+    machine, *table = filter(None, done.splitlines())
+    assert machine.startswith("no GPU; ") and "TensorFlow 2." in machine
+    cells = {row.split(" | ")[1]: row.strip("| ").split(" | ") for row in table[2:]}
+    assert set(cells) == {"ours, no XLA", "timm, eager, channels last"}
+    network, _, train, ready, memory, predict = cells["ours, no XLA"]
+    assert network == "b0, 32, 2" and float(ready) > 0 and float(memory) > 0.1
+    assert 0 < float(train.replace(",", "")) < float(predict.replace(",", ""))

@@ -1,6 +1,7 @@
 """Times a few training steps on random images, for dry runs."""
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -11,10 +12,11 @@ from noisy_student.config import derived
 from noisy_student.runtime.devices import Devices
 from noisy_student.train import build, step
 from noisy_student.train.build import Learner
+from noisy_student.train.step import Batch
 
 
-def time_steps(learner: Learner, steps: int = 3) -> float:
-    """Returns the seconds of one training step, measured on random images after tracing."""
+def random_batches(learner: Learner) -> Iterator[Batch]:
+    """Returns endless micro-batches for the replicas: one batch of random images, in memory."""
     size = derived.preprocess_spec(learner.settings.model).image_size
     layout, rng = learner.layout, np.random.default_rng(0)
 
@@ -30,8 +32,12 @@ def time_steps(learner: Learner, steps: int = 3) -> float:
         batch["unlabeled_images"] = images(rows)
         batch["probabilities"] = np.full((rows, classes), 1 / classes, np.float32)
     dataset = tf.data.Dataset.from_tensors(batch).repeat()
-    batches = learner.devices.distribute(lambda hosts, host: dataset)
-    run_steps = step.compile_steps(learner)
+    return learner.devices.distribute(lambda hosts, host: dataset)
+
+
+def time_steps(learner: Learner, steps: int = 3) -> float:
+    """Returns the seconds of one training step, measured on random images after tracing."""
+    batches, run_steps = random_batches(learner), step.compile_steps(learner)
     run_steps(batches, 1).numpy()
     start = time.perf_counter()
     run_steps(batches, steps).numpy()
