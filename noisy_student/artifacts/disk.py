@@ -1,5 +1,6 @@
 """The disk that a command writes to: checked before the work, not after it."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -69,7 +70,11 @@ def size(path: StrPath) -> int:
 
 def _existing(path: Path) -> Path:
     """Returns the path, or the nearest directory above it that exists."""
-    return next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
+    for each in (path, *path.parents):
+        with contextlib.suppress(PermissionError):  # of a directory that may not be searched
+            if each.exists() or each.is_symlink():
+                return each
+    return Path(path.anchor)
 
 
 def _gigabytes(count: float) -> str:

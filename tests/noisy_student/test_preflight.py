@@ -1,6 +1,9 @@
 """A run and its dry run refuse before the first step what a later stage would refuse."""
 
 import os
+import subprocess
+import sys
+import tempfile
 from contextlib import nullcontext
 
 import keras
@@ -228,11 +231,17 @@ def test_a_workdir_that_cannot_be_made_is_refused(folder, tmp_path, kind):
             command(settings(folder), workdir)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_workdir_without_permission_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(ValueError, match=f"{tmp_path} may not be written"):
-        disk.check_writable("workdir", tmp_path / "run")
+@pytest.mark.parametrize("closed", [0o555, 0o700])  # may not be written, may not be entered
+def test_a_workdir_without_permission_is_refused(closed):
+    """In a process of its own, which is not root's: root may write everywhere."""
+    other = {"user": 65534, "group": 65534} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, closed)
+        code = f"from noisy_student.artifacts import disk; disk.check_writable('w', '{folder}/run')"
+        command = [sys.executable, "-c", code]
+        found = subprocess.run(command, capture_output=True, text=True, **other)
+        os.chmod(folder, 0o755)
+    assert f"ValueError: --w={folder}/run: {folder} may not be written" in found.stderr
 
 
 def test_room_on_the_disk_is_compared_with_what_is_to_write(tmp_path, caplog):
