@@ -106,12 +106,12 @@ def uniform_int(uniforms: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
     return tf.cast(uniforms * tf.cast(limit, tf.float32), tf.int32)
 
 
-def fold(seeds: tf.Tensor, n: int) -> tf.Tensor:
+def fold(seeds: tf.Tensor, n: int | tf.Tensor) -> tf.Tensor:
     """Derives seeds for another purpose.
 
     Args:
       seeds: int32 [..., 2].
-      n: a constant, at least 0 and below 2**32, naming the purpose.
+      n: at least 0 and below 2**32, naming the purpose; a tensor is a uint64 scalar.
 
     Returns:
       int32 [..., 2], independent of the seeds given and of those of another n.

@@ -229,7 +229,7 @@ class Perturbed(Evaluation):
 
 
 class Attacked(Evaluation):
-    """`fgsm.json` and `pgd.json`."""
+    """`fgsm.json`, `pgd.json` and `square.json`."""
 
     epsilons: list[float]
     top1: list[float]  # one per epsilon

@@ -89,4 +89,10 @@ def _gradient_sign(
         logits = model(images, training=False)
         targets = losses.smooth(labels, logits.shape[-1], 0.0)
         loss = tf.reduce_sum(losses.cross_entropy(logits, targets))
-    return tf.sign(tape.gradient(loss, images))
+    gradient = tape.gradient(loss, images)
+    if gradient is None:
+        raise ValueError(
+            "The model has no gradient with respect to its images, which FGSM and PGD need; "
+            "--benchmarks=square needs none."
+        )
+    return tf.sign(gradient)

@@ -1,4 +1,4 @@
-"""Accuracy on adversarial images over a range of step sizes (Xie et al., arXiv v4, section 3.4)."""
+"""Accuracy on adversarial images over a range of epsilons (Xie et al., arXiv v4, section 3.4)."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +13,13 @@ from data.examples import Examples
 from data.sources import splits
 from noisy_student import config
 from noisy_student.artifacts import pictures
-from noisy_student.evaluate import adversarial, benchmark, resumable
+from noisy_student.evaluate import adversarial, benchmark, resumable, square_attack
 from noisy_student.evaluate.benchmark import Result, Task
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
 from noisy_student.evaluate.resumable import Progress
 from noisy_student.metrics import per_image
 
+Batch = Mapping[str, tf.Tensor]
 _SAVED = 8  # adversarial images written as PNG files for each epsilon
 
 
@@ -93,27 +94,40 @@ class PGD(_Attack):
 
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Attacks the images; writes some of the adversarial ones."""
-        examples, attack = task.examples, task.settings.attack
-        batches = model.clean_batches(examples, model.spec)
-        run = _compile_pgd(model, examples, attack)
+        attack = task.settings.attack
+        run = _compile_pgd(model, task.examples, attack)
 
-        def measure(part: str, progress: Progress) -> dict[str, Any]:
-            epsilon, rows = parts[part], []
-            for number, batch in enumerate(batches):
-                real = batch["index"].numpy() >= 0
-                attempt = functools.partial(run, batch, epsilon)
-                attacked, correct = worst_attack(attempt, attack.restarts)
-                rows.append(correct[real])
-                if number == 0:
-                    _save(attacked[real][:_SAVED], task.folder, epsilon)
-                progress(int(real.sum()))
-            return _measured(examples, np.concatenate(rows))
+        def attempt(batch: Batch, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+            return worst_attack(functools.partial(run, batch, epsilon), attack.restarts)
 
-        epsilons = _with_zero(attack.pgd_epsilons)
-        parts = {f"epsilon_{epsilon:g}": epsilon for epsilon in epsilons}
-        counts = dict.fromkeys(parts, len(examples))
-        found = resumable.measure_parts(counts, measure, task.folder, task.request)
-        return _metrics(epsilons, list(found.values()), len(examples)) | _strength(attack)
+        return _sweep(model, task, attack.pgd_epsilons, attempt) | _strength(attack)
+
+
+class Square(_Attack):
+    """Accuracy under the Square attack, which needs no gradient; each epsilon is a part."""
+
+    name = "square"
+
+    def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:
+        """Returns ``--square_examples`` of the test images."""
+        return splits.sample(test_images, settings.attack.square_examples)
+
+    def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
+        """Returns the sizes and number of queries, the number of images and the seed."""
+        attack = settings.attack
+        return {
+            "epsilons": list(attack.square_epsilons),
+            "count": attack.square_examples,
+            "seed": settings.seed,
+            "num_queries": attack.square_queries,
+        }
+
+    def measure(self, model: EvaluatedModel, task: Task) -> Result:
+        """Attacks the images; writes some of the adversarial ones."""
+        attack = task.settings.attack
+        run = _compile_square(model, task.examples, attack.square_queries)
+        found = _sweep(model, task, attack.square_epsilons, run)
+        return found | {"num_queries": attack.square_queries}
 
 
 def worst_attack(
@@ -138,11 +152,44 @@ def worst_attack(
     return attacked, correct
 
 
+def _sweep(
+    model: EvaluatedModel,
+    task: Task,
+    epsilons: Sequence[float],
+    attempt: Callable[[Batch, float], tuple[np.ndarray, np.ndarray]],
+) -> Result:
+    """Attacks all images at each epsilon, one resumable part each; writes some of the images.
+
+    Args:
+        model: the model under attack.
+        task: its examples and folder.
+        epsilons: largest changes of a pixel; 0 is measured, too.
+        attempt: (batch, epsilon) -> adversarial images, and which are classified correctly.
+    """
+    examples, batches = task.examples, model.clean_batches(task.examples, model.spec)
+
+    def measure(part: str, progress: Progress) -> dict[str, Any]:
+        epsilon, rows = parts[part], []
+        for number, batch in enumerate(batches):
+            real = batch["index"].numpy() >= 0
+            attacked, correct = attempt(batch, epsilon)
+            rows.append(correct[real])
+            if number == 0:
+                _save(attacked[real][:_SAVED], task.folder, epsilon)
+            progress(int(real.sum()))
+        return _measured(examples, np.concatenate(rows))
+
+    parts = {f"epsilon_{epsilon:g}": epsilon for epsilon in _with_zero(epsilons)}
+    counts = dict.fromkeys(parts, len(examples))
+    found = resumable.measure_parts(counts, measure, task.folder, task.request)
+    return _metrics(list(parts.values()), list(found.values()), len(examples))
+
+
 def _compile_pgd(
     model: EvaluatedModel, examples: Examples, options: config.AttackConfig
-) -> Callable[[dict[str, tf.Tensor], float, int], tuple[tf.Tensor, tf.Tensor]]:
+) -> Callable[[Batch, float, int], tuple[tf.Tensor, tf.Tensor]]:
     """Returns (batch, epsilon, number of the attempt) -> adversarial images, correct."""
-    hashes = seeds.hash_ids(examples.ids).view(np.int64)
+    draw = _start_seeds(model.seed, examples)
 
     @model.spread
     @tf.function(jit_compile=model.jit_compile)
@@ -160,19 +207,56 @@ def _compile_pgd(
             num_steps=options.steps,
             seeds=start_seeds if options.random_start else None,
         )
-        predicted = tf.argmax(model.model(attacked, training=False), -1)
-        return attacked, predicted == tf.cast(labels, tf.int64)
+        return attacked, _is_correct(model, attacked, labels)
 
-    def run(
-        batch: dict[str, tf.Tensor], epsilon: float, restart: int
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        index = batch["index"].numpy()
-        copies = np.full(len(index), restart, np.int32)
-        passes = np.zeros(len(index), np.int64)
-        start_seeds = seeds.example_seeds(model.seed, passes, hashes[index], copies)
-        return attack(batch["images"], batch["labels"], tf.constant(epsilon), start_seeds)
+    def run(batch: Batch, epsilon: float, restart: int) -> tuple[tf.Tensor, tf.Tensor]:
+        return attack(
+            batch["images"], batch["labels"], tf.constant(epsilon), draw(batch["index"], restart)
+        )
 
     return run
+
+
+def _compile_square(
+    model: EvaluatedModel, examples: Examples, num_queries: int
+) -> Callable[[Batch, float], tuple[np.ndarray, np.ndarray]]:
+    """Returns (batch, epsilon) -> adversarial images, correct."""
+    draw = _start_seeds(model.seed, examples)
+
+    @model.spread
+    @tf.function(jit_compile=model.jit_compile)
+    def attack(
+        images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, drawn: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        attacked = square_attack.square(
+            model.model, images, labels, epsilon, num_queries=num_queries, seeds=drawn
+        )
+        return attacked, _is_correct(model, attacked, labels)
+
+    def run(batch: Batch, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+        found = attack(
+            batch["images"], batch["labels"], tf.constant(epsilon), draw(batch["index"], 0)
+        )
+        return found[0].numpy(), found[1].numpy()
+
+    return run
+
+
+def _is_correct(model: EvaluatedModel, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns which images are classified correctly, bool [B]."""
+    return tf.argmax(model.model(images, training=False), -1) == tf.cast(labels, tf.int64)
+
+
+def _start_seeds(seed: int, examples: Examples) -> Callable[[tf.Tensor, int], tf.Tensor]:
+    """Returns (indices [B] of examples, number of the attempt) -> seeds, int32 [B, 2]."""
+    hashes = seeds.hash_ids(examples.ids).view(np.int64)
+
+    def draw(index: tf.Tensor, attempt: int) -> tf.Tensor:
+        rows = index.numpy()
+        copies = np.full(len(rows), attempt, np.int32)
+        return seeds.example_seeds(seed, np.zeros(len(rows), np.int64), hashes[rows], copies)
+
+    return draw
 
 
 def _strength(attack: config.AttackConfig) -> dict[str, Any]:
@@ -219,3 +303,4 @@ def _save(images: np.ndarray, folder: Path, epsilon: float) -> None:
 
 benchmark.register(FGSM())
 benchmark.register(PGD())
+benchmark.register(Square())

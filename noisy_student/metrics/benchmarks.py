@@ -4,7 +4,7 @@
 CORRUPTED = ("corruptions", "imagenet_c", "imagenet2012_corrupted", "cifar10_c")
 PERTURBED = ("perturbations", "imagenet_p", "cifar10_p")  # flip probabilities
 TEST_SETS = ("imagenet_a", "imagenet_r", "imagenet_v2")  # accuracies on other images
-ATTACKS = ("fgsm", "pgd")  # accuracies by epsilon
+ATTACKS = ("fgsm", "pgd", "square")  # accuracies by epsilon
 BENCHMARKS = (*CORRUPTED, *PERTURBED, *TEST_SETS, *ATTACKS)
 ACCURACIES = (*TEST_SETS, *ATTACKS)  # more is better; of the others, less
 TITLES = {
@@ -20,4 +20,5 @@ TITLES = {
     "imagenet_v2": "ImageNetV2",
     "fgsm": "FGSM",
     "pgd": "PGD",
+    "square": "Square attack",
 }

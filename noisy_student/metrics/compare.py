@@ -41,13 +41,14 @@ _ACCURACY_KEYS = (
     *("num_examples", "num_classes", "num_published_classes"),
     *("top1", "top5", "top1_all_classes"),
 )
-_STRENGTH = ("steps", "step_size", "random_start", "restarts")  # of PGD
+# Of PGD and of the Square attack.
+_STRENGTH = ("steps", "step_size", "random_start", "restarts", "num_queries")
 _KEYS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(CORRUPTED, (*_GENERATED, *_ERROR_KEYS)),
     **dict.fromkeys(PERTURBED, (*_GENERATED, *_FLIP_KEYS)),
     **dict.fromkeys(TEST_SETS, _ACCURACY_KEYS),
     "fgsm": ("num_examples", "epsilons", "top1"),
-    "pgd": ("num_examples", "epsilons", "top1", *_STRENGTH),
+    **dict.fromkeys(("pgd", "square"), ("num_examples", "epsilons", "top1", *_STRENGTH)),
 }
 
 

@@ -14,6 +14,7 @@ _ON = {
     "perturbations": "On perturbed test images",
     "fgsm": "Under FGSM",
     "pgd": "Under PGD",
+    "square": "Under the Square attack",
 }
 
 

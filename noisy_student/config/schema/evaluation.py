@@ -47,6 +47,15 @@ class AttackConfig:
     restarts: int = option(
         1, "PGD attacks that an image must withstand.", name="attack_restarts", low=1, high=1000
     )
+    square_epsilons: tuple[float, ...] = option(
+        (4.0, 16.0), "Largest changes of a pixel by the Square attack.", low=0, high=255
+    )
+    square_examples: int = option(
+        1000, "Test images attacked by the Square attack, all classes. 0: all.", low=0
+    )
+    square_queries: int = option(
+        500, "Forward passes per image of the Square attack.", low=1, high=100_000
+    )
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class EvaluationConfig:
 
     benchmarks: tuple[str, ...] = option(
         ("clean", "fgsm"),
-        "Benchmarks to run: clean, corruptions, perturbations, fgsm, pgd, or stored ones: "
+        "Benchmarks to run: clean, corruptions, perturbations, fgsm, pgd, square, or stored ones: "
         f"{', '.join(STORED_BENCHMARKS)}.",
     )
     attack: AttackConfig

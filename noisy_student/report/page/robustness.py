@@ -20,6 +20,8 @@ _FAMILIES = {
 _ATTACKS = {
     "fgsm": "Every pixel moves by epsilon along the sign of the gradient of the loss.",
     "pgd": "Many small steps along that sign, none of which leaves epsilon around the image.",
+    "square": "A random search within epsilon that reads logits, not gradients: what resists FGSM "
+    "and PGD but not this has masked gradients, and is not robust.",
 }
 Errors = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]  # `compare.shared_errors`
 
@@ -131,6 +133,9 @@ def _attack(figures: Mapping[str, Any], attack: str, palette: Mapping[str, str])
     facts = [_ATTACKS[attack], f"{count:,} images; at epsilon 0 the image is unchanged."]
     if attack == "pgd":
         facts.append(phrases.describe_pgd(figures[attack], labels))
+    if attack == "square":
+        queries = sorted({sweep["num_queries"] for sweep in figures[attack].values()})
+        facts.append(f"{' or '.join(f'{count:,}' for count in queries)} queries per image.")
     return Benchmark(TITLES[attack], facts, [], [], [drawn], [], tables.attack(figures, attack))
 
 

@@ -107,3 +107,8 @@ def test_one_step_of_pgd_is_fgsm(model, batch):
     images, labels = batch
     found = adversarial.pgd(model, images, labels, 8.0, step_size=8.0, num_steps=1)
     np.testing.assert_array_equal(found, *adversarial.fgsm(model, images, labels, [8.0]))
+
+
+def test_a_model_without_gradient_is_refused(model, batch):
+    with pytest.raises(ValueError, match="--benchmarks=square"):
+        adversarial.fgsm(lambda images, training: model(tf.round(images)), *batch, [1.0])
