@@ -2,11 +2,11 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 MIN_SEEDS = 3  # for a verdict
 SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
@@ -24,6 +24,7 @@ class Difference:
         sd: standard deviation over seeds; NaN for one seed.
         low: lower end of the 95% interval of the mean; NaN for one seed.
         high: upper end.
+        p_value: of the two-sided paired t-test that the mean is 0; NaN for one seed.
         seeds: seeds that both arms have.
         verdict: one of `VERDICTS`.
     """
@@ -32,6 +33,7 @@ class Difference:
     sd: float
     low: float
     high: float
+    p_value: float
     seeds: tuple[int, ...]
     verdict: str
 
@@ -61,13 +63,57 @@ def paired(first: Mapping[int, float], second: Mapping[int, float], sign: int) -
     if not seeds:
         return None
     mean, sd = mean_sd({seed: first[seed] - second[seed] for seed in seeds})
-    low = high = math.nan
+    low = high = p_value = math.nan
     if len(seeds) > 1:
         with warnings.catch_warnings():  # equal differences have no variance: a t of infinity
             warnings.simplefilter("ignore", RuntimeWarning)
             test = stats.ttest_rel([first[s] for s in seeds], [second[s] for s in seeds])
             low, high = map(float, test.confidence_interval(0.95))
-    return Difference(mean, sd, low, high, seeds, _verdict(low, high, sign, len(seeds)))
+            # Without any variance the test is undefined at a mean of 0.
+            p_value = 1.0 if mean == sd == 0 else float(test.pvalue)
+    return Difference(mean, sd, low, high, p_value, seeds, _verdict(low, high, sign, len(seeds)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusts p-values for their number: below 0.05, one false finding in 20 such families at most.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure" (1979).
+
+    Args:
+        p_values: one per comparison of the family, 0..1; NaN counts as a comparison that was not
+            made.
+
+    Returns:
+        The adjusted values in the order given, 0..1; NaN stays.
+    """
+    made = [index for index, p in enumerate(p_values) if not math.isnan(p)]
+    made.sort(key=lambda index: p_values[index])
+    adjusted, largest = [math.nan] * len(p_values), 0.0
+    for rank, index in enumerate(made):
+        largest = max(largest, min(1.0, (len(made) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def detectable(count: int, sd: float, power: float = 0.8) -> float:
+    """Returns the smallest true difference that a paired t-test at 5% finds with some power.
+
+    Args:
+        count: seeds, at least 2.
+        sd: standard deviation of the differences over seeds.
+        power: probability of finding it.
+
+    Returns:
+        The difference, in the unit of `sd`.
+    """
+    critical = stats.t.ppf(0.975, count - 1)
+
+    def missing(effect: float) -> float:
+        # A finding of the wrong sign is too rare to count.
+        found = stats.nct.sf(critical, count - 1, effect * math.sqrt(count))
+        return float(found) - power
+
+    return sd * float(optimize.brentq(missing, 0.0, 100.0))
 
 
 def _verdict(low: float, high: float, sign: int, count: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from noisy_student.ablate import statistics
 from noisy_student.ablate.results import Row
 from noisy_student.ablate.spec import EVERY_STAGE, Comparison, Study
+from noisy_student.metrics.benchmarks import ATTACKS
 from noisy_student.metrics.formatting import NONE, duration, interval
 from noisy_student.report.text import markdown_table
 
@@ -20,6 +21,7 @@ _LEGEND = """\
 *Difference*: in points, between arms on the same seed; mean and Student's 95% interval over seeds.
 *Supported*: the interval lies on the claimed side of 0; *contradicted*: on the other side;
 *inconclusive*: it contains 0; *not refuted*: it contains 0 and no difference is claimed.
+*p, Holm*: p-value of the paired t-test, corrected for the comparisons of this table.
 
 *Metrics*: percent of test images, mean (standard deviation over seeds). *FGSM 4*, *PGD 4*: top-1
 under attacks that change a pixel by at most 4 of 255. *Validation*: top-1 on validation images.
@@ -110,6 +112,7 @@ class Table:
                     "mean": found.mean,
                     "sd": _or_none(found.sd),
                     "interval": [_or_none(found.low), _or_none(found.high)],
+                    "p_value": _or_none(found.p_value),
                     "seeds": found.seeds,
                     "verdict": found.verdict,
                 }
@@ -128,7 +131,7 @@ def page(table: Table, picture: str) -> str:
         picture: path of the chart, relative to the page.
     """
     study = table.study
-    attacks = [text for name in ("fgsm", "pgd") if (text := attack(table, name))]
+    attacks = [text for name in ATTACKS if (text := attack(table, name))]
     parts = [
         f"# Study `{study.name}` on recipe `{table.recipe}`",
         f"**Claim** ({study.source}): {study.claim}",
@@ -156,9 +159,11 @@ def arms(table: Table) -> str:
 def comparisons(table: Table) -> str:
     """Returns a Markdown table of the comparisons with their verdicts."""
     seeds = ", ".join(map(str, table.seeds))
-    headers = ["difference", f"seeds {seeds}", "mean (95% interval)", "claimed", "verdict"]
+    headers = ["difference", f"seeds {seeds}", "mean (95% interval)", "p, Holm"]
+    headers += ["claimed", "verdict"]
     rows = []
-    for comparison in table.study.comparisons:
+    adjusted = statistics.holm([_p_value(table, each) for each in table.study.comparisons])
+    for comparison, p_value in zip(table.study.comparisons, adjusted, strict=True):
         first, second = (
             table.values(arm, comparison.metric) for arm in (comparison.first, comparison.second)
         )
@@ -170,6 +175,7 @@ def comparisons(table: Table) -> str:
                 comparison_name(comparison),
                 ", ".join(by_seed),
                 _interval(found) if found else NONE,
+                NONE if math.isnan(p_value) else f"{p_value:.3f}",
                 _CLAIMED[comparison.sign],
                 f"**{found.verdict}**" if found else "not measured",
             ]
@@ -182,14 +188,15 @@ def attack(table: Table, benchmark: str) -> str:
 
     Args:
         table: the results.
-        benchmark: "fgsm" or "pgd".
+        benchmark: one of `ATTACKS`.
     """
     start = f"{benchmark}.top1."
     sizes = {row.metric.removeprefix(start) for row in table.rows if row.metric.startswith(start)}
     if len(sizes) < 2:
         return ""
     metrics = [f"{start}{size}" for size in sorted(sizes, key=float)]
-    headers = [f"mean top-1, {benchmark.upper()} at", *(m.removeprefix(start) for m in metrics)]
+    name = metric_name(metrics[0]).split()[0]
+    headers = [f"mean top-1, {name} at", *(m.removeprefix(start) for m in metrics)]
     rows = [
         [arm, *(f"{statistics.mean_sd(table.values(arm, m))[0]:.1f}" for m in metrics)]
         for arm in table.arms
@@ -222,7 +229,29 @@ def claims(studies: Iterable[Study], tables: Mapping[tuple[str, str], Table], fo
         if any(cells):
             rows.append([study.claim, comparison_name(first), *cells])
     headers = ["claim", "first comparison", *(f"`{recipe}`" for recipe in recipes)]
-    return "\n".join(markdown_table(headers, rows))
+    return "\n".join([*markdown_table(headers, rows), "", _corrected(list(tables.values()))])
+
+
+def _corrected(tables: Sequence[Table]) -> str:
+    """Returns the comparisons of all studies whose p-values stay below 5% when corrected."""
+    pairs = [(table, each) for table in tables for each in table.study.comparisons]
+    p_values = [_p_value(table, each) for table, each in pairs]
+    adjusted = statistics.holm(p_values)
+    kept = [
+        f"{comparison_name(each)} (`{table.recipe}`, p = {p_value:.3f})"
+        for (table, each), p_value in zip(pairs, adjusted, strict=True)
+        if p_value < 0.05
+    ]
+    count = sum(not math.isnan(p_value) for p_value in p_values)
+    return (
+        f"Corrected for all {count} comparisons by Holm's method, p stays below 0.05 for "
+        f"{'; '.join(kept) or 'none of them'}."
+    )
+
+
+def _p_value(table: Table, comparison: Comparison) -> float:
+    found = table.difference(comparison)
+    return found.p_value if found else math.nan
 
 
 def gains(tables: Sequence[Table]) -> str:
@@ -248,7 +277,8 @@ def metric_name(name: str) -> str:
     """Returns the header of a metric's column: clean.top1 -> top-1, fgsm.top1.4 -> FGSM 4."""
     benchmark, _, measure = name.partition(".")
     if measure.startswith("top1."):
-        return f"{benchmark.upper()} {measure.removeprefix('top1.')}"
+        name = "Square" if benchmark == "square" else benchmark.upper()
+        return f"{name} {measure.removeprefix('top1.')}"
     return _METRICS.get(name, f"{benchmark} {measure.replace('_', ' ')}")
 
 

@@ -71,3 +71,19 @@ WARM_ROBUSTNESS = Study(
     more_robust(WARM_STUDENT_2, TEACHER, CONTINUED),
     benchmarks=ROBUSTNESS_BENCHMARKS,
 )
+
+GRADIENT_FREE = Study(
+    "gradient_free",
+    "The robustness to FGSM and PGD is no gradient masking: the last student also resists the"
+    " Square attack, which uses no gradients, better than its teacher and than the same network"
+    " trained as long on labeled images only.",
+    "not in the paper, which attacks by gradients only (section 3.4)",
+    (TEACHER, STUDENT_2, TOTAL_COMPUTE),
+    tuple(
+        Comparison(STUDENT_2.name, other.name, f"square.top1.{epsilon}")
+        for epsilon in (4, 16)
+        for other in (TEACHER, TOTAL_COMPUTE)
+    ),
+    benchmarks=("pgd", "square"),
+    shown=("clean.top1", "fgsm.top1.4", "pgd.top1.4"),
+)

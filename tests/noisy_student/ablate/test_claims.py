@@ -25,6 +25,7 @@ def test_the_studies():
         "compute",
         "warm_start",
         "warm_robustness",
+        "gradient_free",
     ]
     assert [study.name for study in STUDIES.values() if study.shares_baselines] == ["compute"]
 

@@ -72,3 +72,29 @@ def test_the_interval_is_scipys(values, seed):
     found = statistics.paired(dict(enumerate(values)), dict(enumerate(others.tolist())), 1)
     theirs = stats.ttest_rel(values, others).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), rel=1e-6, abs=1e-9)
+
+
+def test_the_p_value_by_hand():
+    """Differences 2, 3, 4: t = 3 / (1 / sqrt(3)), two degrees of freedom."""
+    found = statistics.paired({0: 10.0, 1: 20.0, 2: 30.0}, {0: 8.0, 1: 17.0, 2: 26.0}, 1)
+    t = 3 * math.sqrt(3)
+    # The distribution of t with two degrees of freedom in closed form.
+    assert found.p_value == pytest.approx(1 - t / math.sqrt(2 + t * t), rel=1e-9)
+    assert statistics.paired({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0}, 1).p_value == 1
+    assert math.isnan(statistics.paired({7: 3.0}, {7: 1.0}, 1).p_value)
+
+
+def test_holm_by_hand():
+    """Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1; none below the one before."""
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    found = statistics.holm([0.02, math.nan, 0.6, 0.9])
+    assert found[0] == pytest.approx(0.06) and math.isnan(found[1]) and found[2:] == [1.0, 1.0]
+    assert statistics.holm([]) == []
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_detectable_difference_is_found_as_often_as_promised(count):
+    effect = statistics.detectable(count, 2.0, power=0.8)
+    drawn = np.random.default_rng(0).normal(effect, 2.0, (20_000, count))
+    found = stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.01)

@@ -36,7 +36,8 @@ def test_comparisons_by_hand(table):
     """3 +- 4.303 / sqrt(3): Student's quantile for two degrees of freedom, deviation 1."""
     _, row, *others = cells(tables.comparisons(table))
     assert [other[-1] for other in others] == ["not measured"] * 2
-    assert row[1:] == ["+2.0, +3.0, +4.0", "+3.0 (+0.5 to +5.5)", "above 0", "**supported**"]
+    numbers = ["+2.0, +3.0, +4.0", "+3.0 (+0.5 to +5.5)", "0.035"]
+    assert row[1:] == [*numbers, "above 0", "**supported**"]
     assert "from scratch" in row[0] and "from the teacher" in row[0]
 
 
@@ -47,18 +48,19 @@ def test_a_claim_of_a_negative_difference():
     found = dict(
         (row[0], row[1:]) for row in cells(tables.comparisons(Table(paper.ROBUSTNESS, rows)))
     )
-    seeds = ["-4.0, -3.0, -2.0", "-3.0 (-5.5 to -0.5)"]
+    # Two comparisons were made, each with p = 0.035.
+    seeds = ["-4.0, -3.0, -2.0", "-3.0 (-5.5 to -0.5)", "0.070"]
     pair = "student 2 vs. teacher"
     assert found[f"{pair}: corruption error"] == [*seeds, "below 0", "**supported**"]
     assert found[pair] == [*seeds, "above 0", "**contradicted**"]
-    assert found[f"{pair}: PGD 4"] == ["-, -, -", "-", "above 0", "not measured"]
+    assert found[f"{pair}: PGD 4"] == ["-, -, -", "-", "-", "above 0", "not measured"]
 
 
 def test_one_seed_has_no_deviation_and_no_verdict():
     rows = [row for row in study_rows("from_scratch_vs_init", TOP1) if row.seed == 1]
     table = Table(paper.FROM_SCRATCH, rows)
     assert cells(tables.arms(table))[1][1:4] == ["92.0", "92.0", "91.2"]
-    assert cells(tables.comparisons(table))[1][2:] == ["+3.0", "above 0", "**too few seeds**"]
+    assert cells(tables.comparisons(table))[1][2:] == ["+3.0", "-", "above 0", "**too few seeds**"]
     assert table.summary()["comparisons"][0]["interval"] == [None, None]
 
 
@@ -99,9 +101,13 @@ def test_accuracy_by_step_size_of_an_attack():
 
 def test_the_table_of_claims(table):
     found = {("mnist5k", "from_scratch_vs_init"): table}
-    header, row = cells(tables.claims(list(STUDIES.values()), found, "results"))
+    markdown, _, corrected = tables.claims(list(STUDIES.values()), found, "results").partition(
+        "\n\n"
+    )
+    header, row = cells(markdown)
     assert header[2:] == ["`mnist5k`"]
     assert row[2] == ("[+3.0 (+0.5 to +5.5)](results/mnist5k/from_scratch_vs_init.md): 1 supported")
+    assert "all 1 comparisons" in corrected and "(`mnist5k`, p = 0.035)" in corrected
 
 
 def test_gains_over_the_best_baseline():
