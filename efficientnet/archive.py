@@ -31,7 +31,7 @@ def save(model: keras.Model, path: str | os.PathLike[str], card: Mapping[str, An
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    end = f"tmp-{platform.node()}-{os.getpid()}"  # of unfinished files, removed at the next start
+    end = _temporary_end()
     raw = path.with_name(f".{path.name}.raw.{end}.keras")
     temporary = path.with_name(f".{path.name}.{end}")
     model.save(raw)
@@ -43,9 +43,31 @@ def save(model: keras.Model, path: str | os.PathLike[str], card: Mapping[str, An
             elif name == "config.json":  # contains memory addresses
                 content = _with_numbered_objects(content)
             target.writestr(zipfile.ZipInfo(name, _EPOCH), content)
-        target.writestr(zipfile.ZipInfo(CARD, _EPOCH), json.dumps(card, indent=1, sort_keys=True))
+        target.writestr(*_card_entry(card))
     raw.unlink()
     os.replace(temporary, path)
+
+
+def with_card(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], card: Mapping[str, Any]
+) -> None:
+    """Copies a ``.keras`` file atomically and replaces its card; `target` may be `source`."""
+    temporary = Path(target).with_name(f".{Path(target).name}.{_temporary_end()}")
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(temporary, "w") as new:
+        for entry in old.infolist():
+            if entry.filename != CARD:
+                new.writestr(entry, old.read(entry))
+        new.writestr(*_card_entry(card))
+    os.replace(temporary, target)
+
+
+def _temporary_end() -> str:
+    """Returns the end of names of unfinished files, which are removed at the next start."""
+    return f"tmp-{platform.node()}-{os.getpid()}"
+
+
+def _card_entry(card: Mapping[str, Any]) -> tuple[zipfile.ZipInfo, str]:
+    return zipfile.ZipInfo(CARD, _EPOCH), json.dumps(card, indent=1, sort_keys=True)
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -65,8 +87,8 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged or not a .keras file.") from None
     except KeyError:
         raise ValueError(
-            f"{path} is a Keras model without {CARD} (class names and preprocessing); use a model "
-            "trained here, or convert its weights with python -m efficientnet.convert."
+            f"{path} is a Keras model without {CARD} (class names and preprocessing): python -m "
+            "noisy_student.card FILE writes one; python -m efficientnet.convert converts weights."
         ) from None
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "plan": ("noisy_student.plan", "Estimates parameters, memory, steps and time of a run."),
     "predict": ("noisy_student.predict", "Classifies images with a saved model."),
     "export": ("noisy_student.export", "Exports a model as SavedModel, TFLite or ONNX."),
+    "card": ("noisy_student.card", "Describes a Keras model of others, for all commands."),
     "convert": ("efficientnet.convert", "Converts published weights to a .keras file."),
     "randaugment": ("data.randaugment", "Draws what RandAugment does to an image."),
     "corruptions": ("data.corruptions", "Draws the common corruptions of an image."),

@@ -80,7 +80,9 @@ def run(
                 f"--format={export_format} of {model_path} differs from it by {difference} in a "
                 "probability: nothing is written."
             )
-    content = {**card, "preprocess": card["preprocess"].to_dict()}
+    # Pixels and outputs of the export are those that this module's docstring says.
+    own = {key: value for key, value in card.items() if key not in ("input_range", "outputs")}
+    content = {**own, "preprocess": card["preprocess"].to_dict()}
     write_json(_card_path(output), content)
     return difference
 

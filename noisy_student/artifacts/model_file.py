@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import keras
 import numpy as np
@@ -23,6 +23,7 @@ from efficientnet import archive, pretrained, weights  # also registers the laye
 from noisy_student.artifacts import integrity, shapes
 from noisy_student.artifacts.files import named
 from noisy_student.config.schema.model import MAX_SIDE
+from noisy_student.networks import contract
 from noisy_student.runtime import inference
 
 _HEAD = "head_dense/"
@@ -55,6 +56,8 @@ class _StoredCard(TypedDict):
     validation_top1: NotRequired[float | None]
     source: NotRequired[Any]
     class_titles: NotRequired[list[str]]
+    input_range: NotRequired[Literal["0..255", "0..1", "-1..1"]]
+    outputs: NotRequired[Literal["logits", "softmax"]]
 
 
 class Card(TypedDict):
@@ -69,6 +72,9 @@ class Card(TypedDict):
     seed: NotRequired[int]
     step: NotRequired[int]
     validation_top1: NotRequired[float | None]  # percent
+    # a model of others, see `networks.contract.fit`
+    input_range: NotRequired[str]
+    outputs: NotRequired[str]
     # a converted model
     source: NotRequired[str]
     class_titles: NotRequired[list[str]]  # names for people, in the order of `class_names`
@@ -124,15 +130,9 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, Card]:
             Keras model, or has no card that fits it.
     """
     card = read_card(path)
-    _refuse_excess(path)
-    try:
-        model = keras.saving.load_model(path, compile=False)
-        classes = model.output_shape[-1]
-        square = (None, card["preprocess"].image_size)
-        fits = len(model.input_shape) == 4 and all(n in square for n in model.input_shape[1:3])
-    except Exception as error:  # whatever a damaged or foreign configuration leads to
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason[:300]}") from error
+    model = load_keras(path)
+    classes, side = model.output_shape[-1], card["preprocess"].image_size
+    fits = len(model.input_shape) == 4 and all(n in (None, side) for n in model.input_shape[1:3])
     if classes != len(card["class_names"]):
         names = len(card["class_names"])
         raise ValueError(
@@ -142,7 +142,27 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, Card]:
         raise ValueError(
             f"{path} takes inputs {model.input_shape}, not images of its {archive.CARD}"
         )
+    if "outputs" in card:
+        model = contract.fit(model, side, card.get("input_range", "0..255"), card["outputs"])
     return model, card
+
+
+def load_keras(path: str | os.PathLike[str]) -> keras.Model:
+    """Reads a Keras model as it is, with or without a card.
+
+    Raises:
+        ValueError: the file is missing, damaged or no Keras model with one input and one output.
+    """
+    _refuse_excess(path)
+    try:
+        model = keras.saving.load_model(path, compile=False)
+        sides = [*model.input_shape, *model.output_shape]
+    except Exception as error:  # whatever a damaged or foreign configuration leads to
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason[:300]}") from error
+    if not all(side is None or isinstance(side, int) for side in sides):
+        raise ValueError(f"{path} has several inputs or outputs: {sides}.")
+    return model
 
 
 def read_card(path: str | os.PathLike[str]) -> Card:
@@ -185,11 +205,18 @@ def check_classes(flag: str, path: str | os.PathLike[str], class_names: Sequence
         ValueError: the file is no saved model, or it does not know a class.
     """
     card = read_card(path)
+    check_known(flag, path, card, class_names)
+    return card
+
+
+def check_known(
+    flag: str, path: str | os.PathLike[str], card: Card, class_names: Sequence[str]
+) -> None:
+    """Refuses a model that does not know all of some classes; see `check_classes`."""
     try:
         inference.class_columns(card["class_names"], class_names)
     except ValueError as error:
         raise ValueError(f"--{flag}={path}: {error}") from None
-    return card
 
 
 def _refuse_excess(path: str | os.PathLike[str]) -> None:
@@ -212,6 +239,8 @@ def _refuse_excess(path: str | os.PathLike[str]) -> None:
         with zipfile.ZipFile(path) as file:
             stored = sum(info.file_size for info in file.infolist())
             json.loads(file.read("config.json"), object_pairs_hook=collect)
+    except FileNotFoundError:
+        raise ValueError(f"Model file {path} does not exist.") from None
     except (KeyError, ValueError, RecursionError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged or no Keras model: {error}") from None
     largest = sorted(sizes)[-2:]

@@ -12,8 +12,8 @@ def problem(value: Any, kind: Any, name: str = "") -> str:
 
     Args:
         value: as `json.loads` returns it.
-        kind: a TypedDict, `Any`, None, bool, int, float, str, or lists, dictionaries and unions of
-            such types. A TypedDict may have further keys.
+        kind: a TypedDict, `Any`, None, bool, int, float, str, a Literal, or lists, dictionaries
+            and unions of such types. A TypedDict may have further keys.
         name: of the value within the file; "": the file as a whole.
     """
     name = name or "it"
@@ -25,6 +25,8 @@ def problem(value: Any, kind: Any, name: str = "") -> str:
     if origin in (types.UnionType, typing.Union):
         found = [problem(value, inner, name) for inner in arguments]
         return "" if "" in found else found[0]
+    if origin is typing.Literal:
+        return "" if value in arguments else f"{name} is none of {', '.join(map(str, arguments))}"
     if origin is list:
         if not isinstance(value, list):
             return f"{name} is no list"

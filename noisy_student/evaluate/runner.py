@@ -6,31 +6,41 @@ r"""Measures a saved model: accuracy, corruptions, perturbations, attacks, publi
         --imagenet_a_dir=imagenet-a --imagenet_c_dir=imagenet-c --output_dir=/tmp/eval
     python -m noisy_student.evaluate --model=lite0.keras --output_dir=/tmp/eval \
         --benchmarks=imagenet_r,imagenet2012_corrupted --data_dir=~/tensorflow_datasets
+    python -m noisy_student.evaluate --model=resnet.keras --class_names=classes.txt \
+        --input_range=-1..1 --dataset=folder --test_dir=photos/test --output_dir=/tmp/eval
 
 Each benchmark writes one JSON file. A benchmark with a finished file for the same weights, images
 and options is not run again; an interrupted one continues where it stopped. --baseline_model adds a
 second model: its results, metrics relative to it, and paired differences with 95% intervals.
+
+A model of others, without a card, may be a .keras file or the folder of a SavedModel, also of one
+from TF-Hub. --class_names, --image_size, --input_range, --outputs, --interpolation, --crop_padding
+(0 here unless given) and --small_image describe it. Epsilons are in units of 0..255 for any
+--input_range. Attacks on probabilities take the gradient through their logarithm.
 """
 
 import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from data import optional, sources
 from data.examples import DecodedExamples, Examples
 from data.preprocess import PreprocessSpec
 from noisy_student import config
-from noisy_student.artifacts import disk, integrity, model_file
+from noisy_student.artifacts import disk, foreign, integrity, model_file
 from noisy_student.artifacts.files import file_hash, read_json, remove_leftovers, write_json
+from noisy_student.artifacts.foreign import Opened
 from noisy_student.artifacts.json_files import evaluation_type
-from noisy_student.config import derived, schema
+from noisy_student.artifacts.model_file import Card
+from noisy_student.config import derived, option, schema
 from noisy_student.evaluate import benchmark, resumable
 from noisy_student.evaluate.benchmark import Result, Task
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
@@ -51,6 +61,7 @@ def run(
     output_dir: str | Path,
     settings: config.EvaluationConfig,
     devices: Devices,
+    opened: Opened | None = None,
 ) -> dict[str, Result]:
     """Runs the benchmarks that are not finished yet.
 
@@ -62,6 +73,7 @@ def run(
         output_dir: receives ``<benchmark>.json``, and files of each benchmark.
         settings: benchmarks and their options.
         devices: from `make_devices`.
+        opened: the model, if its file has no card.
 
     Returns:
         Benchmark -> content of its file; accuracies in percent.
@@ -71,12 +83,18 @@ def run(
     """
     output_dir = Path(output_dir)
     remove_leftovers(output_dir)
-    spec = _preprocess_spec(model_file.read_card(model_path)["preprocess"], settings)
-    tasks = _tasks(file_hash(model_path), spec, examples, output_dir, settings)
+    card = opened.card if opened else model_file.read_card(model_path)
+    weights = opened.fingerprint if opened else file_hash(model_path)
+    spec = _preprocess_spec(card["preprocess"], settings)
+    tasks = _tasks(weights, spec, examples, output_dir, settings)
 
     @functools.cache
     def load() -> EvaluatedModel:
-        return _load(model_path, spec, examples, settings, devices)
+        if opened:
+            return _evaluated(opened.model, card, spec, examples, settings, devices)
+        with devices.prediction_scope():
+            model = model_file.load_model(model_path)[0]
+        return _evaluated(model, card, spec, examples, settings, devices)
 
     results: dict[str, Result] = {}
     for task in tasks:
@@ -180,15 +198,14 @@ def _preprocess_spec(spec: PreprocessSpec, settings: config.EvaluationConfig) ->
     return dataclasses.replace(spec, image_size=image_size)
 
 
-def _load(
-    model_path: str | Path,
+def _evaluated(
+    model: Callable[..., tf.Tensor],
+    card: Card,
     spec: PreprocessSpec,
     examples: Examples | None,
     settings: config.EvaluationConfig,
     devices: Devices,
 ) -> EvaluatedModel:
-    with devices.prediction_scope():
-        model, card = model_file.load_model(model_path)
     class_names = card["class_names"] if examples is None else examples.class_names
     if examples is not None:
         devices = devices.for_steps("evaluation", math.ceil(len(examples) / settings.batch_size))
@@ -228,29 +245,65 @@ def compare(results: dict[str, Result], baseline: dict[str, Result]) -> Iterator
 def _main(settings: config.Config) -> None:
     path, options = settings.required("model"), settings.evaluation
     given = settings.group(schema.EvaluateCommandConfig)
+    baseline = given.baseline_model
     devices = make_devices(**dataclasses.asdict(settings.device))
-    class_names = model_file.read_card(path)["class_names"]
+    files = {"model": path} | ({"baseline_model": baseline} if baseline else {})
+    opened = {flag: _open(flag, file, settings, devices) for flag, file in files.items()}
+    cards = {flag: _card(file, opened[flag]) for flag, file in files.items()}
     needs_test_images = any(benchmark.get(name).needs_test_images for name in options.benchmarks)
+    class_names = cards["model"]["class_names"]
     examples = _test_images(settings, class_names) if needs_test_images else None
-    output_dir, baseline = Path(settings.required("output_dir")), given.baseline_model
+    output_dir = Path(settings.required("output_dir"))
     disk.check_writable("output_dir", output_dir)
-    for flag, saved in (("model", path), ("baseline_model", baseline)):
-        if saved:
-            known = () if examples is None else examples.class_names
-            card = model_file.check_classes(flag, saved, known)
-            names = known or card["class_names"]
-            check(options, [card["preprocess"].image_size], examples, names)
+    for flag, card in cards.items():
+        names = card["class_names"] if examples is None else examples.class_names
+        model_file.check_known(flag, files[flag], card, names)
+        check(options, [card["preprocess"].image_size], examples, names)
     if given.dry_run:
         count = f"{len(examples)} images, " if examples else ""
         print(f"{path}: {count}benchmarks {', '.join(options.benchmarks)}")
         return
-    results = run(path, Path(path).parent.name, examples, output_dir, options, devices)
+    name = Path(path).stem if opened["model"] else Path(path).parent.name
+    results = run(path, name, examples, output_dir, options, devices, opened["model"])
     for name, result in results.items():
         print(f"{name}: {benchmark.get(name).describe(result)}")
     if baseline:
-        others = run(baseline, "baseline", examples, output_dir / "baseline", options, devices)
+        folder, other = output_dir / "baseline", opened["baseline_model"]
+        others = run(baseline, "baseline", examples, folder, options, devices, other)
         for line in compare(results, others):
             print(line)
+
+
+def _open(flag: str, path: str, settings: config.Config, devices: Devices) -> Opened | None:
+    """Opens a model without a card as the options describe it; None: its file has a card.
+
+    Raises:
+        ValueError: a description is missing, does not fit, or is given beside a card.
+    """
+    if foreign.has_card(path):
+        described = [n for n in option.options_of(schema.ForeignModelConfig) if n in settings.given]
+        if described and flag == "model":
+            raise ValueError(f"--{described[0]}: {path} has a card, which says so already.")
+        return None
+    if Path(path).is_dir() and devices.num_replicas > 1:
+        raise ValueError(f"--{flag}={path}: a SavedModel runs on one device: --strategy=one.")
+    description = foreign.Description(
+        settings.group(schema.ForeignModelConfig), settings.group(schema.FramingConfig)
+    )
+    with devices.prediction_scope():
+        opened = foreign.open_model(path, description)
+    attacks = [name for name in settings.evaluation.benchmarks if name in ("fgsm", "pgd")]
+    if attacks and not opened.has_gradients:
+        raise ValueError(
+            f"--benchmarks={','.join(attacks)}: {path} takes whole numbers as pixels, which have "
+            "no gradient; --benchmarks=square needs none."
+        )
+    print(opened.describe(), flush=True)
+    return opened
+
+
+def _card(path: str, opened: Opened | None) -> Card:
+    return opened.card if opened else model_file.read_card(path)
 
 
 def _test_images(settings: config.Config, class_names: tuple[str, ...]) -> Examples:
@@ -267,7 +320,10 @@ def command() -> None:
         _main,
         schema.EvaluateCommandConfig,
         *schema.EVALUATION,
+        schema.ForeignModelConfig,
+        schema.FramingConfig,
         schema.DataConfig,
         schema.DeviceConfig,
         schema.LogConfig,
+        crop_padding=0,  # used for models without a card alone
     )

@@ -9,6 +9,7 @@ where it has a value. Imports nothing that needs TensorFlow, images or networks.
 from typing import Any
 
 from noisy_student.config.schema.commands import (
+    CardCommandConfig,
     EvaluateCommandConfig,
     ExportCommandConfig,
     LabelCommandConfig,
@@ -28,7 +29,13 @@ from noisy_student.config.schema.evaluation import (
     RobustnessConfig,
 )
 from noisy_student.config.schema.labels import LabelConfig, NoisedTeacherConfig, SelectionConfig
-from noisy_student.config.schema.model import ModelConfig, NoiseConfig, UnlabeledNoiseConfig
+from noisy_student.config.schema.model import (
+    ForeignModelConfig,
+    FramingConfig,
+    ModelConfig,
+    NoiseConfig,
+    UnlabeledNoiseConfig,
+)
 from noisy_student.config.schema.runtime import DeviceConfig, LogConfig
 from noisy_student.config.schema.training import (
     FixResConfig,
@@ -75,6 +82,8 @@ TOOLS: tuple[type[Any], ...] = (
     StudyCommandConfig,
     PredictCommandConfig,
     ExportCommandConfig,
+    CardCommandConfig,
+    ForeignModelConfig,
 )
 
 __all__ = [
@@ -86,12 +95,15 @@ __all__ = [
     "TOOLS",
     "TRAINING",
     "AttackConfig",
+    "CardCommandConfig",
     "DataConfig",
     "DeviceConfig",
     "EvaluateCommandConfig",
     "EvaluationConfig",
     "ExportCommandConfig",
     "FixResConfig",
+    "ForeignModelConfig",
+    "FramingConfig",
     "LabelCommandConfig",
     "LabelConfig",
     "LogConfig",

@@ -197,3 +197,12 @@ class ExportCommandConfig(SavedModelConfig):
         "saved_model", "Format to write.", choices=("saved_model", "tflite", "onnx")
     )
     output: str | None = option(None, "File or folder to write. Unset: beside the model.")
+
+
+@dataclass(frozen=True)
+class CardCommandConfig(SavedModelConfig):
+    """The command noisy_student.card."""
+
+    output: str | None = option(
+        None, "File to write, or the model itself to change it in place. Unset: NAME-card.keras."
+    )

@@ -8,12 +8,9 @@ MAX_SIDE = 8192  # pixels
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Networks, and how images are brought to the size of their input."""
+class FramingConfig:
+    """Framing: how images are brought to the size of a network's input."""
 
-    name: str
-    width: float | None
-    depth: float | None
     image_size: int | None = option(
         None, "Side of the input in pixels. Unset: that of the network.", low=1, high=MAX_SIDE
     )
@@ -33,6 +30,15 @@ class ModelConfig:
         "black.",
         name="enlarge_small_image",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(FramingConfig):
+    """Networks, and how images are brought to the size of their input."""
+
+    name: str
+    width: float | None
+    depth: float | None
     strides: tuple[int, ...] | None = option(
         None, "Strides of the 7 stages, or of the stem and the 7 stages.", low=1, high=2
     )
@@ -54,6 +60,33 @@ class ModelConfig:
         "imagenet",
         "Channel mean and standard deviation.",
         choices=("imagenet", "svhn", "lite", "inception", "none"),
+    )
+
+
+@dataclass(frozen=True)
+class ForeignModelConfig:
+    """Model without a card: answers to what its file does not say."""
+
+    class_names: tuple[str, ...] | None = option(
+        None,
+        "Classes in the order of the outputs, or a file with a name per line, or the word imagenet "
+        "for the WordNet ids of its 1000 classes.",
+    )
+    input_range: str | None = option(
+        None,
+        "Pixels that the model takes. Unset: 0..255 if a layer of it rescales them, or if it takes "
+        "whole numbers.",
+        choices=("0..255", "0..1", "-1..1"),
+    )
+    outputs: str | None = option(
+        None,
+        "Numbers that the model returns. Unset: softmax if they sum to 1.",
+        choices=("logits", "softmax"),
+    )
+    interpolation: str = option(
+        "bilinear",
+        "How images are resized: as Keras and timm do (with antialiasing), or as TensorFlow 1 did.",
+        choices=("bilinear", "bicubic", "bicubic_tf1"),
     )
 
 

@@ -1,0 +1,128 @@
+"""Fits Keras models of any origin to the contract of all stages: RGB 0..255 -> float32 logits.
+
+A softmax at the end is taken off where the layers show it. Otherwise logits are the logarithms of
+the probabilities, at least `log(1e-30)`: their softmax gives the probabilities again, but where a
+probability is below that, no gradient flows.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_SCALES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
+_LEAST = 1e-30  # probability
+_TOLERANCE = 1e-2  # of the sum of probabilities, also in half precision
+_PROBES = 8  # random images that a model is tried on
+
+
+@keras.saving.register_keras_serializable("noisy_student")
+class LogProbabilities(keras.layers.Layer):
+    """Natural logarithm of probabilities [..., C]."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the logarithm, float32."""
+        return log_probabilities(inputs)
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Returns the shape of the input."""
+        return input_shape
+
+
+def log_probabilities(probabilities: tf.Tensor) -> tf.Tensor:
+    """Returns logits whose softmax is `probabilities`, float32 [..., C]."""
+    return tf.math.log(tf.maximum(tf.cast(probabilities, tf.float32), _LEAST))
+
+
+def scale_pixels(images: tf.Tensor, input_range: str) -> tf.Tensor:
+    """Returns pixels 0..255 of any real dtype in the range of a model, float32."""
+    scale, offset = _SCALES[input_range]
+    return tf.cast(images, tf.float32) * scale + offset
+
+
+def fit(model: keras.Model, image_size: int, input_range: str, outputs: str) -> keras.Model:
+    """Returns a model of the contract that computes with the given one.
+
+    Args:
+        model: images [B, S, S, 3] -> [B, C]. A final softmax is taken off in place.
+        image_size: S.
+        input_range: pixels that it takes, "0..255", "0..1" or "-1..1".
+        outputs: "logits" or "softmax".
+    """
+    scale, offset = _SCALES[input_range]
+    images = keras.Input((image_size, image_size, 3), name="images")
+    pixels = keras.layers.Rescaling(scale, offset, name="pixels", dtype="float32")(images)
+    if outputs == "softmax":
+        bare = without_softmax(model)
+        found = LogProbabilities(dtype="float32")(model(pixels)) if bare is None else bare(pixels)
+    else:
+        found = model(pixels)
+    logits = keras.layers.Activation("linear", name="logits", dtype="float32")(found)
+    return keras.Model(images, logits, name=model.name)
+
+
+def without_softmax(model: keras.Model) -> keras.Model | None:
+    """Returns a model without its final softmax, whose layer is changed in place; None: none found.
+
+    It is found as the activation of the last layer, also of a model within the model, or as a last
+    layer of its own.
+    """
+    if len(getattr(model, "outputs", None) or ()) != 1:
+        return None
+    last = model.outputs[0]._keras_history.operation
+    if isinstance(last, keras.Model):
+        return model if without_softmax(last) is last else None
+    if isinstance(last, keras.layers.Softmax):
+        return keras.Model(model.inputs, last.input, name=model.name)
+    if getattr(last, "activation", None) is not keras.activations.softmax:
+        return None
+    last.activation = keras.activations.linear
+    return model
+
+
+def rescales(model: keras.Model) -> bool:
+    """Returns True if a layer brings pixels of 0..255 to a smaller range."""
+
+    def shrinks(layer: keras.layers.Layer) -> bool:
+        if isinstance(layer, keras.layers.Rescaling):
+            return float(np.max(np.abs(layer.scale))) < 0.1
+        if isinstance(layer, keras.layers.Normalization):
+            return layer.mean is not None and float(np.max(layer.mean)) > 2
+        return False
+
+    return any(map(shrinks, layers_of(model)))
+
+
+def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields all layers of a model, also those within others."""
+    yield from model._flatten_layers(include_self=False)
+
+
+def detect_outputs(predict: Callable[[tf.Tensor], Any], image_size: int) -> str:
+    """Returns "softmax" or "logits" from what a model returns for random, black and white images.
+
+    Args:
+        predict: images 0..255 [B, S, S, 3] -> outputs [B, C].
+        image_size: S.
+
+    Raises:
+        ValueError: the outputs look like those of a sigmoid, or there is only one.
+    """
+    shape = (_PROBES, image_size, image_size, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    images[0], images[1] = 0, 255
+    table = np.asarray(tf.cast(predict(tf.constant(images)), tf.float32))
+    if table.ndim != 2 or table.shape[1] < 2:
+        raise ValueError(f"returns {list(table.shape[1:])} numbers for an image, not one per class")
+    if not np.all(np.isfinite(table)):
+        raise ValueError("returns numbers that are not finite")
+    if np.min(table) >= 0 and np.max(np.abs(table.sum(1) - 1)) < _TOLERANCE:
+        return "softmax"
+    if np.min(table) >= 0 and np.max(table) <= 1 and np.any(table):
+        raise ValueError(
+            "returns numbers in 0..1 that do not sum to 1, as a sigmoid does, which is not "
+            "supported; --outputs=logits if they are logits"
+        )
+    return "logits"
