@@ -131,8 +131,9 @@ class Draw:
         if name == "labeled" and count == 0:
             return left
         if count > left:
+            kept = "" if name == "labeled" else ": an image of each class is for training"
             raise ValueError(
-                f"num_{name} is {count}, but only {left} images are left for it"
-                + ("." if name == "labeled" else ": an image of each class is for training.")
+                f"--num_{name}={count}: only {left} of the {pool_size} labeled images are left for "
+                f"it{kept}."
             )
         return count

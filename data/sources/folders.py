@@ -66,14 +66,7 @@ def read_labeled(
     if beside:
         listed = image_check.abbreviated(map(_shown, beside))
         logging.warning("%s: ignored beside the classes: %s", root, listed)
-    for path, problem in zip(paths, problems, strict=True):
-        if len(path.parts) == 1 and not problem:
-            problem = "lies in no class folder"
-        if problem and path not in beside:
-            raise ValueError(
-                f"{_shown(root / path)} {problem}. Labeled folders may hold nothing but "
-                f"CLASS/IMAGE with images in the formats {', '.join(image_check.FORMATS)}."
-            )
+    _refuse_problems(root, paths, problems)
     paths = [path for path in paths if path not in beside]
     _distinct(root, map(str, paths))
     return _examples(root, paths, [index[normal(path.parts[0])] for path in paths], names, prefix)
@@ -218,6 +211,21 @@ def _refuse_empty_classes(root: pathlib.Path, found: list[str], paths: list[path
     empty = [str(root / name) for name in found if name not in filled]
     if empty:
         raise ValueError(f"Class folders without any image: {image_check.abbreviated(empty)}.")
+
+
+def _refuse_problems(root: pathlib.Path, paths: list[pathlib.Path], problems: list[str]) -> None:
+    """Raises a ValueError that names every file that is no image, and images in no class."""
+    found = []
+    for path, problem in zip(paths, problems, strict=True):
+        if len(path.parts) == 1:  # other files than images are ignored there
+            problem = "" if problem else "lies in no class folder"
+        if problem:
+            found.append(f"{_shown(root / path)} {problem}")
+    if found:
+        raise ValueError(
+            f"{image_check.listed(found)}. Labeled folders may hold nothing but CLASS/IMAGE with "
+            f"images in the formats {', '.join(image_check.FORMATS)}."
+        )
 
 
 def _problems(root: pathlib.Path, paths: list[pathlib.Path]) -> list[str]:

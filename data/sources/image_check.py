@@ -87,7 +87,7 @@ def refuse_undecodable(sets: Mapping[str, Examples]) -> None:
     Those of larger sets are named when a pipeline decodes them.
 
     Raises:
-        ValueError: names the file (and the byte of the record) of an image that is damaged.
+        ValueError: names the files (and the bytes of the records) of images that are damaged.
     """
     places = [
         (examples, index)
@@ -106,9 +106,10 @@ def refuse_undecodable(sets: Mapping[str, Examples]) -> None:
         return _decoding_problem(encoded) if encoded.startswith(_JPEG_BEGIN) else ""
 
     with concurrent.futures.ThreadPoolExecutor(preprocess.PARALLEL) as pool:
-        for (examples, index), found in zip(places, pool.map(check, places), strict=True):
-            if found:
-                raise ValueError(f"{examples.place(index)} {found}.")
+        problems = zip(places, pool.map(check, places), strict=True)
+        damaged = [f"{examples.place(row)} {bad}" for (examples, row), bad in problems if bad]
+    if damaged:
+        raise ValueError(f"{listed(damaged)}.")
 
 
 def _decoding_problem(encoded: bytes) -> str:
@@ -176,6 +177,13 @@ def _jpeg_header(encoded: mmap.mmap | memoryview) -> tuple[tuple[int, int], bool
 
 def _too_large(width: int, height: int) -> str:
     return f"has {width} x {height} pixels, over the limit of {MAX_PIXELS:,}: scale it down"
+
+
+def listed(problems: list[str], limit: int = 50) -> str:
+    """Returns the problems of files, their number where there are several, in one line."""
+    count = f"{len(problems)} files: " if len(problems) > 1 else ""
+    more = f"; and {len(problems) - limit} more" if len(problems) > limit else ""
+    return count + "; ".join(problems[:limit]) + more
 
 
 def abbreviated(names: Iterable[object], limit: int = 10) -> str:

@@ -176,6 +176,12 @@ def _check_classes(splits: Mapping[str, Examples], pool: Examples, info: SplitsI
     absent = [name for label, name in enumerate(names) if label not in present]
     if absent:
         info["warnings"].append(f"No labeled image of the classes {', '.join(absent)}.")
+    tested = set(splits["test"].labels.tolist())
+    if untested := [name for label, name in enumerate(names) if label in present - tested]:
+        info["warnings"].append(
+            f"No test image of class {image_check.abbreviated(untested)}: the accuracy does not "
+            "count it."
+        )
     split_names = list(filter(_SPLIT_NAME.fullmatch, names))  # "train" alone may be a vehicle
     if 2 * len(split_names) >= min(len(names), 4) or len(names) == 1:
         info["warnings"].append(

@@ -289,6 +289,12 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
     warmup = o.warmup_steps
     if warmup is None:
         warmup = int(o.warmup_epochs * steps_per_epoch)
+    if o.schedule == "cosine" and total <= warmup:
+        raise ValueError(
+            f"{total} steps on {num_labeled} labeled images in batches of {settings.batch_size} "
+            f"are not more than the {warmup} of the warm-up: give fewer --warmup_steps or "
+            "--warmup_epochs, or more --teacher_steps, --student_steps or --epochs."
+        )
     return schedule.LearningRate(
         o.schedule, o.learning_rate, warmup_steps=warmup, total_steps=total
     )

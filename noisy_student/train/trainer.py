@@ -23,6 +23,7 @@ from noisy_student.artifacts import model_file, stage
 from noisy_student.artifacts.files import StrPath, file_hash, read_json, write_json
 from noisy_student.artifacts.json_files import LogRow, TrainSummary
 from noisy_student.config import derived
+from noisy_student.metrics import intervals
 from noisy_student.runtime.devices import Devices
 from noisy_student.train import batches, build, loop
 from noisy_student.train.build import Learner
@@ -30,6 +31,7 @@ from noisy_student.train.metrics_log import MetricsLog
 from noisy_student.train.training_state import TrainingState
 
 _APART = 30.0  # points
+_WIDE = 10.0  # points, of an interval
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def run(
             metrics = loop.train_loop(learner, data, last_step, log, state, directory, save_best)
         save("model.keras", metrics.history[-1])
         _warn_if_apart(learner.name, metrics.history[-1], data.num_validation)
+        _warn_if_few(learner.name, metrics.history, data.num_validation)
         summary = _summary(learner, metrics, data.cache.report())
         write_json(directory / "train.json", summary)
         model_hash = file_hash(directory / "model.keras")
@@ -229,6 +232,22 @@ def _warn_if_apart(name: str, row: LogRow, num_validation: int) -> None:
             f"{name}: accuracy is {trained:.1f}% on training images, but {validated:.1f}% on the "
             f"{num_validation} validation images with averaged weights. Either the network knows "
             "the training images by heart, or the averages lag behind it: see docs/FAQ.md."
+        )
+
+
+def _warn_if_few(name: str, history: list[LogRow], num_validation: int) -> None:
+    """Warns if ``best.keras`` was chosen by too few validation images to tell steps apart."""
+    accuracies = [row["validation_top1"] for row in history if "validation_top1" in row]
+    if len(accuracies) < 2:
+        return
+    best = max(accuracies)
+    low, high = intervals.accuracy_interval(best, num_validation)
+    if high - low > _WIDE:
+        logging.warning(
+            f"{name}: best.keras was chosen by {num_validation} validation images, which are few: "
+            f"the 95% interval of its accuracy, {best:.1f}%, is {low:.1f} to {high:.1f}%. Rather "
+            "use model.keras, of the last step, or give a larger --num_validation or "
+            "--validation_dir."
         )
 
 

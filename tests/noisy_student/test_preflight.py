@@ -102,7 +102,7 @@ def refusals(folder, workdir, **changed):
         ({"final_learning_rate_per_256": 0.001}, "--final_learning_rate_per_256"),
         (
             {"schedule": "cosine", "warmup_steps": 10, "student_steps": "20,5"},
-            "student 2: total_steps = 5",
+            "student 2: 5 steps on 16 labeled images in batches of 4 .* 10 .*--warmup_steps",
         ),
         ({"num_validation": 0, "calibrate": True}, "--calibrate .*--num_validation"),
         ({"num_validation": 0, "stop_when_worse": True}, "--stop_when_worse"),

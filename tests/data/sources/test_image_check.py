@@ -182,3 +182,16 @@ def test_a_jpeg_damaged_behind_its_header_is_found_when_splits_are_drawn(tmp_pat
     assert "\n" not in str(error.value)
     monkeypatch.setattr(image_check, "VERIFIED_BYTES", 1000)
     assert len(sources.load_splits(sources.Folder(folder)).test) == 3
+
+
+def test_all_damaged_images_are_named_at_once(tmp_path):
+    folder = write_classes(tmp_path / "train", {"cat": 6, "dog": 6})
+    for name in ("cat/7.jpg", "dog/8.jpg"):
+        (tmp_path / "train" / name).write_bytes(with_damaged_codes(jpeg()))
+    with pytest.raises(ValueError, match=r"2 files: .*cat/7\.jpg is not .*; .*dog/8\.jpg is not"):
+        sources.load_splits(sources.Folder(folder))
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("a cat")
+    (tmp_path / "train" / "dog" / "empty.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"2 files: .*notes\.txt is not .*; .*empty\.png is not"):
+        sources.load_splits(sources.Folder(folder))
+    assert image_check.listed([f"{i} is bad" for i in range(52)]).endswith("; and 2 more")

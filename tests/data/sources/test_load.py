@@ -55,9 +55,9 @@ def test_seed_decides_the_draw():
 
 
 def test_too_many_labels_are_refused():
-    with pytest.raises(ValueError, match="num_labeled is 3501, but only 3500"):
+    with pytest.raises(ValueError, match="--num_labeled=3501: only 3500"):
         sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=3501))
-    with pytest.raises(ValueError, match="num_validation is 3991, but only 3990"):
+    with pytest.raises(ValueError, match="--num_validation=3991: only 3990"):
         sources.load_splits(sources.Builtin(), sources.Draw(num_validation=3991))
 
 
@@ -133,3 +133,10 @@ def test_test_images_cannot_be_excluded(tmp_path):
     (tmp_path / "exclude.txt").write_text(name)
     with pytest.raises(ValueError, match=f"lists the test image {name}"):
         sources.load_splits(sources.Builtin(), sources.Draw(exclude=tmp_path / "exclude.txt"))
+
+
+def test_classes_without_a_test_image_are_named(tmp_path):
+    labeled = write_classes(tmp_path / "labeled", {"cat": 4, "cow": 4, "dog": 4})
+    test = write_classes(tmp_path / "test", {"cow": 2})
+    (warning,) = sources.load_splits(sources.Folder(labeled, test_dir=test)).info["warnings"]
+    assert "No test image of class cat, dog:" in warning

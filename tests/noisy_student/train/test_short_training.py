@@ -111,3 +111,13 @@ def test_accuracies_far_apart_are_a_warning(trained, validated, images, warns, w
     assert len(warned) == warns
     for line in warned:
         assert f"{100 * trained:.1f}%" in line and f"{validated:.1f}%" in line and "FAQ" in line
+
+
+def test_few_validation_images_are_a_warning(warned):
+    """Wilson's interval of 14 of 20 is 48.1 to 85.5%, that of 700 of 1000 is 67.1 to 72.8%."""
+    rows = [{"validation_top1": 60.0}, {"step": 2}, {"validation_top1": 70.0}]
+    trainer._warn_if_few("teacher", rows, 1000)
+    trainer._warn_if_few("teacher", [{"step": 2}], 0)
+    assert warned == []
+    trainer._warn_if_few("teacher", rows, 20)
+    assert len(warned) == 1 and "70.0%, is 48.1 to 85.5%" in warned[0]
