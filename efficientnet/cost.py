@@ -17,12 +17,14 @@ class Cost:
             EfficientNet paper calls FLOPs. Elementwise operations are not counted.
         activations: numbers that the forward pass stores for the backward pass: the outputs of
             every convolution, its batch norm and its activation.
+        layers: number of convolutions and matrices.
     """
 
     parameters: int
     statistics: int
     multiply_adds: int
     activations: int
+    layers: int
 
 
 class _Count:
@@ -30,6 +32,7 @@ class _Count:
 
     def __init__(self) -> None:
         self.parameters = self.statistics = self.multiply_adds = self.activations = 0
+        self.layers = 0
 
     def conv(self, kernel: int, inputs: int, outputs: int, side: int, copies: int) -> None:
         """Adds a convolution with batch norm; a depthwise one has 1 input per output."""
@@ -38,12 +41,32 @@ class _Count:
         self.statistics += 2 * outputs
         self.multiply_adds += weights * side * side
         self.activations += copies * outputs * side * side
+        self.layers += 1
 
     def dense(self, inputs: int, outputs: int) -> None:
         """Adds a matrix with biases, applied once per image."""
         self.parameters += (inputs + 1) * outputs
         self.multiply_adds += inputs * outputs
         self.activations += outputs
+        self.layers += 1
+
+    def block(self, block: config_lib.Block, side: int) -> int:
+        """Adds a block whose input has a side; returns the side of its output."""
+        inner = block.input_filters * block.expansion
+        if block.expansion != 1:
+            self.conv(1, block.input_filters, inner, side, copies=3)
+        side = -(-side // block.stride)
+        self.conv(block.kernel_size, 1, inner, side, copies=3)
+        if block.squeeze_filters:
+            self.dense(inner, block.squeeze_filters)
+            self.dense(block.squeeze_filters, inner)
+            self.activations += inner * side * side  # scaled input of the projection
+        self.conv(1, inner, block.output_filters, side, copies=2)
+        return side
+
+    def cost(self) -> Cost:
+        """Returns the totals."""
+        return Cost(**vars(self))
 
 
 def cost(
@@ -82,16 +105,14 @@ def cost(
     side = -(-image_size // network.stem_stride)
     count.conv(3, 3, network.stem_filters, side, copies=3)
     for block in network.blocks:
-        inner = block.input_filters * block.expansion
-        if block.expansion != 1:
-            count.conv(1, block.input_filters, inner, side, copies=3)
-        side = -(-side // block.stride)
-        count.conv(block.kernel_size, 1, inner, side, copies=3)
-        if block.squeeze_filters:
-            count.dense(inner, block.squeeze_filters)
-            count.dense(block.squeeze_filters, inner)
-            count.activations += inner * side * side  # scaled input of the projection
-        count.conv(1, inner, block.output_filters, side, copies=2)
+        side = count.block(block, side)
     count.conv(1, network.blocks[-1].output_filters, network.head_filters, side, copies=3)
     count.dense(network.head_filters, num_classes)
-    return Cost(count.parameters, count.statistics, count.multiply_adds, count.activations)
+    return count.cost()
+
+
+def block_cost(block: config_lib.Block, side: int) -> Cost:
+    """Returns the cost of a block whose input has a side in pixels."""
+    count = _Count()
+    count.block(block, side)
+    return count.cost()

@@ -1,19 +1,18 @@
-r"""Estimates what a run costs: sizes, memory, steps and time on a given device. Trains nothing.
+r"""Estimates what a run costs: sizes, memory, steps and time on a device. Trains nothing.
 
     python -m noisy_student.plan --flagfile=recipes/imagenet_l2_round1.flags \
         --device=tpu-v3-core --num_devices=2048
-    python -m noisy_student.plan --flagfile=recipes/folder.flags --num_labeled=5000 \
-        --num_classes=10 --device=l4
-    python -m noisy_student.plan --flagfile=recipes/mnist5k.flags --student_width=1 \
-        --device=v100-16gb
+    python -m noisy_student.plan --flagfile=recipes/mnist5k.flags --device=l4
+    python -m noisy_student.plan --device=help
 
 No images are read if ``--num_labeled`` and ``--num_classes`` are given; then ``--num_unlabeled``
 says how many images are labeled, and ``--num_selected`` how many of them are labeled again. All
 numbers follow from the network and the device's data sheet. The time is that of the convolutions at
-a fraction of the peak rate, without input or validation. Fine-tuning counts as if no block were
-frozen. An online teacher (``--teacher_mode=online``) adds its weights and its forward pass over the
-unlabeled images. Given models are not read: ``--teacher_model`` counts as the student's network at
-its last resolution, ``--selection_model`` as EfficientNet-B0.
+a fraction of the peak rate, without input or validation; on this machine (``--device=local``) it
+follows from rates measured in a few seconds (`runtime.speed`). Fine-tuning counts as if no block
+were frozen. An online teacher (``--teacher_mode=online``) adds its weights and its forward pass
+over the unlabeled images. Given models are not read: ``--teacher_model`` counts as the student's
+network at its last resolution, ``--selection_model`` as EfficientNet-B0.
 """
 
 import dataclasses
@@ -24,63 +23,12 @@ from noisy_student import config
 from noisy_student.batch_layout import Layout
 from noisy_student.config import derived, schema
 from noisy_student.metrics.formatting import duration
+from noisy_student.runtime import data_sheets
+from noisy_student.runtime import devices as devices_lib
+from noisy_student.runtime.data_sheets import DEVICES, GIBI, LOCAL, Device
+from noisy_student.runtime.speed import TRAINING, Speed, measure
 
-TERA, GIBI = 1e12, 2**30
-_BACKWARD = 2  # times the forward pass: gradients of inputs and of kernels
 _SLOTS = {"rmsprop": 2, "adamw": 2, "sgd": 1}
-
-
-@dataclass(frozen=True)
-class Device:
-    """A device, by its vendor's data sheet.
-
-    Attributes:
-        peak: Peak rate in bfloat16 operations per second; a multiply-add counts as two.
-        memory: Memory in bytes.
-        utilization: Fraction of the peak rate that training an EfficientNet is assumed to reach;
-            depthwise convolutions leave matrix units idle. Published: B0 in 23 hours on 8 TPU v2
-            cores is 0.07, assuming 350 epochs (Wongpanich et al. 2020).
-    """
-
-    peak: float
-    memory: float
-    utilization: float = 0.1
-
-
-# Training B0 at 224 pixels on an H200 took 6 * 0.386e9 operations for each of 7698 images/s
-# (docs/SCALING.md), while memory could move 4800 GB/s. That other GPUs reach as many operations per
-# byte, and other networks too, is an assumption.
-_OPERATIONS_PER_BYTE = 7698 * 6 * 0.386e9 / 4800e9
-
-
-def _gpu(tera: float, gib: float, gigabytes: float) -> Device:
-    """Returns a GPU whose training is bound by memory.
-
-    Args:
-        tera: Dense bfloat16 operations with sums in float32 (V100: float16), 10^12 per second.
-        gib: Memory in GiB.
-        gigabytes: Bandwidth of the memory in GB per second.
-    """
-    utilization = _OPERATIONS_PER_BYTE * gigabytes / (tera * 1000)
-    return Device(tera * TERA, gib * GIBI, utilization)
-
-
-# Peak rates, memory and bandwidth by the vendors' data sheets; of the GPUs without a size the SXM
-# versions, the A100 with 80 GB; RTX 4090: Ada GPU architecture whitepaper, appendix A.
-DEVICES = {
-    "tpu-v2-core": Device(22.5 * TERA, 8 * GIBI),
-    "tpu-v3-core": Device(61.5 * TERA, 16 * GIBI),
-    "tpu-v4-chip": Device(275 * TERA, 32 * GIBI),
-    "v100-16gb": _gpu(125, 16, 900),
-    "a100-40gb": _gpu(312, 40, 1555),
-    "a100-80gb": _gpu(312, 80, 2039),
-    "h100-80gb": _gpu(989, 80, 3350),
-    "a100": _gpu(312, 80, 2039),
-    "h100": _gpu(989, 80, 3350),
-    "h200": _gpu(989, 141, 4800),
-    "l4": _gpu(121, 24, 300),
-    "rtx4090": _gpu(165.2, 24, 1008),
-}
 
 
 @dataclass(frozen=True)
@@ -118,7 +66,7 @@ def plan(
     settings: config.TrainConfig,
     num_labeled: int,
     num_classes: int,
-    device: Device,
+    device: Device | Speed,
     num_devices: int = 1,
     precision: str = "mixed_bfloat16",
     online_teacher: config.ModelConfig | None = None,
@@ -129,7 +77,7 @@ def plan(
         settings: The training.
         num_labeled: Labeled images, in which epochs are counted.
         num_classes: Classes of the classifier.
-        device: One of `DEVICES`, or another.
+        device: One of `DEVICES`, another, or a measured one.
         num_devices: Replicas.
         precision: Number format of activations: "mixed_bfloat16" or "float32".
         online_teacher: Network that labels within the step, at its own resolution.
@@ -142,11 +90,14 @@ def plan(
         settings.batch_size, settings.unlabeled_batch_size, num_devices, settings.accumulate_steps
     )
     steps = settings.last_step(num_labeled)
-    operations = 2.0 * (1 + _BACKWARD) * image.multiply_adds * steps * layout.total
+    operations = 2.0 * TRAINING * image.multiply_adds * steps * layout.total
+    seconds = device.seconds(image, steps * layout.total, steps, TRAINING) / num_devices
     weights = 4.0 * 2 * (image.parameters + image.statistics)
     if online_teacher is not None:
         teacher = derived.model_cost(online_teacher, num_classes)
-        operations += 2.0 * teacher.multiply_adds * steps * settings.unlabeled_batch_size
+        unlabeled = steps * settings.unlabeled_batch_size
+        operations += 2.0 * teacher.multiply_adds * unlabeled
+        seconds += device.seconds(teacher, unlabeled, steps, 1) / num_devices
         weights += 4.0 * (teacher.parameters + teacher.statistics)
     accumulated = settings.accumulate_steps > 1
     rows = layout.labeled_rows + layout.unlabeled_rows
@@ -158,7 +109,7 @@ def plan(
         weights=weights,
         slots=4.0 * (_SLOTS[settings.optimizer.name] + 1 + accumulated) * image.parameters,
         activations=float(rows * image.activations * (2 if precision != "float32" else 4)),
-        seconds=_seconds(operations, device, num_devices),
+        seconds=device.start(image) + seconds,
     )
 
 
@@ -204,7 +155,7 @@ def plan_run(
     num_labeled: int,
     num_unlabeled: int,
     num_classes: int,
-    device: Device,
+    device: Device | Speed,
     num_devices: int = 1,
 ) -> RunPlan:
     """Estimates the cost of a run.
@@ -214,7 +165,7 @@ def plan_run(
         num_labeled: Labeled images.
         num_unlabeled: Unlabeled images; 0: unknown.
         num_classes: Classes of the classifiers.
-        device: One of `DEVICES`, or another.
+        device: One of `DEVICES`, another, or a measured one.
         num_devices: Replicas.
 
     Raises:
@@ -230,9 +181,11 @@ def plan_run(
         trainings.append((training, cost))
 
     def labeling(name: str, model: config.ModelConfig, images: int) -> Labeling:
-        operations = 2.0 * derived.model_cost(model, num_classes).multiply_adds * images
-        return Labeling(name, model, images, _seconds(operations, device, num_devices))
+        cost, batches = derived.model_cost(model, num_classes), images / batch_size
+        seconds = device.seconds(cost, images, batches, 1) / num_devices
+        return Labeling(name, model, images, seconds)
 
+    batch_size = settings.log.eval_batch_size
     rounds, per_class = settings.rounds, settings.selection.images_per_class
     selected = settings.group(schema.PlanCommandConfig).num_selected or num_unlabeled
     if isinstance(per_class, int):
@@ -257,11 +210,9 @@ def _labelers(settings: config.Config) -> list[config.ModelConfig]:
     return [models[0] if given else settings.teacher.model, *models][: len(models)]
 
 
-def _seconds(operations: float, device: Device, num_devices: int) -> float:
-    return operations / (device.peak * device.utilization * num_devices)
-
-
-def describe(settings: config.TrainConfig, plan: Plan, device: Device, num_devices: int) -> str:
+def describe(
+    settings: config.TrainConfig, plan: Plan, device: Device | Speed, num_devices: int
+) -> str:
     """Returns a plan as text, with a warning if memory may not hold the training."""
     image, spec = plan.image, derived.preprocess_spec(settings.model)
     count = "1 device" if num_devices == 1 else f"{num_devices} devices"
@@ -273,8 +224,7 @@ def describe(settings: config.TrainConfig, plan: Plan, device: Device, num_devic
         f"  {plan.steps:,} steps, {plan.images:,} images, {plan.operations:.3g} operations",
         f"  per device: weights and averages {plan.weights / GIBI:.2f} GiB, gradients and slots "
         f"{plan.slots / GIBI:.2f} GiB, activations up to {plan.activations / GIBI:.2f} GiB",
-        f"  {duration(plan.seconds)} on {count} at {device.utilization:.0%} of "
-        f"{device.peak / TERA:g} T operations per second each (assumed)",
+        f"  {duration(plan.seconds)} on {count} {device.describe()}",
     ]
     if plan.memory > device.memory:
         lines.append(
@@ -284,14 +234,28 @@ def describe(settings: config.TrainConfig, plan: Plan, device: Device, num_devic
     return "\n".join(lines)
 
 
+def _device(settings: config.Config) -> Device | Speed:
+    """Returns the device that is asked for; this machine is measured."""
+    given = settings.group(schema.PlanCommandConfig)
+    if given.device == LOCAL:
+        if given.utilization:
+            raise ValueError(
+                f"--utilization={given.utilization}: this machine is measured; give a --device."
+            )
+        return measure(devices_lib.make_devices(**dataclasses.asdict(settings.device)))
+    if given.device not in DEVICES:
+        raise ValueError(f"--device={given.device}: must be one of {', '.join((LOCAL, *DEVICES))}.")
+    device = DEVICES[given.device]
+    return dataclasses.replace(device, utilization=given.utilization or device.utilization)
+
+
 def command(settings: config.Config) -> None:
     """Prints the plan of a run."""
     given = settings.group(schema.PlanCommandConfig)
-    if given.device not in DEVICES:
-        raise ValueError(f"--device={given.device}: must be one of {', '.join(DEVICES)}.")
-    device = DEVICES[given.device]
-    if given.utilization:
-        device = dataclasses.replace(device, utilization=given.utilization)
+    if given.device == "help":
+        print(data_sheets.describe())
+        return
+    device = _device(settings)
     counts = settings.data.num_labeled, given.num_unlabeled, given.num_classes
     if not settings.data.num_labeled or not given.num_classes:
         splits = derived.load_splits(settings.data)

@@ -44,6 +44,16 @@ class Devices:
         """Number of replicas, which train in sync."""
         return self.strategy.num_replicas_in_sync
 
+    @property
+    def on_cpu(self) -> bool:
+        """True if there is neither a GPU nor a TPU."""
+        return not any(map(tf.config.list_logical_devices, ("TPU", "GPU")))
+
+    @property
+    def num_accelerators(self) -> int:
+        """Number of GPUs or TPU cores, which compute side by side; 1 on CPUs, which share cores."""
+        return 1 if self.on_cpu else self.num_replicas
+
     def for_steps(self, name: str, steps: int, multiply_adds: float = 0.0) -> "Devices":
         """Decides for `--jit_compile=auto` on a GPU whether to compile, and prints why.
 

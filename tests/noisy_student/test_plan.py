@@ -143,6 +143,7 @@ def test_rounds_that_reassign_label_the_most_that_is_selected(planned):
         *("--teacher_name=efficientnet-b1", "--student_name=efficientnet-b0", "--rounds=3"),
         *("--num_labeled=1000", "--num_classes=10", "--num_unlabeled=5000", "--teacher_steps=1"),
         *("--student_steps=1", "--batch_size=10", "--images_per_class=100", "--reassign"),
+        "--device=tpu-v3-core",
     )
     labels = [line.rpartition(",")[0] for line in output.splitlines() if line.startswith("labels")]
     assert labels == [
@@ -160,5 +161,21 @@ def test_fine_tuning_is_planned_too(planned):
 
 
 def test_an_unknown_device_is_refused(planned):
-    with pytest.raises(ValueError, match="--device=abacus: must be one of tpu-v2-core, tpu-v3"):
+    with pytest.raises(ValueError, match="--device=abacus: must be one of local, tpu-v2-core"):
         planned("--device=abacus")
+
+
+def test_devices_are_listed(planned):
+    lines = planned("--device=help").splitlines()
+    assert [line.split()[0] for line in lines] == ["local", *plan.DEVICES]
+    assert "61.5 T operations per second at most, 16 GiB" in lines[2]
+
+
+def test_this_machine_is_the_default_and_is_measured(planned):
+    """A CPU trains B0 for a minute or more; a TPU core would take 4 seconds."""
+    flags = ("--teacher_name=efficientnet-b0", "--rounds=0", "--num_labeled=1000")
+    output = planned(*flags, "--num_classes=10", "--batch_size=100", "--teacher_steps=100")
+    assert "multiply-adds per second, measured here" in output
+    assert float(output.splitlines()[-1].split(": ")[1].split()[0]) > 1
+    with pytest.raises(ValueError, match="--utilization=0.5: this machine is measured"):
+        planned(*flags, "--num_classes=10", "--utilization=0.5")

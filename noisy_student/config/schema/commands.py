@@ -115,7 +115,9 @@ class EvaluateCommandConfig(SavedModelConfig, StageConfig):
 class PlanCommandConfig(CommandConfig):
     """The command noisy_student.plan."""
 
-    device: str = option("tpu-v3-core", "Device of the training.")
+    device: str = option(
+        "local", "Device of the training. local: this machine, measured; help: the list of devices."
+    )
     num_devices: int = option(1, "Number of devices.", low=1, high=1_000_000)
     utilization: float | None = option(
         None, "Fraction of the peak rate that is reached. Unset: an assumption.", low=0.001, high=1
