@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from data import sources
-from noisy_student import config, evaluate, preflight, pseudo_label, report, train
+from noisy_student import config, estimate, evaluate, preflight, pseudo_label, report, train
 from noisy_student.artifacts import disk, model_file, stage
 from noisy_student.artifacts.files import write_json
 from noisy_student.artifacts.json_files import TrainSummary
 from noisy_student.artifacts.lock import lock
 from noisy_student.config import derived, process, schema
 from noisy_student.evaluate import galleries
+from noisy_student.runtime import speed
 from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.selection import write
 from noisy_student.train import given_teacher
@@ -47,7 +48,7 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     Raises:
         ValueError: An option does not fit the images, another option or finished stages.
     """
-    settings, workdir = given_teacher.on_disk(_without_missing_packages(settings)), Path(workdir)
+    settings, workdir = _resolved(settings), Path(workdir)
     process.verify = settings.options["verify"]
     disk.check_writable("workdir", workdir)  # which receives the splits
     devices = make_devices(**dataclasses.asdict(settings.device))
@@ -251,6 +252,11 @@ def _open(settings: config.Config, workdir: Path, devices: Devices, command: str
     return rounds
 
 
+def _resolved(settings: config.Config) -> config.Config:
+    """Returns the options with what this machine decides: packages, a given teacher's file."""
+    return given_teacher.on_disk(_without_missing_packages(settings))
+
+
 def _without_missing_packages(settings: config.Config) -> config.Config:
     """Leaves out benchmarks whose optional packages are not installed, with a message each.
 
@@ -276,7 +282,7 @@ def _improves(number: int, before: Model, after: Model) -> bool:
 
 
 def dry_run(settings: config.Config, workdir: str | Path) -> None:
-    """Prints what `run` would do and times measured on this machine; writes no file.
+    """Prints what `run` would do and how long it takes; trains nothing and writes no file.
 
     Args:
         settings: Options of the run.
@@ -285,26 +291,19 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
     Raises:
         ValueError: As `run` before it trains: both make the same checks.
     """
-    settings = given_teacher.on_disk(_without_missing_packages(settings))
+    settings = _resolved(settings)
     devices = make_devices(**dataclasses.asdict(settings.device))
     splits_file = Path(workdir) / "splits.json"
     splits = derived.load_splits(settings.data, splits_file if splits_file.exists() else None)
     space = preflight.check(settings, splits, devices, workdir)
-    print(f"work directory {workdir} (not touched)\n{space}\nflags:")
-    for name, value in sorted(settings.to_json().items()):
-        if value is not None:
-            print(f"  --{name}={value}")
+    print(f"work directory {workdir} (not touched)\n{space}\nflags that differ from the defaults:")
+    for flag in settings.changed_flags():
+        print(f"  {flag}")
     for name in _SPLITS:
         print(f"{name}: {len(getattr(splits, name))} images")
     if given := settings.rounds.teacher_model:
         print(f"teacher 0: {given}, {model_file.read_card(given)['preprocess']}")
-    seconds = sum(train.dry_run(training, splits, devices) for training in settings.trainings())
-    print(
-        f"pseudo labels: {len(splits.unlabeled)} images "
-        f"{'once' if settings.rounds.selects_once else 'a round'}; "
-        f"evaluation: {', '.join(settings.evaluation.benchmarks)} on {len(splits.test)} images\n"
-        f"training in all about {seconds / 60:.1f} minutes"
-    )
+    print(estimate.describe(settings, splits, speed.measure(devices), devices))
 
 
 def _main(settings: config.Config) -> None:

@@ -140,9 +140,20 @@ def _trainings(
 
 def _places(settings: config.Config, num_labeled: int) -> Iterator[tuple[str, config.TrainConfig]]:
     """Yields the trainings of all rounds and of the baselines, each with its directory."""
-    trainings, kinds = settings.trainings(), settings.rounds.controls
-    for each in trainings:
+    for each in settings.trainings():
         yield f"round{each.round}/{each.role}", each
+    yield from baselines(settings, num_labeled)
+
+
+def baselines(
+    settings: config.Config, num_labeled: int
+) -> Iterator[tuple[str, config.TrainConfig]]:
+    """Yields the trainings of the supervised baselines, each with its directory.
+
+    Raises:
+        ValueError: there is no training whose number of images they share.
+    """
+    trainings, kinds = settings.trainings(), settings.rounds.controls
     seen = [each.last_step(num_labeled) * each.images_per_step for each in trainings]
     if kinds and not seen:
         raise ValueError(

@@ -96,6 +96,12 @@ class Config:
         """Returns the options of a run by name, as ``config.json`` records them."""
         return {o.name: o.to_json(self.options[o.name]) for o in option.named(schema.RUN).values()}
 
+    def changed_flags(self) -> list[str]:
+        """Returns the options of a run that differ from their defaults, as flags, sorted."""
+        known = sorted(option.named(schema.RUN).values(), key=lambda each: each.name)
+        values = [(each, self.options[each.name]) for each in known]
+        return [each.to_flag(value) for each, value in values if value != each.default]
+
     def student(self, number: int) -> TrainConfig:
         """Returns the training of the student of round ``number`` (from 1), also beyond the last.
 

@@ -1,4 +1,4 @@
-"""Times a few training steps on random images, for dry runs."""
+"""Describes a training that is not run, and times steps on random images."""
 
 import time
 from collections.abc import Iterator
@@ -9,9 +9,11 @@ import tensorflow as tf
 from data import sources
 from noisy_student import config
 from noisy_student.config import derived
+from noisy_student.metrics.formatting import duration
 from noisy_student.runtime.devices import Devices
-from noisy_student.train import build, step
-from noisy_student.train.build import Learner
+from noisy_student.runtime.speed import TRAINING, measure
+from noisy_student.train import step
+from noisy_student.train.build import Learner, batch_norm_momentum, name_of
 from noisy_student.train.step import Batch
 
 
@@ -44,25 +46,38 @@ def time_steps(learner: Learner, steps: int = 3) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def dry_run(settings: config.TrainConfig, splits: sources.Splits, devices: Devices) -> float:
-    """Prints model, shapes, steps and expected time of one training; writes no file.
+def describe(
+    settings: config.TrainConfig, num_labeled: int, num_classes: int, seconds: float
+) -> str:
+    """Returns the description of a training.
 
-    Returns:
-        The expected seconds.
+    Args:
+        settings: options of the training.
+        num_labeled: labeled images, in which epochs are counted.
+        num_classes: classes of the classifier.
+        seconds: expected time.
     """
-    learner = build.build(settings, devices, len(splits.class_names), len(splits.labeled))
     size = derived.preprocess_spec(settings.model).image_size
-    steps = settings.last_step(len(splits.labeled))
-    seconds = steps * time_steps(learner)
-    o = settings.optimizer
-    print(
-        f"{settings.role} {settings.round}: {settings.model.name}, "
-        f"{learner.model.count_params():,} parameters, input {size}x{size}x3\n"
+    steps, o = settings.last_step(num_labeled), settings.optimizer
+    parameters = derived.model_cost(settings.model, num_classes).parameters
+    return (
+        f"{name_of(settings)}: {settings.model.name}, {parameters:,} parameters, input "
+        f"{size}x{size}x3\n"
         f"  batch {settings.batch_size} labeled + {settings.unlabeled_batch_size} unlabeled, "
         f"{steps} steps, {steps * settings.images_per_step:,} images\n"
         f"  {o.name}, learning rate {o.learning_rate:.4g} ({o.schedule}), "
         f"weight decay {o.weight_decay:g}, noise {settings.noise}\n"
-        f"  batch norm momentum {learner.settings.model.batch_norm_momentum:g}\n"
-        f"  about {seconds:.0f} s on {devices.describe()} (3 steps measured)"
+        f"  batch norm momentum {batch_norm_momentum(settings, num_labeled):g}\n"
+        f"  about {duration(seconds)}"
     )
-    return seconds
+
+
+def dry_run(settings: config.TrainConfig, splits: sources.Splits, devices: Devices) -> None:
+    """Prints the description of a training, whose time follows from the speed of this machine."""
+    num_labeled, num_classes = len(splits.labeled), len(splits.class_names)
+    cost, speed = derived.model_cost(settings.model, num_classes), measure(devices)
+    steps = settings.last_step(num_labeled)
+    seconds = speed.seconds(cost, steps * settings.images_per_step, steps, TRAINING)
+    seconds = speed.start(cost) + seconds / devices.num_accelerators
+    print(describe(settings, num_labeled, num_classes, seconds))
+    print(f"  on {devices.describe()}, {speed.describe()}")

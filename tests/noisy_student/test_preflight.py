@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import nullcontext
 
 import keras
 import pytest
@@ -49,7 +48,6 @@ def _no_training(monkeypatch):
 
     for module in (iterate.train, iterate.given_teacher, iterate.pseudo_label):
         monkeypatch.setattr(module, "run", refuse)
-    monkeypatch.setattr(iterate.train, "dry_run", refuse)
 
 
 def settings(folder, **changed):
@@ -161,9 +159,7 @@ def test_a_run_that_is_allowed_begins(folder, tmp_path):
     ):
         with pytest.raises(AssertionError, match="a stage began"):
             iterate.run(settings(folder, **options), tmp_path / "run")
-        trains = config.Config(**{"rounds": 2} | options).trainings()
-        with pytest.raises(AssertionError, match="a stage") if trains else nullcontext():
-            iterate.dry_run(settings(folder, **options), tmp_path / "run")
+        iterate.dry_run(settings(folder, **options), tmp_path / "run")
 
 
 COMMANDS = {
