@@ -130,6 +130,8 @@ def _advice(settings: config.Config) -> str:
     """Returns what makes a run shorter, as far as it is not done."""
     spec, o = derived.preprocess_spec(settings.teacher.model), settings.teacher.optimizer
     ways = []
+    if not settings.options["auto"]:
+        ways.append("--auto chooses sizes for --minutes")
     if spec.image_size > 128:
         ways.append(f"smaller images, such as --image_size={spec.image_size // 2}")
     if o.name != "adamw" or o.schedule != "cosine":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data import sources
-from noisy_student import config, estimate, evaluate, preflight, pseudo_label, report, train
+from noisy_student import config, estimate, evaluate, preflight, pseudo_label, report, sizing, train
 from noisy_student.artifacts import disk, model_file, stage
 from noisy_student.artifacts.files import write_json
 from noisy_student.artifacts.json_files import TrainSummary
@@ -245,6 +245,7 @@ def _open(settings: config.Config, workdir: Path, devices: Devices, command: str
     """Loads the images and checks that they fit the options, before anything is trained."""
     with devices.chief_first():
         splits = derived.load_splits(settings.data, workdir / "splits.json")
+        settings = sizing.sized(settings, splits, devices, workdir, write=devices.is_chief)
     preflight.check(settings, splits, devices, workdir)
     rounds = Rounds(settings, splits, workdir, devices, command)
     if devices.is_chief and not (workdir / "config.json").exists():
@@ -295,6 +296,7 @@ def dry_run(settings: config.Config, workdir: str | Path) -> None:
     devices = make_devices(**dataclasses.asdict(settings.device))
     splits_file = Path(workdir) / "splits.json"
     splits = derived.load_splits(settings.data, splits_file if splits_file.exists() else None)
+    settings = sizing.sized(settings, splits, devices, workdir, write=False)
     space = preflight.check(settings, splits, devices, workdir)
     print(f"work directory {workdir} (not touched)\n{space}\nflags that differ from the defaults:")
     for flag in settings.changed_flags():
@@ -322,4 +324,4 @@ def _main(settings: config.Config) -> None:
 
 
 if __name__ == "__main__":
-    config.run(_main, schema.WorkdirConfig, *schema.SETTINGS)
+    config.run(_main, schema.WorkdirConfig, schema.SizingConfig, *schema.SETTINGS)

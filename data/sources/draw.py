@@ -27,6 +27,7 @@ class Draw:
             labeled images is unlabeled.
         num_validation: number of images to hold out for validation; -1: a tenth of the labeled
             ones, at most 10 000 and at least one per class.
+        least_validation: the automatic number is 0 if it were smaller than this.
         seed: decides the draw.
         unlabeled: unlabeled images of another place; None: those that the source has itself.
         unlabeled_fraction: fraction of the unlabeled images to keep (`data.sources.subset`).
@@ -38,6 +39,7 @@ class Draw:
 
     num_labeled: int = 0
     num_validation: int = -1
+    least_validation: int = 0
     seed: int = 0
     unlabeled: Unlabeled | None = None
     unlabeled_fraction: float = 1.0
@@ -62,6 +64,7 @@ class Draw:
             "unlabeled_skew": None if self.unlabeled_skew == 1 else self.unlabeled_skew,
             "num_labeled": self.num_labeled,
             "num_validation": self.num_validation,
+            **({"least_validation": self.least_validation} if self.least_validation else {}),
             "seed": self.seed,
         }
 
@@ -126,7 +129,8 @@ class Draw:
             return min(max(round(TEST_SHARE * pool_size), num_classes), left)
         if name == "validation" and self.num_validation < 0:
             share = min(round(_VALIDATION_SHARE * pool_size), _VALIDATION_LIMIT)
-            return min(max(share, num_classes), left)
+            found = min(max(share, num_classes), left)
+            return found if found >= self.least_validation else 0
         count = self.num_validation if name == "validation" else self.num_labeled
         if name == "labeled" and count == 0:
             return left

@@ -20,7 +20,7 @@ _TFDS = "tfds:"
 _PLACES = ("labeled_dir", "validation_dir", "test_dir")
 _SPLITS = ("labeled_split", "test_split", "unlabeled_split")
 _DRAW = (
-    *("num_labeled", "num_validation", "seed"),
+    *("num_labeled", "num_validation", "least_validation", "seed"),
     *("unlabeled_fraction", "unlabeled_skew", "exclude"),
 )
 

@@ -24,6 +24,14 @@ class RunConfig(TypedDict):
     device: str  # for people: "1 GPU, 1 replica"
 
 
+class Sizing(TypedDict):
+    """`<workdir>/auto.json`: what ``--auto`` chose when the run began; a rerun takes the same."""
+
+    minutes: float  # the time it aimed at
+    choices: dict[str, Any]  # flag -> value, as in `RunConfig.flags`
+    reasons: dict[str, str]  # flag -> reason
+
+
 class Done(TypedDict):
     """`done.json`, written last: marks its stage as finished."""
 

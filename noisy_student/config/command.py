@@ -71,6 +71,11 @@ def run(
         if not absl_flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         process.verify = config.options["verify"]
+        if config.options["auto"] and schema.SizingConfig not in groups:
+            logging.warning(
+                "--auto sizes whole runs (bash run.sh, noisy-student run); here flags that are not "
+                "given have their defaults. A run prints what it chose, for this command, too."
+            )
         place = config.options["output_dir"] or config.options["workdir"]
         try:
             _compile_cache.enable(config.options["compile_cache"])

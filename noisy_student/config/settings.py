@@ -6,6 +6,7 @@ from typing import Any, TypeVar, cast
 
 from noisy_student.config import option, schema
 from noisy_student.config.schema import ModelConfig, NoiseConfig, TrainConfig
+from noisy_student.config.schema.data import LEAST_VALIDATION
 
 T = TypeVar("T")
 
@@ -41,7 +42,8 @@ class Config:
         self.given = {name: known[name].parse(value) for name, value in options.items()}
         self.options = {name: known[name].default for name in known} | self.given
         seed, hard_labels = self.options["seed"], self.options["hard_labels"]
-        self.data = self.group(schema.DataConfig)
+        least = LEAST_VALIDATION if self.options["auto"] else 0
+        self.data = self.group(schema.DataConfig, least_validation=least)
         self.rounds = self.group(schema.RoundsConfig)
         self.device = self.group(schema.DeviceConfig)
         self.log = self.group(schema.LogConfig)

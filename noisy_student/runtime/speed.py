@@ -71,12 +71,11 @@ class Speed:
 def measure(devices: Devices) -> Speed:
     """Measures the speed of one replica, once in a process; takes a few seconds."""
     costs, times = [], []
+    jit_compile = devices.jit_compile or devices.may_compile
     for side, images, block in (_WIDE, _LARGE, _TINY):
         cost = block_cost(block, side)
         costs.append([cost.multiply_adds * images, cost.activations * images, cost.layers])
-        times.append(
-            _time(_step(side, images, block, devices.jit_compile or devices.may_compile)) / TRAINING
-        )
+        times.append(_time(_step(side, images, block, jit_compile)) / TRAINING)
     table, target = np.array(costs, float), np.array(times)
     layer = target[2] / table[2, 2]
     rest = np.maximum(target[:2] - layer * table[:2, 2], 1e-9)

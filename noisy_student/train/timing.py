@@ -1,6 +1,5 @@
-"""Describes a training that is not run, and times steps on random images."""
+"""Describes a training that is not run, and makes random images for benchmarks."""
 
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +11,6 @@ from noisy_student.config import derived
 from noisy_student.metrics.formatting import duration
 from noisy_student.runtime.devices import Devices
 from noisy_student.runtime.speed import TRAINING, measure
-from noisy_student.train import step
 from noisy_student.train.build import Learner, batch_norm_momentum, name_of
 from noisy_student.train.step import Batch
 
@@ -35,15 +33,6 @@ def random_batches(learner: Learner) -> Iterator[Batch]:
         batch["probabilities"] = np.full((rows, classes), 1 / classes, np.float32)
     dataset = tf.data.Dataset.from_tensors(batch).repeat()
     return learner.devices.distribute(lambda hosts, host: dataset)
-
-
-def time_steps(learner: Learner, steps: int = 3) -> float:
-    """Returns the seconds of one training step, measured on random images after tracing."""
-    batches, run_steps = random_batches(learner), step.compile_steps(learner)
-    run_steps(batches, 1).numpy()
-    start = time.perf_counter()
-    run_steps(batches, steps).numpy()
-    return (time.perf_counter() - start) / steps
 
 
 def describe(

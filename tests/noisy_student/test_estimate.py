@@ -64,11 +64,11 @@ def test_advice_is_given_where_a_run_takes_hours_and_names_what_is_left():
     devices = make_devices()
     slow = config.Config(**RUN | {"small_image": False, "image_size": 224, "student_steps": 9999})
     text = estimate.describe(slow, splits(COUNTS), SLOW, devices)
-    for way in ("--image_size=112", "--optimizer=adamw --schedule=cosine", "--init_model="):
+    for way in ("--image_size=112", "--optimizer=adamw --schedule=cosine", "--init_model=", "auto"):
         assert way in text.splitlines()[-1]
-    tuned = slow.replace(optimizer="adamw", schedule="cosine", init_model="teacher")
+    tuned = slow.replace(optimizer="adamw", schedule="cosine", init_model="teacher", auto=True)
     last = estimate.describe(tuned, splits(COUNTS), SLOW, devices).splitlines()[-1]
-    assert "adamw" not in last and "--image_size=112" in last
+    assert "adamw" not in last and "--auto" not in last and "--image_size=112" in last
     quick = estimate.describe(config.Config(**RUN), splits(COUNTS), SLOW, devices)
     assert "long" not in quick.splitlines()[-1]
 

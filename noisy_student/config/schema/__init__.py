@@ -37,6 +37,7 @@ from noisy_student.config.schema.model import (
     UnlabeledNoiseConfig,
 )
 from noisy_student.config.schema.runtime import DeviceConfig, LogConfig
+from noisy_student.config.schema.sizing import SizingConfig
 from noisy_student.config.schema.training import (
     FixResConfig,
     OptimizerConfig,
@@ -69,6 +70,7 @@ SETTINGS: tuple[type[Any], ...] = (
 # What a recipe may hold: every command accepts these.
 RUN: tuple[type[Any], ...] = (
     *SETTINGS,
+    SizingConfig,
     WorkdirConfig,
     TrainCommandConfig,
     LabelCommandConfig,
@@ -119,6 +121,7 @@ __all__ = [
     "RoundsConfig",
     "SelectCommandConfig",
     "SelectionConfig",
+    "SizingConfig",
     "StudyCommandConfig",
     "TrainCommandConfig",
     "TrainConfig",

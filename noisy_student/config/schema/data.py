@@ -6,6 +6,7 @@ from noisy_student.config.option import option
 
 MAX_SEED = 2_000_000  # a training's seed is 1000 times it plus the round, an int32
 MAX_ROUNDS = 999
+LEAST_VALIDATION = 100  # images, whose accuracy is known to 10 points
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,11 @@ class DataConfig:
     num_validation: int = option(
         -1,
         "Number of validation images held out of the labeled ones, stratified by class. -1: 10%, "
-        "at most 10,000 (mnist5k: 500). 0: none, and no validation accuracy.",
+        "at most 10,000 (mnist5k: 500). 0: none, and no validation accuracy. "
+        "With --auto, -1 is 0 where 10% are fewer than 100.",
         low=-1,
     )
+    least_validation: int = 0
     seed: int = option(0, "Seed of everything random.", low=0, high=MAX_SEED)
     unlabeled_fraction: float = option(
         1.0,

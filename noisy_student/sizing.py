@@ -1,0 +1,341 @@
+"""Sizes a run by its images, this machine and a time budget (``--auto``).
+
+Flags that are given always win. Choices are printed with their reasons and kept in the work
+directory (`FILE`), so that a rerun takes the same ones, however fast the machine is then. The
+constants are those of the small recipes (docs/RESULTS.md), or rules of thumb between them and the
+paper's.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from data import sources
+from noisy_student import config
+from noisy_student.artifacts.files import read_json, write_json
+from noisy_student.artifacts.json_files import Sizing
+from noisy_student.config import option, schema
+from noisy_student.config.schema.data import LEAST_VALIDATION
+from noisy_student.estimate import Counts, estimate
+from noisy_student.metrics.intervals import accuracy_interval
+from noisy_student.runtime.devices import Devices
+from noisy_student.runtime.speed import Speed, measure
+
+FILE = "auto.json"
+_SAMPLE = 100  # labeled images whose sizes are looked at
+_SMALL = 64  # pixels, up to which images stay as they are
+_IN_TIME = 0.7  # of the budget: machines slow down, and images must be read
+_LEAST_STEPS, _FEW_STEPS = 100, 10_000
+_MANY = 20_000  # images that a full EfficientNet needs from random weights
+_ROUNDS_FROM = 10.0  # minutes, for a second student
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A candidate: sizes of the networks, and the side of larger images.
+
+    Attributes:
+        image_size: side of the input where images are larger.
+        width, depth: multipliers of the teacher.
+        students: widths of the students.
+    """
+
+    image_size: int
+    width: float
+    depth: float
+    students: tuple[float, ...]
+
+
+# From slow to fast.
+_NETWORKS = (
+    _Network(224, 1.0, 1.0, (1.0,)),
+    _Network(192, 0.75, 0.5, (0.75, 1.0)),
+    _Network(160, 0.5, 0.3, (0.5, 0.75)),
+    _Network(128, 0.25, 0.3, (0.5, 0.75)),
+    _Network(96, 0.25, 0.3, (0.25, 0.5)),
+)
+
+
+def sized(
+    settings: config.Config,
+    splits: sources.Splits,
+    devices: Devices,
+    workdir: str | Path,
+    *,
+    write: bool,
+) -> config.Config:
+    """Returns the options with those that ``--auto`` chooses, and prints them.
+
+    Args:
+        settings: options of the run; without ``auto`` they are returned as they are.
+        splits: its images.
+        devices: its devices, whose speed is measured unless choices are stored.
+        workdir: directory of the run, which may hold the choices of its first time.
+        write: whether to store the choices there.
+
+    Raises:
+        ValueError: the choices there were made for another time.
+    """
+    if not settings.options["auto"]:
+        return settings
+    path, minutes = Path(workdir) / FILE, settings.options["minutes"]
+    if path.exists():
+        stored = read_json(path, Sizing)
+        if stored["minutes"] != minutes:
+            raise ValueError(
+                f"--minutes={minutes:g}: {path} holds what was chosen for {stored['minutes']:g}: "
+                "give another --workdir, or the flags that are to change."
+            )
+    else:
+        stored = choose(settings, splits, measure(devices), devices)
+        if write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, stored)
+    print(f"chosen for {minutes:g} minutes (--auto; flags that are given win):")
+    print(f"  {_validation_line(settings, splits)}")
+    known = option.named(schema.RUN)
+    choices = {k: v for k, v in stored["choices"].items() if k not in settings.given}
+    chosen = settings.replace(**choices)
+    for name in choices:
+        print(f"  {known[name].to_flag(chosen.options[name])}: {stored['reasons'][name]}")
+    return chosen
+
+
+class _Choices:
+    """Options of a run, completed choice by choice."""
+
+    def __init__(self, settings: config.Config, counts: Counts, speed: Speed, devices: Devices):
+        """Starts from the options that are given."""
+        self.settings, self.given = settings, settings.given.keys()
+        self.reasons: dict[str, str] = {}
+        self.counts, self.speed, self.devices = counts, speed, devices
+
+    def take(self, reason: str, **options: Any) -> None:
+        """Chooses options, unless they are given."""
+        new = {name: value for name, value in options.items() if name not in self.given}
+        self.settings = self.settings.replace(**new)
+        self.reasons |= dict.fromkeys(new, reason)
+
+    def has(self, *names: str) -> bool:
+        """Returns True if one of the options is given."""
+        return not self.given.isdisjoint(names)
+
+    def seconds(self, **options: Any) -> float:
+        """Returns the time of a run with further options, where they are not given."""
+        new = {name: value for name, value in options.items() if name not in self.given}
+        settings = self.settings.replace(**new)
+        return estimate(settings, self.counts, self.speed, self.devices.num_accelerators).seconds
+
+
+def choose(
+    settings: config.Config, splits: sources.Splits, speed: Speed, devices: Devices
+) -> Sizing:
+    """Chooses the options of a run that are not given.
+
+    Args:
+        settings: options of the run.
+        splits: its images.
+        speed: speed of a device.
+        devices: its devices.
+    """
+    choices = _Choices(settings, Counts.of(splits), speed, devices)
+    _choose_labels(choices)
+    _choose_batches(choices)
+    _choose_optimizer(choices)
+    _choose_sizes(choices, splits.labeled)
+    _choose_averages(choices)
+    known = option.named(schema.RUN)
+    values = choices.settings.options
+    return {
+        "minutes": settings.options["minutes"],
+        "choices": {name: known[name].to_json(values[name]) for name in choices.reasons},
+        "reasons": choices.reasons,
+    }
+
+
+def _validation_line(settings: config.Config, splits: sources.Splits) -> str:
+    """Returns the number of validation images and its reason."""
+    count, labeled = len(splits.validation), len(splits.labeled)
+    if count:
+        low, high = accuracy_interval(80, count)
+        reason = f"an accuracy of 80% is known to {low:.0f} to {high:.0f}%"
+    elif settings.data.num_validation < 0:
+        reason = (
+            f"10% of {labeled} labeled images are fewer than {LEAST_VALIDATION}, which tell "
+            "little: all are trained on, and best.keras and validation accuracies are missing"
+        )
+    else:
+        reason = "given"
+    return f"--num_validation={count}: {reason}"
+
+
+def _choose_labels(choices: _Choices) -> None:
+    """Chooses the number of students and the threshold of their labels."""
+    minutes, classes = choices.settings.options["minutes"], choices.counts.classes
+    if minutes < _ROUNDS_FROM:
+        choices.take(f"under {_ROUNDS_FROM:g} minutes are for one student", rounds=1)
+    else:
+        choices.take("the second student learns from better labels", rounds=2)
+    chance = 1 / max(classes, 2)
+    choices.take(
+        f"30% of the way from chance (1 of {classes} classes) to certainty; 0.3 for the paper's "
+        "1000 classes",
+        min_confidence=round(chance + 0.3 * (1 - chance), 2),
+    )
+
+
+def _choose_batches(choices: _Choices) -> None:
+    """Chooses batch sizes and the ratio of unlabeled to labeled images."""
+    counts, devices = choices.counts, choices.devices
+    share = counts.unlabeled / counts.labeled
+    choices.take(
+        f"root of {counts.unlabeled} unlabeled / {counts.labeled} labeled images, from 1 to 7",
+        ratio=(float(min(7, max(1, round(math.sqrt(share))))),),
+    )
+    scale, where = (1, "a CPU") if devices.on_cpu else (4 * devices.num_accelerators, "GPUs, TPUs")
+    if not choices.has("batch_size"):
+        choices.take(f"small batches and many steps suit {where}", teacher_batch_size=48 * scale)
+    choices.take(f"small batches and many steps suit {where}", batch_size=16 * scale)
+
+
+def _choose_optimizer(choices: _Choices) -> None:
+    """Chooses optimizer, schedule and rate."""
+    start = choices.settings.rounds.init_model
+    if not choices.has("optimizer"):
+        rate = 0.003 if start in (None, "teacher") else 0.001
+        reason = "short trainings: AdamW needs fewer steps than the paper's RMSProp"
+        choices.take(reason, optimizer="adamw", adam_beta2=0.99)
+        if not choices.has("learning_rate_per_256"):
+            which = "random" if rate == 0.003 else "given"
+            choices.take(f"AdamW from {which} weights", learning_rate=rate)
+    if not choices.has("final_learning_rate_per_256"):
+        choices.take("ends at 0 after any number of steps", schedule="cosine")
+    if _is_pretrained(choices):
+        choices.take("the first layers of given weights serve as they are", frozen_blocks=3)
+
+
+def _choose_sizes(choices: _Choices, labeled: sources.Examples) -> None:
+    """Chooses image size, networks and steps: the largest that the time allows."""
+    side, smallest = _sides(labeled)
+    is_small = side <= _SMALL and not choices.has("image_size", "small_image")
+    if is_small:
+        _keep_small(choices, side, smallest)
+    is_small |= choices.settings.teacher.model.small_image
+    limit = 60 * choices.settings.options["minutes"] * _IN_TIME
+    candidates = _candidates(choices, side, is_small)
+    for options in candidates:
+        seconds = choices.seconds(**options, **_steps(choices))
+        if seconds <= limit:
+            break
+    share = 1.0
+    if seconds > limit:
+        start = choices.seconds(**options, **_steps(choices, 0.0))
+        share = max(0.0, (limit - start) / max(seconds - start, 1e-9))
+    size = "largest" if share == 1 else "smallest"
+    reason = f"the {size} of {len(candidates)}, to end in time on {choices.devices.describe()}"
+    choices.take(reason, **options)
+    steps, wanted = _steps(choices, share), _images(choices)
+    for (name, value), images in zip(steps.items(), wanted, strict=False):
+        reason = f"{share * images:,.0f} images, for {choices.counts.labeled} labeled ones"
+        if share < 1:
+            reason += f"; {images:,.0f} if the time allowed (--minutes)"
+        choices.take(reason, **{name: value})
+
+
+def _keep_small(choices: _Choices, side: int, smallest: int) -> None:
+    """Chooses the protocol of small images, at their own size."""
+    reason = f"the images have {side} pixels and stay as they are"
+    choices.take(reason, small_image=True, image_size=max(side, 8))
+    if smallest < side:
+        choices.take(
+            f"some images are smaller, down to {smallest} pixels", enlarge_small_image=True
+        )
+    if choices.devices.on_cpu and not _is_pretrained(choices):
+        later = (1, 1, 1) if side <= 40 else (2, 1, 1)
+        reason = "feature maps of half the side, then down to 4 to 8 pixels, suit a CPU"
+        choices.take(reason, strides=(2, 1, 2, 2, later[0], 1, 1, 1))
+
+
+def _candidates(choices: _Choices, side: int, is_small: bool) -> list[dict[str, Any]]:
+    """Returns sizes of images and networks, from slow to fast."""
+    counts, start = choices.counts, choices.settings.rounds.init_model
+    named = ("teacher_name", "student_name", "teacher_model", "teacher_width", "teacher_depth")
+    fixed = _is_pretrained(choices) or choices.has(*named, "student_width", "student_depth")
+    found: list[dict[str, Any]] = []
+    for network in _NETWORKS:
+        options: dict[str, Any] = {}
+        if not is_small:
+            given = choices.settings.options["image_size"]
+            size = given or min(network.image_size, max(side, _NETWORKS[-1].image_size))
+            options |= {"image_size": size, "crop_padding": size // 7}
+        if not fixed:
+            students = (network.width,) if start == "teacher" else network.students
+            options |= {"teacher_width": network.width, "teacher_depth": network.depth}
+            options |= {"student_width": students, "student_depth": (network.depth,)}
+        is_full = network.width == 1 and not fixed
+        if options not in found and not (is_full and counts.labeled + counts.unlabeled < _MANY):
+            found.append(options)
+    if is_small and _is_pretrained(choices):
+        return [{"strides": (1, 1, 1, 2, 2, 1, 2, 1)}, {"strides": (1, 1, 2, 2, 2, 1, 2, 1)}]
+    return found
+
+
+def _images(choices: _Choices) -> tuple[float, float]:
+    """Returns the number of images that the teacher and each student should see."""
+    labeled = choices.counts.labeled
+    if _is_pretrained(choices):
+        return 300 * math.sqrt(labeled), 750 * math.sqrt(labeled)
+    images = max(10_000 * math.sqrt(labeled), 30 * labeled)
+    return images, 2 * images
+
+
+def _steps(choices: _Choices, share: float = 1.0) -> dict[str, Any]:
+    """Returns the steps in which trainings see a share of their images."""
+    settings = choices.settings
+    if choices.has("epochs", "train_ratio"):
+        return {}
+    teacher, student = _images(choices)
+    found: dict[str, Any] = {"teacher_steps": _round(share * teacher / settings.teacher.batch_size)}
+    if settings.students:
+        found["student_steps"] = (_round(share * student / settings.students[0].images_per_step),)
+    return found
+
+
+def _choose_averages(choices: _Choices) -> None:
+    """Chooses what depends on the number of steps: warm-up and averages."""
+    settings, labeled = choices.settings, choices.counts.labeled
+    steps = min(each.num_steps(labeled) for each in (settings.teacher, *settings.students))
+    if not choices.has("warmup_epochs"):
+        choices.take("a tenth of the steps, at most 100", warmup_steps=min(100, steps // 10))
+    choices.take(
+        "an average of 1 / 25 of the steps, at most the paper's",
+        ema_decay=min(0.9999, max(0.9, round(1 - 25 / steps, 4))),
+    )
+    if steps < _FEW_STEPS:
+        reason = f"statistics of few batches suit {steps:,} steps"
+        choices.take(reason, batch_norm_momentum=0.9)
+
+
+def _is_pretrained(choices: _Choices) -> bool:
+    return choices.settings.rounds.init_model not in (None, "teacher")
+
+
+def _round(steps: float) -> int:
+    """Returns a number of steps with two digits, and not too few."""
+    digits = max(0, math.floor(math.log10(max(steps, 1))) - 1)
+    return max(_LEAST_STEPS, round(steps / 10**digits) * 10**digits)
+
+
+def _sides(examples: sources.Examples) -> tuple[int, int]:
+    """Returns the median and the smallest shorter side of some images."""
+    places = np.linspace(0, len(examples) - 1, min(len(examples), _SAMPLE)).astype(int)
+    sides = []
+    for place in places:
+        with PIL.Image.open(io.BytesIO(examples.encoded(place))) as image:
+            sides.append(min(image.size))
+    return int(np.median(sides)), min(sides)
