@@ -32,6 +32,7 @@ from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.artifacts.files import write_json
 from noisy_student.config import schema
+from noisy_student.networks import contract
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import make_devices
 
@@ -106,16 +107,10 @@ def _write(
 
 
 def _in_float32(model: keras.Model) -> keras.Model:
-    """Returns a model of the same weights that computes in float32, as all formats can."""
-    if all(layer.compute_dtype == "float32" for layer in model.layers):
-        return model
-
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-
-    copied = keras.models.clone_model(model, clone_function=clone)
-    copied.set_weights(model.get_weights())  # variables are float32 in any precision
-    return copied
+    """Makes all layers of a model compute in float32, as all formats can; returns the model."""
+    for layer in contract.layers_of(model):
+        layer.dtype_policy = "float32"  # variables are float32 in any precision
+    return model
 
 
 def _card_path(output: Path) -> Path:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from data import sources
-from noisy_student import config, evaluate, train
+from noisy_student import config, evaluate, networks, train
 from noisy_student.artifacts import disk, model_file, stage
 from noisy_student.artifacts.model_file import Card
 from noisy_student.config import derived, schema
@@ -56,12 +56,14 @@ def check(
     given = _given_models(settings, splits)
     trainings = _trainings(settings, splits, devices, Path(workdir))
     derived.warn_of_framing(settings.trainings(), splits.labeled)
+    derived.warn_of_unused(settings.given, settings.trainings())
     _check_starts(settings.rounds, trainings, splits.class_names)
     sizes = [derived.preprocess_spec(each.settings.model).image_size for each in trainings]
     teacher = given.get("teacher_model")
     if teacher:
         sizes.append(teacher["preprocess"].image_size)
     _check_online(settings, teacher, splits.class_names)
+    _check_noised_labels(settings, teacher)
     evaluate.check(settings.evaluation, sizes, splits.test, splits.class_names)
     least = _model_bytes(trainings)
     expected = least + max(0, _label_bytes(settings, splits) - _labels_written(Path(workdir)))
@@ -121,6 +123,18 @@ def _check_online(
                 f"{train.name_of(student)}: its teacher is for {spec}, which must equal {own} for "
                 "--teacher_mode=online with --small_image."
             )
+
+
+def _check_noised_labels(settings: config.Config, given: Card | None) -> None:
+    """Refuses teachers without noise of this project, where they are to label under noise."""
+    if not settings.labels.noise:
+        return
+    names = [] if given else [settings.teacher.model.name]
+    names += [student.model.name for student in settings.students[:-1]]
+    foreign = [name for name in names if networks.get(name).is_foreign]
+    if foreign or (given and model_file.is_foreign(given)):
+        name = foreign[0] if foreign else settings.rounds.teacher_model
+        raise ValueError(f"--noised_labels is for EfficientNets alone, not for {name}.")
 
 
 def _trainings(

@@ -136,7 +136,8 @@ class Recipe:
             return derived.preprocess_spec(teacher).image_size
         if name in _WIDTHS:
             model = teacher if name == "teacher_width" else self.student.model
-            return model.width or efficientnet.CONFIGS[model.name].width
+            if model.width or model.name in efficientnet.CONFIGS:
+                return model.width or efficientnet.CONFIGS[model.name].width
         raise ValueError(f"recipe {self.name} does not set --{name}, which the study scales")
 
     def parse(self, changed: Sequence[str] = ()) -> config.Config:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from data.preprocess import PreprocessSpec
 from efficientnet import archive, convert
-from noisy_student.artifacts import model_file
+from noisy_student.artifacts import keras_file
 from noisy_student.artifacts.files import StrPath, file_hash
 from noisy_student.artifacts.model_file import Card
 from noisy_student.config import schema
@@ -114,7 +114,7 @@ def open_model(path: StrPath, description: Description) -> Opened:
     if path.is_dir():
         call, side, range_found = _saved_model(path)
     else:
-        keras_model, side = model_file.load_keras(path), None
+        keras_model, side = keras_file.load(path), None
         side = _side(keras_model.input_shape, path)
         range_found = "0..255" if contract.rescales(keras_model) else None
     spec, input_range = description.preprocess(side, path), given.input_range or range_found

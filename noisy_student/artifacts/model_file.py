@@ -7,9 +7,7 @@ from. Two trainings that end with the same weights write the same bytes.
 import collections
 import dataclasses
 import json
-import math
 import os
-import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,19 +17,14 @@ import keras
 import numpy as np
 
 from data.preprocess import PreprocessSpec
-from efficientnet import archive, pretrained, weights  # also registers the layers of saved models
-from noisy_student.artifacts import integrity, shapes
+from efficientnet import archive, pretrained, weights
+from efficientnet.layers import Normalize  # also registers the layers of saved models
+from noisy_student import networks
+from noisy_student.artifacts import integrity, keras_file, shapes
 from noisy_student.artifacts.files import named
 from noisy_student.config.schema.model import MAX_SIDE
 from noisy_student.networks import contract
 from noisy_student.runtime import inference
-
-_HEAD = "head_dense/"
-_FREE_WEIGHTS = 2**27  # of a layer, whatever the size of the file
-_SIZES = {
-    *("units", "filters", "input_dim", "output_dim", "kernel_size", "size", "padding", "n"),
-    *("target_shape", "num_heads", "key_dim", "depth_multiplier", "batch_shape"),
-}
 
 
 class _StoredPreprocess(TypedDict):
@@ -130,7 +123,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, Card]:
             Keras model, or has no card that fits it.
     """
     card = read_card(path)
-    model = load_keras(path)
+    model = keras_file.load(path)
     classes, side = model.output_shape[-1], card["preprocess"].image_size
     fits = len(model.input_shape) == 4 and all(n in (None, side) for n in model.input_shape[1:3])
     if classes != len(card["class_names"]):
@@ -145,24 +138,6 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, Card]:
     if "outputs" in card:
         model = contract.fit(model, side, card.get("input_range", "0..255"), card["outputs"])
     return model, card
-
-
-def load_keras(path: str | os.PathLike[str]) -> keras.Model:
-    """Reads a Keras model as it is, with or without a card.
-
-    Raises:
-        ValueError: the file is missing, damaged or no Keras model with one input and one output.
-    """
-    _refuse_excess(path)
-    try:
-        model = keras.saving.load_model(path, compile=False)
-        sides = [*model.input_shape, *model.output_shape]
-    except Exception as error:  # whatever a damaged or foreign configuration leads to
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason[:300]}") from error
-    if not all(side is None or isinstance(side, int) for side in sides):
-        raise ValueError(f"{path} has several inputs or outputs: {sides}.")
-    return model
 
 
 def read_card(path: str | os.PathLike[str]) -> Card:
@@ -193,6 +168,12 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     return card
 
 
+def is_foreign(card: Card) -> bool:
+    """Returns True for the card of a model that is no EfficientNet of this project."""
+    name = (card.get("model") or {}).get("name")
+    return "outputs" in card or (name is not None and networks.get(name).is_foreign)
+
+
 def check_classes(flag: str, path: str | os.PathLike[str], class_names: Sequence[str]) -> Card:
     """Returns the card of a saved model that knows some classes.
 
@@ -217,35 +198,6 @@ def check_known(
         inference.class_columns(card["class_names"], class_names)
     except ValueError as error:
         raise ValueError(f"--{flag}={path}: {error}") from None
-
-
-def _refuse_excess(path: str | os.PathLike[str]) -> None:
-    """Refuses a model whose layers would be far larger than the weights in the file.
-
-    Keras would allocate them before it compares them with the file.
-
-    Raises:
-        ValueError: names the file, and the layers' sizes.
-    """
-    sizes: list[float] = []
-
-    def collect(pairs: list[tuple[str, Any]]) -> None:
-        for key, value in pairs:
-            if key in _SIZES:
-                values = value if isinstance(value, list) else [value]
-                sizes.extend(n for n in values if isinstance(n, int | float))
-
-    try:
-        with zipfile.ZipFile(path) as file:
-            stored = sum(info.file_size for info in file.infolist())
-            json.loads(file.read("config.json"), object_pairs_hook=collect)
-    except FileNotFoundError:
-        raise ValueError(f"Model file {path} does not exist.") from None
-    except (KeyError, ValueError, RecursionError, zlib.error, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged or no Keras model: {error}") from None
-    largest = sorted(sizes)[-2:]
-    if math.prod(largest) > max(_FREE_WEIGHTS, 16 * stored):
-        raise ValueError(f"{path} has layers of sizes {largest}, but its file only {stored} bytes")
 
 
 def start_from(
@@ -275,16 +227,15 @@ def start_from(
     position = {name: index for index, name in enumerate(card["class_names"])}
     has_classes = all(name in position for name in class_names)
     check_fit(model, source, path, with_head=has_classes)
-    arrays = {variable.path: np.asarray(variable) for variable in source.variables}
-    for variable in model.variables:
-        array, is_head = arrays[variable.path], variable.path.startswith(_HEAD)
+    arrays, head = {w.path: np.asarray(w) for w in source.weights}, _head(model)
+    for variable in model.weights:
+        array, is_head = arrays[variable.path], variable.path.startswith(head)
         if is_head and has_classes:
             array = array[..., [position[label] for label in class_names]]
         elif is_head:
             array = np.zeros(variable.shape)
         variable.assign(array)
-    normalize = source.get_layer("normalize")
-    weights.set_normalization(model, normalize.mean, normalize.std)
+    copy_normalization(source, model)
     head = "with its classifier" if has_classes else "with a new classifier, zero (other classes)"
     message = f"starting from {path} {head}"
     if others := _differences(card["preprocess"], spec):
@@ -295,10 +246,23 @@ def start_from(
     return message
 
 
+def copy_normalization(source: keras.Model, model: keras.Model) -> None:
+    """Copies the pixel normalization of an EfficientNet; others have it in their layers."""
+    for layer in source.layers:
+        if isinstance(layer, Normalize):
+            weights.set_normalization(model, layer.mean, layer.std)
+
+
 def _strides(model: keras.Model) -> dict[str, int]:
     """Returns the strides of the stem and the blocks by the names of their layers."""
     blocks = {layer.name: layer.stride for layer in model.layers if hasattr(layer, "stride")}
-    return {"stem_conv": model.get_layer("stem_conv").strides[0], **blocks}
+    stems = {layer.name: layer.strides[0] for layer in model.layers if layer.name == "stem_conv"}
+    return {**stems, **blocks}
+
+
+def _head(model: keras.Model) -> str:
+    """Returns the beginning of the paths of the classifier's weights."""
+    return model.weights[-1].path.rpartition("/")[0] + "/"
 
 
 def check_fit(
@@ -315,12 +279,17 @@ def check_fit(
     Raises:
         ValueError: the layers differ; the message lists the differences.
     """
-    shapes = {v.path: tuple(v.shape) for v in source.variables if _is_taken(v, with_head)}
-    wanted = [variable for variable in model.variables if _is_taken(variable, with_head)]
+    head = _head(model)
+
+    def taken(model: keras.Model) -> list[keras.Variable]:
+        return [w for w in model.weights if with_head or not w.path.startswith(head)]
+
+    shapes = {weight.path: tuple(weight.shape) for weight in taken(source)}
+    wanted = taken(model)
     problems = sorted(set(shapes) - {variable.path for variable in wanted})
     for variable in wanted:
         found, shape = shapes.get(variable.path), tuple(variable.shape)
-        compared = slice(-1 if variable.path.startswith(_HEAD) else None)
+        compared = slice(-1 if variable.path.startswith(head) else None)
         if found is None:
             problems.append(variable.path)
         elif found[compared] != shape[compared]:
@@ -331,10 +300,6 @@ def check_fit(
             f"{origin} ({source.name}) has other layers than the {model.name} to be trained: "
             f"{', '.join(problems[:10])}{more}."
         )
-
-
-def _is_taken(variable: keras.Variable, with_head: bool) -> bool:
-    return with_head or not variable.path.startswith(_HEAD)
 
 
 def _differences(stored: PreprocessSpec, used: PreprocessSpec) -> str:

@@ -4,18 +4,20 @@ Apart from the options themselves, so that reading flags needs neither TensorFlo
 """
 
 import dataclasses
+import functools
 import io
 import os
 from collections.abc import Iterable
 from typing import Any
 
+import keras
 import PIL.Image
 from absl import logging
 
-import efficientnet
 from data import pipeline, sources
 from data.preprocess import PreprocessSpec
 from efficientnet.cost import Cost, cost
+from noisy_student import networks
 from noisy_student.config.schema import DataConfig, ModelConfig, NoiseConfig, TrainConfig
 
 _MUCH = 0.5  # of the pixels
@@ -47,6 +49,8 @@ def augmentation(noise: NoiseConfig) -> pipeline.Augmentation:
 
 def model_cost(model: ModelConfig, num_classes: int) -> Cost:
     """Returns parameters, operations and activations of a network for one image."""
+    if networks.get(model.name).is_foreign:
+        return _foreign_cost(model, num_classes)
     return cost(
         model.name,
         preprocess_spec(model).image_size,
@@ -58,23 +62,34 @@ def model_cost(model: ModelConfig, num_classes: int) -> Cost:
     )
 
 
+@functools.cache
+def _foreign_cost(model: ModelConfig, num_classes: int) -> Cost:
+    return networks.cost(build(model, num_classes))
+
+
 def preprocess_spec(model: ModelConfig) -> PreprocessSpec:
     """Returns the resolution and crop of the model's images.
 
     Raises:
-        ValueError: there is no network of that name.
+        ValueError: there is no network of that name, or it has no size of its own.
     """
-    if model.name not in efficientnet.CONFIGS:
-        raise ValueError(
-            f"there is no network {model.name}: --teacher_name and --student_name must be of "
-            f"{', '.join(efficientnet.CONFIGS)}."
-        )
-    size = model.image_size
+    network = networks.get(model.name)
+    size = model.image_size or (32 if model.small_image else network.resolution)
     if size is None:
-        size = 32 if model.small_image else efficientnet.CONFIGS[model.name].resolution
+        raise ValueError(f"{model.name} takes images of any size: give --image_size.")
     return PreprocessSpec(
         size, model.small_image, crop_padding=model.crop_padding, enlarge=model.enlarge
     )
+
+
+def build(model: ModelConfig, num_classes: int) -> keras.Model:
+    """Returns a new model of a network: RGB 0..255 [B, H, W, 3] -> logits [B, num_classes].
+
+    Raises:
+        ValueError: there is no such network, or it does not fit the images or the classes.
+    """
+    size = preprocess_spec(model).image_size
+    return networks.get(model.name).build(num_classes, size, network(model))
 
 
 def network(model: ModelConfig) -> dict[str, Any]:
@@ -83,6 +98,32 @@ def network(model: ModelConfig) -> dict[str, Any]:
     for name in ("image_size", "crop_padding", "enlarge"):
         del arguments[name]
     return arguments
+
+
+def describe(model: ModelConfig) -> dict[str, Any]:
+    """Returns the network as the cards of its models have it."""
+    arguments = network(model)
+    if networks.get(model.name).is_foreign:
+        arguments = {"name": model.name}
+    return {**arguments, "image_size": model.image_size}
+
+
+def identity(model: ModelConfig, num_classes: int) -> str:
+    """Returns a name for a network and, for a file or a function, its content."""
+    return networks.get(model.name).identity(lambda: build(model, num_classes))
+
+
+def warn_of_unused(given: Iterable[str], trainings: Iterable[TrainConfig]) -> None:
+    """Warns of options that were given and that a foreign network has no use for."""
+    found = {}
+    for training in trainings:
+        name, role = training.model.name, "teacher" if training.role == "teacher" else "student"
+        unused = networks.get(name).unused
+        flags = [f"{role}_{n}" if n in ("width", "depth") else n for n in unused]
+        found[name, role] = [f"--{flag}" for flag in flags if flag in given]
+    for (name, role), flags in found.items():
+        if flags:
+            logging.warning(f"{name} ({role}) has no use for {', '.join(flags)}.")
 
 
 def warn_of_framing(trainings: Iterable[TrainConfig], examples: sources.Examples) -> None:

@@ -44,7 +44,7 @@ class Config:
         seed, hard_labels = self.options["seed"], self.options["hard_labels"]
         least = LEAST_VALIDATION if self.options["auto"] else 0
         self.data = self.group(schema.DataConfig, least_validation=least)
-        self.rounds = self.group(schema.RoundsConfig)
+        self.rounds = self.group(schema.RoundsConfig).with_names()
         self.device = self.group(schema.DeviceConfig)
         self.log = self.group(schema.LogConfig)
         self.labels = self._labels(seed)

@@ -100,6 +100,20 @@ def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
     yield from model._flatten_layers(include_self=False)
 
 
+def last_operation(model: keras.Model) -> keras.layers.Layer | None:
+    """Returns the layer or operation that computes the output; None if Keras does not know it."""
+    if len(getattr(model, "outputs", None) or ()) != 1:
+        return None
+    last = model.outputs[0]._keras_history.operation
+    return last_operation(last) if isinstance(last, keras.Model) else last
+
+
+def are_probabilities(outputs: Any) -> bool:
+    """Returns True if rows [B, C] are not negative and sum to 1."""
+    table = np.asarray(outputs, np.float32)
+    return bool(np.min(table) >= 0 and np.max(np.abs(table.sum(1) - 1)) < _TOLERANCE)
+
+
 def detect_outputs(predict: Callable[[tf.Tensor], Any], image_size: int) -> str:
     """Returns "softmax" or "logits" from what a model returns for random, black and white images.
 
@@ -118,7 +132,7 @@ def detect_outputs(predict: Callable[[tf.Tensor], Any], image_size: int) -> str:
         raise ValueError(f"returns {list(table.shape[1:])} numbers for an image, not one per class")
     if not np.all(np.isfinite(table)):
         raise ValueError("returns numbers that are not finite")
-    if np.min(table) >= 0 and np.max(np.abs(table.sum(1) - 1)) < _TOLERANCE:
+    if are_probabilities(table):
         return "softmax"
     if np.min(table) >= 0 and np.max(table) <= 1 and np.any(table):
         raise ValueError(

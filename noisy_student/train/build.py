@@ -1,5 +1,6 @@
 """Model, averages, optimizer, teacher and schedule of one training, in the strategy's scope."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -13,8 +14,8 @@ import tensorflow as tf
 import efficientnet
 from data import optional
 from data.preprocess import PreprocessSpec
-from efficientnet import synced_norm, weights
-from noisy_student import config, ema, losses, optimizer, schedule
+from efficientnet import synced_norm
+from noisy_student import config, ema, losses, networks, optimizer, schedule
 from noisy_student.artifacts import model_file
 from noisy_student.batch_layout import Layout
 from noisy_student.config import derived
@@ -129,9 +130,9 @@ def build(
     devices = _compiling(settings, devices, num_classes, num_labeled)
     keras.utils.set_random_seed(settings.seed)  # initial weights
     with devices.strategy.scope():
-        model = _build_model(settings.model, num_classes)
+        model = derived.build(settings.model, num_classes)
         _freeze(model, settings.frozen_blocks)
-        average_model = _build_model(settings.model, num_classes)
+        average_model = derived.build(settings.model, num_classes)
         average = ema.WeightAverage(model, average_model, settings.ema_decay)
         average.reset()
         teacher, teacher_spec = _load_teacher(teacher_model)
@@ -166,7 +167,7 @@ def outline(
         num_labeled: labeled images of an epoch.
 
     Returns:
-        The network; its variables have shapes but no values, and take no memory.
+        The network. The variables of an EfficientNet have shapes but no values, and take no memory.
 
     Raises:
         ValueError: `build` or a later step would refuse the settings; the message names them.
@@ -183,8 +184,13 @@ def outline(
         )
         batch_norm_groups(settings.model, devices.num_replicas)
         make_schedule(settings, num_labeled)
-        with keras.StatelessScope(initialize_variables=False):
-            network = _build_model(settings.model, num_classes)
+        scope: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if networks.get(settings.model.name).is_foreign:
+            _check_foreign(settings)
+        else:
+            scope = keras.StatelessScope(initialize_variables=False)
+        with scope:
+            network = derived.build(settings.model, num_classes)
             _freeze(network, settings.frozen_blocks)
     except ValueError as error:
         raise ValueError(f"{name_of(settings)}: {error}") from None
@@ -211,8 +217,7 @@ def start_from(learner: Learner, path: StrPath, class_names: tuple[str, ...]) ->
     """
     spec = derived.preprocess_spec(learner.settings.model)
     description = model_file.start_from(learner.model, path, class_names, spec)
-    normalize = learner.model.get_layer("normalize")
-    weights.set_normalization(learner.average_model, normalize.mean, normalize.std)
+    model_file.copy_normalization(learner.model, learner.average_model)
     learner.average.reset()
     return description
 
@@ -229,6 +234,8 @@ def predict_step(learner: Learner) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def batch_norm_groups(model: config.ModelConfig, num_replicas: int) -> int:
     """Returns the number of groups of replicas, each with batch-norm statistics of its own."""
+    if networks.get(model.name).is_foreign:
+        return num_replicas
     return num_replicas // synced_norm.group_size(model.batch_norm_replicas, num_replicas)
 
 
@@ -300,8 +307,16 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
     )
 
 
-def _build_model(settings: config.ModelConfig, num_classes: int) -> keras.Model:
-    return efficientnet.build_model(num_classes=num_classes, **derived.network(settings))
+def _check_foreign(settings: config.TrainConfig) -> None:
+    """Refuses what a foreign network cannot do."""
+    name, noise = settings.model.name, settings.unlabeled_noise
+    for flag, is_given in (
+        ("frozen_blocks", settings.frozen_blocks >= 0),
+        ("nounlabeled_dropout", not noise.dropout),
+        ("nounlabeled_stochastic_depth", not noise.stochastic_depth),
+    ):
+        if is_given:
+            raise ValueError(f"--{flag} is for EfficientNets alone, not for {name}.")
 
 
 def _compiling(

@@ -34,6 +34,7 @@ def _main(settings: config.Config) -> None:
     inputs = trainer.Inputs(given.selected_dir, rounds.init_model, rounds.teacher_model)
     network = trainer.check(training, splits, devices, inputs)
     derived.warn_of_framing([training], splits.labeled)
+    derived.warn_of_unused(settings.given, [training])
     if not (Path(output_dir) / stage.DONE).exists():
         needed = sum(build.disk_bytes(network)) - disk.size(output_dir)
         disk.check_space("output_dir", output_dir, needed, needed)

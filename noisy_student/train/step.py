@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 import efficientnet
-from noisy_student import losses
+from noisy_student import losses, networks
 from noisy_student.runtime.stable_names import stable_names
 from noisy_student.train.build import Learner
 
@@ -63,11 +63,12 @@ def train_step(
     noise = efficientnet.noise_scope(
         seed, share.numbers, layout.total, layout.runs, learner.noised_rows
     )
+    foreign_noise = networks.seed_scope(seed, replica, micro_batch)
     # Watched are the weights in training alone, so that gradients stop at frozen blocks.
     weights = [variable.value for variable in model.trainable_variables]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
-        with noise:
+        with noise, foreign_noise:
             logits = model(images, training=True)
         labeled, unlabeled = logits[: layout.labeled_rows], logits[layout.labeled_rows :]
 

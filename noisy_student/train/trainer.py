@@ -182,9 +182,11 @@ def _request(
                 f"{splits.class_names}."
             )
         hashes["teacher_model"] = file_hash(inputs.teacher_model)
+    described = dataclasses.asdict(settings)
+    described["model"]["name"] = derived.identity(settings.model, len(splits.class_names))
     return {
         "stage": "train",
-        "settings": dataclasses.asdict(settings),
+        "settings": described,
         "inputs": hashes,
         "precision": devices.precision,
         "batch_norm_groups": build.batch_norm_groups(settings.model, devices.num_replicas),
@@ -214,7 +216,7 @@ def _save_model(learner: Learner, path: Path, class_names: tuple[str, ...], row:
         derived.preprocess_spec(settings.model),
         role=settings.role,
         round=settings.round,
-        model={**derived.network(settings.model), "image_size": settings.model.image_size},
+        model=derived.describe(settings.model),
         seed=settings.seed,
         step=row["step"],
         validation_top1=row.get("validation_top1"),

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from data.preprocess import PreprocessSpec
-from noisy_student import card, config, export, pseudo_label
+from noisy_student import card, config, export, networks, pseudo_label
 from noisy_student.artifacts import foreign, model_file, predictions
 from noisy_student.config import schema
 from noisy_student.runtime.devices import Devices
@@ -88,6 +88,30 @@ def test_an_export_has_the_contract_of_all_exports(model, path, tmp_path):
     expected = model.predict(images / np.float32(255), verbose=0)
     np.testing.assert_allclose(found, expected, atol=2e-6)
     assert "outputs" not in (tmp_path / "exportedsaved_model.json").read_text()
+
+
+def test_a_network_in_mixed_precision_is_exported_in_float32(tmp_path):
+    """Layers within other models change their precision, too."""
+    network = networks.get("tests.helpers.foreign_models:self_scaling_cnn")
+    built = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.config.set_dtype_policy(policy)
+        try:
+            keras.utils.set_random_seed(4)
+            built[policy] = network.build(4, SIDE, {"batch_norm_momentum": 0.9})
+        finally:
+            keras.config.set_dtype_policy("float32")
+        foreign_models.confident(built[policy], 1.0, 10)
+    built["mixed_bfloat16"].set_weights(built["float32"].get_weights())
+    spec = PreprocessSpec(SIDE, small_image=True)
+    model_file.save_model(built["mixed_bfloat16"], tmp_path / "mixed.keras", CLASSES, spec)
+    assert export.run(tmp_path / "mixed.keras", tmp_path / "exported", "saved_model") < 1e-5
+    serve = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"]
+    images = tiny.pictures(3)
+    found = serve(images=tf.constant(images))["probabilities"]
+    plain, mixed = (built[name](images).numpy() for name in built)
+    np.testing.assert_allclose(found, tf.nn.softmax(plain), atol=1e-5)
+    assert np.abs(mixed - plain).max() > 1e-3  # in bfloat16: so that this can fail
 
 
 def test_other_files_are_refused(path, tmp_path):

@@ -1,5 +1,6 @@
 """Options of rounds and trainings."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -40,7 +41,12 @@ class RoundsConfig:
         low=-1,
         high=1000,
     )
-    teacher_name: str = option("efficientnet-b0", "Network of the first teacher.")
+    teacher_name: str = option(
+        "efficientnet-b0",
+        "Network of the first teacher: an EfficientNet, keras:NAME of keras.applications, a .keras "
+        "file, or module:function, which is given the number of classes and the image size and "
+        "returns a model for RGB 0..255.",
+    )
     teacher_width: float | None = option(
         None, "Width multiplier of the teacher. Unset: that of its network.", low=0.01, high=100
     )
@@ -49,6 +55,12 @@ class RoundsConfig:
     )
     student_name: tuple[str, ...] | None = option(
         None, "Networks of the students. Unset: the teacher's.", per_round=True
+    )
+    student_model: str | None = option(
+        None, "Network of the students and its first weights, as --student_name=FILE."
+    )
+    model_fn: str | None = option(
+        None, "Network of the teacher and, if they have none of their own, of the students."
     )
     student_width: tuple[float, ...] | None = option(
         None, "Width multipliers of the students.", per_round=True, low=0.01, high=100
@@ -102,6 +114,21 @@ class RoundsConfig:
         "Folder of that selection, shared by runs. Unset: in --workdir. Without --selection_model "
         "a finished selection is in its folder selected.",
     )
+
+    def with_names(self) -> "RoundsConfig":
+        """Returns the options with the names of all networks in `teacher_name`, `student_name`.
+
+        Raises:
+            ValueError: the students are named twice.
+        """
+        if self.student_name and self.student_model:
+            raise ValueError(
+                f"--student_model={self.student_model} excludes --student_name: give one of them."
+            )
+        students = (self.student_model,) if self.student_model else self.student_name
+        return dataclasses.replace(
+            self, teacher_name=self.model_fn or self.teacher_name, student_name=students
+        )
 
     @property
     def selects_once(self) -> bool:
