@@ -1,6 +1,7 @@
 """Data sets as examples with stable ids, and their stored, seeded splits."""
 
 from data.examples import DecodedExamples, EncodedExamples, Examples
+from data.sources.arrays import Arrays, from_arrays
 from data.sources.draw import Draw
 from data.sources.load import load_examples, load_splits, request_of
 from data.sources.options import ON_DISK, from_options
@@ -18,6 +19,7 @@ from data.sources.splits import Splits
 
 __all__ = [
     "ON_DISK",
+    "Arrays",
     "Builtin",
     "DecodedExamples",
     "Draw",
@@ -31,6 +33,7 @@ __all__ = [
     "Unlabeled",
     "UnlabeledFolder",
     "UnlabeledRecords",
+    "from_arrays",
     "from_options",
     "load_examples",
     "load_splits",

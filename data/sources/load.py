@@ -38,7 +38,7 @@ def load_splits(
     them.
 
     Args:
-        source: `Folder`, `Records`, `Tfds` or `Builtin`.
+        source: `Folder`, `Records`, `Tfds`, `Builtin` or `Arrays`.
         draw: how to split the labeled pool, and which unlabeled images to add.
         splits_file: JSON file in which the draw is stored, and from which later calls read it.
 
@@ -52,6 +52,8 @@ def load_splits(
     info: SplitsInfo = {"skipped": [], "warnings": []}
     pool = source.read_labeled()
     fixed = source.read_held_out(pool.class_names)
+    if "validation" in fixed and draw.num_validation > 0:
+        raise ValueError("Give validation images or num_validation, not both.")
     unlabeled = _read_unlabeled(source, draw, pool.class_names, info)
     if unlabeled is not None:
         fixed["unlabeled"] = unlabeled
@@ -81,7 +83,7 @@ def load_examples(source: Source, class_names: Sequence[str] | None = None) -> E
     """Loads the labeled images of a source, to evaluate on.
 
     Args:
-        source: `Folder`, `Records`, `Tfds` or `Builtin`; its other images are not read.
+        source: `Folder`, `Records`, `Tfds`, `Builtin` or `Arrays`; its other images are not read.
         class_names: classes of the model, to which those of the set are matched by name; None: the
             set's own.
 

@@ -19,13 +19,14 @@ ON_DISK: dict[str, type[Folder] | type[Records]] = {"folder": Folder, "records":
 _TFDS = "tfds:"
 _PLACES = ("labeled_dir", "validation_dir", "test_dir")
 _SPLITS = ("labeled_split", "test_split", "unlabeled_split")
+_UNLABELED = ("unlabeled_dir", "unlabeled_records", "unlabeled_dataset")
 _DRAW = (
     *("num_labeled", "num_validation", "least_validation", "seed"),
     *("unlabeled_fraction", "unlabeled_skew", "exclude"),
 )
 
 
-def from_options(options: Mapping[str, Any]) -> tuple[Source, Draw]:
+def from_options(options: Mapping[str, Any], source: Source | None = None) -> tuple[Source, Draw]:
     """Reads a source and a draw from options by name.
 
     Args:
@@ -33,13 +34,18 @@ def from_options(options: Mapping[str, Any]) -> tuple[Source, Draw]:
             `Folder`, `Records`, `Tfds` and `Draw`. `unlabeled_dir`, `unlabeled_records` and
             `unlabeled_dataset` name the place of unlabeled images. Options that are None or empty
             count as absent, others are ignored.
+        source: a source that no option names, such as `Arrays`; None: the one of the options.
 
     Raises:
         ValueError: names an option that is missing, out of range or does not apply.
     """
     given = {name: value for name, value in options.items() if value not in (None, "", [], ())}
-    source, unlabeled = _source(given), _unlabeled(given)
-    return source, Draw(unlabeled=unlabeled, **_pick(given, _DRAW))
+    if source is None:
+        source = _source(given)
+    else:
+        others = (*_PLACES, *_SPLITS, *_UNLABELED)
+        _refuse(given, others, "arrays", "'folder', 'records' or 'tfds:NAME'")
+    return source, Draw(unlabeled=_unlabeled(given), **_pick(given, _DRAW))
 
 
 def _source(given: Mapping[str, Any]) -> Source:
@@ -58,11 +64,7 @@ def _source(given: Mapping[str, Any]) -> Source:
 
 
 def _unlabeled(given: Mapping[str, Any]) -> Unlabeled | None:
-    named = [
-        name
-        for name in ("unlabeled_dir", "unlabeled_records", "unlabeled_dataset")
-        if name in given
-    ]
+    named = [name for name in _UNLABELED if name in given]
     if len(named) > 1:
         raise ValueError(f"Give one of {' and '.join(named)}, not both.")
     dataset = given.get("unlabeled_dataset", given["dataset"])

@@ -1,4 +1,4 @@
-"""The kinds of data sets: image folders, TFRecord files, tensorflow-datasets, and a built-in one.
+"""The kinds of data sets on disk: folders, TFRecord files, tensorflow-datasets, a built-in one.
 
 A `Source` has labeled images, and perhaps validation, test and unlabeled ones. An `Unlabeled` adds
 unlabeled images of another place: `read_unlabeled` returns them, with true labels where all classes

@@ -24,13 +24,16 @@ _MUCH = 0.5  # of the pixels
 
 
 def load_splits(
-    data: DataConfig, splits_file: str | os.PathLike[str] | None = None
+    data: DataConfig,
+    splits_file: str | os.PathLike[str] | None = None,
+    source: sources.Source | None = None,
 ) -> sources.Splits:
     """Loads the images that `data` names.
 
     Args:
         data: the data set and how to split it.
         splits_file: JSON file that stores the drawn splits and fixes them on later calls.
+        source: images that no option names, such as arrays; None: those that `data` names.
 
     Returns:
         Labeled, validation, unlabeled and test images.
@@ -38,7 +41,7 @@ def load_splits(
     Raises:
         ValueError: names the flag, folder or file at fault.
     """
-    source, draw = sources.from_options(dataclasses.asdict(data))
+    source, draw = sources.from_options(dataclasses.asdict(data), source)
     return sources.load_splits(source, draw, splits_file)
 
 
