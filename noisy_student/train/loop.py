@@ -3,9 +3,9 @@
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
+import keras
 import tensorflow as tf
 
 from noisy_student import config
@@ -16,6 +16,7 @@ from noisy_student.runtime.profiler import Profiler
 from noisy_student.train import build, step
 from noisy_student.train.batches import Batches
 from noisy_student.train.build import Learner
+from noisy_student.train.callbacks import Callbacks
 from noisy_student.train.metrics_log import MetricsLog
 from noisy_student.train.progress import COMPILING, Progress
 from noisy_student.train.training_state import TrainingState
@@ -29,8 +30,8 @@ def train_loop(
     last_step: int,
     log: config.LogConfig,
     state: TrainingState,
-    directory: Path,
     save_best: Callable[[LogRow], None],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> MetricsLog:
     """Takes the remaining steps and returns what was logged.
 
@@ -39,39 +40,43 @@ def train_loop(
         data: batches from the next step on.
         last_step: number of steps at the end.
         log: how often to log, validate and save.
-        state: checkpoints to save to.
-        directory: receives the metrics.
+        state: checkpoints to save to, and the directory that receives the metrics.
         save_best: saves the averaged model, given its metrics.
+        callbacks: see `train.callbacks`.
 
     Raises:
         SystemExit: SIGTERM or Ctrl-C stopped the loop; the state is saved.
         ValueError: the loss is not finite.
     """
     devices, images_per_step = learner.devices, learner.settings.images_per_step
-    done = learner.finished_steps
+    done, directory = learner.finished_steps, state.directory
     run_steps, predict = step.compile_steps(learner), build.predict_step(learner)
     metrics = MetricsLog(learner.name, directory, step.metric_names(learner), images_per_step, done)
     compiling = _COMPILING_ON_GPU if devices.jit_compile and gpu.visible() else COMPILING
     progress = Progress(learner.name, done, last_step, images_per_step, devices.is_chief, compiling)
+    every = log.validate_every
     with (
         contextlib.closing(metrics),
         contextlib.closing(progress),
         contextlib.closing(Profiler(directory / "tensorboard", log.profile_steps)) as profiler,
         preemption.Listener() as signals,
+        Callbacks(callbacks, learner, metrics.history, last_step, every) as observers,
     ):
         stopped = False
         while done < last_step and not stopped:
             profiler.before(done)
             count = _steps_until_event(done, last_step, log)
             with memory_exhausted(learner):
-                metrics.add(run_steps(data.training, count))
+                table = run_steps(data.training, count)
+                metrics.add(table)
             done += count
             progress.update(done)
+            observers.after_steps(done, table)
 
             finished = done == last_step
             stopped = devices.any(signals.requested) and not finished
             saves = stopped or (done % log.checkpoint_every == 0 and not finished)
-            validates = done % log.validate_every == 0 or finished
+            validates = done % every == 0 or finished
             if not (done % log.log_every == 0 or validates or saves):
                 continue
             row = metrics.means(done, learner.learning_rate(done - 1))
@@ -80,6 +85,8 @@ def train_loop(
                 row |= {} if accuracy is None else {"validation_top1": accuracy}
             best = metrics.write(row)
             progress.log(row)
+            if validates:
+                observers.after_validation(row)
             if devices.any(best and devices.is_chief):  # the chief has the whole history
                 save_best(row)
             if saves:

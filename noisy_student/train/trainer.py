@@ -9,7 +9,7 @@ from its last checkpoint and ends with the same bytes as without the interruptio
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ def run(
     devices: Devices,
     log: config.LogConfig,
     inputs: Inputs | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainSummary:
     """Trains, continues a training, or returns at once if ``output_dir`` is finished.
 
@@ -74,6 +75,7 @@ def run(
         devices: devices from ``make_devices``.
         log: how often to log, validate and save.
         inputs: results of earlier stages; None: none.
+        callbacks: Keras callbacks that observe the steps (`train.callbacks`).
 
     Returns:
         The content of ``train.json``.
@@ -100,7 +102,7 @@ def run(
             data = batches.open_batches(learner, splits, inputs.selected_dir, log)
             last_step = settings.last_step(len(splits.labeled))
             save_best = functools.partial(save, "best.keras")
-            metrics = loop.train_loop(learner, data, last_step, log, state, directory, save_best)
+            metrics = loop.train_loop(learner, data, last_step, log, state, save_best, callbacks)
         save("model.keras", metrics.history[-1])
         _warn_if_apart(learner.name, metrics.history[-1], data.num_validation)
         _warn_if_few(learner.name, metrics.history, data.num_validation)

@@ -10,7 +10,11 @@ from absl import logging
 
 
 class TrainingState:
-    """Checkpoints of everything that changes during training, in ``<directory>/checkpoints``."""
+    """Checkpoints of everything that changes during training, in ``<directory>/checkpoints``.
+
+    Attributes:
+        directory: directory that the training writes to.
+    """
 
     def __init__(
         self,
@@ -27,9 +31,10 @@ class TrainingState:
             **trackables: name -> Keras model, optimizer or tf.Variable.
         """
         self._source = Path(directory) / "checkpoints"
+        self.directory = Path(write_to or directory)
         self._checkpoint = tf.train.Checkpoint(**trackables)
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(Path(write_to or directory) / "checkpoints"), max_to_keep=2
+            self._checkpoint, str(self.directory / "checkpoints"), max_to_keep=2
         )
 
     def save(self, step: int) -> None:
