@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from noisy_student import _compile_cache
 from noisy_student.runtime import compile_choice, gpu
@@ -184,7 +185,7 @@ def make_devices(
     compile_cache: str | None = None,
     gpu_memory: int | str = "grow",
 ) -> Devices:
-    """Sets up the process. Call it once, before building models or creating tensors.
+    """Sets up the process. Call it before building models or creating tensors.
 
     Args:
         strategy: ``one``, ``mirrored`` (all GPUs, else all logical CPU devices), ``multi_worker``
@@ -207,8 +208,7 @@ def make_devices(
     """
     _compile_cache.enable(compile_cache)  # if no command has done so
     gpu.set_memory(gpu_memory)
-    if tf.config.threading.get_intra_op_parallelism_threads() != intra_op_threads:
-        tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
+    _set_threads(intra_op_threads)
     tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
     if precision == "auto":
@@ -231,6 +231,20 @@ def make_devices(
         raise ValueError("--jit_compile=on needs one replica; use --jit_compile=off with several.")
     may_compile = jit_compile == "auto" and bool(gpus) and one
     return Devices(scope, jit_compile == "on", precision, may_compile=may_compile)
+
+
+def _set_threads(count: int) -> None:
+    """Sets the threads of an operation, or says that TensorFlow, which has run, keeps its own."""
+    before = tf.config.threading.get_intra_op_parallelism_threads()
+    if before == count:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+    except RuntimeError:  # it has made its threads
+        logging.warning(
+            f"--intra_op_threads={count} has no effect: TensorFlow has run in this process and "
+            "keeps its own."
+        )
 
 
 def _multi_worker(precision: str) -> Devices:

@@ -1,4 +1,5 @@
 import pytest
+import tensorflow as tf
 
 from noisy_student.runtime.devices import make_devices
 
@@ -13,3 +14,15 @@ def test_devices_are_chosen_by_what_there_is(monkeypatch):
         make_devices("tpu", precision="float32")
     with pytest.raises(ValueError, match="auto, one, mirrored, multi_worker, tpu"):
         make_devices("two")
+
+
+def test_threads_stay_where_tensorflow_has_run(caplog):
+    """As in a notebook; one warning, and no exception."""
+    tf.constant(1) + 1
+    before = tf.config.threading.get_intra_op_parallelism_threads()
+    make_devices(intra_op_threads=before + 3)
+    assert f"--intra_op_threads={before + 3} has no effect" in caplog.text
+    assert tf.config.threading.get_intra_op_parallelism_threads() == before
+    caplog.clear()
+    make_devices(intra_op_threads=before)
+    assert not caplog.text
