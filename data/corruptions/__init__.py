@@ -10,6 +10,7 @@ from data.corruptions.registry import (
     corrupt,
     nearest_native_size,
 )
+from data.corruptions.transform import transform
 
 __all__ = [
     "CORRUPTIONS",
@@ -20,4 +21,5 @@ __all__ = [
     "contact_sheet",
     "corrupt",
     "nearest_native_size",
+    "transform",
 ]

@@ -7,7 +7,7 @@ Source: the public code of Noisy Student Training (Xie et al., CVPR 2020), where
 import math
 from collections.abc import Callable
 
-from data.randaugment import operations
+from data.randaugment import operations, registered
 
 _FULL_MAGNITUDE = 10.0
 
@@ -47,7 +47,7 @@ def level_to_argument(
     only the top bit where int(0.4 * magnitude) is not between 1 and 8.
 
     Args:
-      name: a key of OPERATIONS.
+      name: a key of OPERATIONS, or of an operation that is registered.
       magnitude: at least 0; 10 is "full" but not a limit.
       translate: pixels that TranslateX and TranslateY move at magnitude 10; use image_size / 8 for
         32 x 32 models.
@@ -61,10 +61,12 @@ def level_to_argument(
     Raises:
       ValueError: the name is unknown, or the magnitude is negative or not finite.
     """
-    if name not in operations.NAMES:
-        raise ValueError(f"Unknown operation {name!r}; valid: {', '.join(operations.NAMES)}.")
+    if name not in registered.names():
+        raise ValueError(f"Unknown operation {name!r}; valid: {', '.join(registered.names())}.")
     if not 0 <= magnitude < math.inf:
         raise ValueError(f"magnitude must be a finite number of at least 0, got {magnitude}.")
+    if name in registered.REGISTERED:
+        return registered.REGISTERED[name].level_to_argument(magnitude)
     level = magnitude / _FULL_MAGNITUDE
     if name in operations.WITHOUT_ARGUMENT:
         return None

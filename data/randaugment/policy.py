@@ -7,6 +7,7 @@ space" (arXiv 1909.13719).
 same bytes.
 """
 
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from PIL import Image
 
 from data import contact_sheet as sheets
 from data import seeds as seeds_lib
-from data.randaugment import operations
+from data.randaugment import operations, registered
 from data.randaugment.magnitude import level_to_argument
 
 _QUANTILES = 256  # of the normal distribution that random magnitudes are drawn from
@@ -72,7 +73,8 @@ def rand_augment(
     noise, contrast = _checked(variant)
     arguments = _arguments(num_layers, magnitude, translate, cutout, noise)
     with tf.device("CPU:0"):
-        augmented = _augment_one(image, seed, arguments, num_layers, contrast)
+        added = registered.functions()
+        augmented = _augment_one(image, seed, arguments, num_layers, contrast, added)
         return tf.ensure_shape(augmented, image.shape)
 
 
@@ -110,7 +112,8 @@ def rand_augment_batch(
     noise, contrast = _checked(variant)
     arguments = _arguments(num_layers, magnitude, translate, cutout, noise)
     with tf.device("CPU:0"):
-        augmented = _augment_batch(images, seeds, arguments, num_layers, contrast)
+        added = registered.functions()
+        augmented = _augment_batch(images, seeds, arguments, num_layers, contrast, added)
         return tf.ensure_shape(augmented, images.shape)
 
 
@@ -131,7 +134,7 @@ def _checked(variant: Variant) -> tuple[float, str]:
 def _arguments(
     num_layers: int, magnitude: float, translate: float, cutout: float, magnitude_noise: float
 ) -> tf.Tensor:
-    """Returns the operations' arguments at equally likely magnitudes, float32 [magnitudes, 16]."""
+    """Returns all operations' arguments at equally likely magnitudes, float32 [magnitudes, N]."""
     if num_layers < 1:
         raise ValueError(f"num_layers must be at least 1, got {num_layers}.")
     magnitudes = [magnitude]
@@ -140,7 +143,7 @@ def _arguments(
         quantiles = [(i + 0.5) / _QUANTILES for i in range(_QUANTILES)]
         magnitudes = [max(normal.inv_cdf(quantile), 0.0) for quantile in quantiles]
     values = [
-        [level_to_argument(name, each, translate, cutout) or 0.0 for name in operations.NAMES]
+        [level_to_argument(name, each, translate, cutout) or 0.0 for name in registered.names()]
         for each in magnitudes
     ]
     return tf.constant(values, tf.float32)
@@ -148,17 +151,27 @@ def _arguments(
 
 @tf.function(autograph=False, reduce_retracing=True)
 def _augment_one(
-    image: tf.Tensor, seed: tf.Tensor, arguments: tf.Tensor, num_layers: int, contrast: str
+    image: tf.Tensor,
+    seed: tf.Tensor,
+    arguments: tf.Tensor,
+    num_layers: int,
+    contrast: str,
+    added: tuple[registered.Function, ...],
 ) -> tf.Tensor:
-    return _augment(image, _draws(seed, num_layers), arguments, contrast)
+    return _augment(image, _draws(seed, num_layers), arguments, contrast, added)
 
 
 @tf.function(autograph=False, jit_compile=True)
 def _augment_batch(
-    images: tf.Tensor, seeds: tf.Tensor, arguments: tf.Tensor, num_layers: int, contrast: str
+    images: tf.Tensor,
+    seeds: tf.Tensor,
+    arguments: tf.Tensor,
+    num_layers: int,
+    contrast: str,
+    added: tuple[registered.Function, ...],
 ) -> tf.Tensor:
     return tf.map_fn(
-        lambda pair: _augment(pair[0], pair[1], arguments, contrast),
+        lambda pair: _augment(pair[0], pair[1], arguments, contrast, added),
         (images, _draws(seeds, num_layers)),
         fn_output_signature=tf.TensorSpec(images.shape[1:], tf.uint8),
     )
@@ -170,28 +183,44 @@ def _draws(seeds: tf.Tensor, num_layers: int) -> tf.Tensor:
     return tf.reshape(numbers, tf.concat([tf.shape(seeds)[:-1], [num_layers, 4]], 0))
 
 
-def _augment(image: tf.Tensor, draws: tf.Tensor, arguments: tf.Tensor, contrast: str) -> tf.Tensor:
+def _augment(
+    image: tf.Tensor,
+    draws: tf.Tensor,
+    arguments: tf.Tensor,
+    contrast: str,
+    added: tuple[registered.Function, ...],
+) -> tf.Tensor:
     """Applies one operation per row of `draws`: operation and magnitude, sign, center (2 numbers).
 
     Args:
       image: uint8 [H, W, 3].
       draws: float32 [num_layers, 4], uniform in [0, 1).
-      arguments: float32 [magnitudes, 16]; see `_arguments`.
+      arguments: float32 [magnitudes, operations]; see `_arguments`.
       contrast: form of Contrast.
+      added: operations besides the sixteen.
     """
-    has_sign = tf.constant([name in operations.SIGNED for name in operations.NAMES])
+    own = len(operations.NAMES)
+    count = own + len(added)
+    signed = [name in operations.SIGNED for name in operations.NAMES]
+    has_sign = tf.constant([*signed, *[False] * len(added)])
 
     def layer(image: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
-        operation = seeds_lib.uniform_int(draw[0], len(operations.NAMES))
+        operation = seeds_lib.uniform_int(draw[0], count)
         # The fraction is uniform as well, and independent of the operation.
-        fraction = tf.math.mod(draw[0] * len(operations.NAMES), 1.0)
+        fraction = tf.math.mod(draw[0] * count, 1.0)
         quantile = seeds_lib.uniform_int(fraction, tf.shape(arguments)[0])
-        place = quantile * len(operations.NAMES) + operation
+        place = quantile * count + operation
         argument = tf.gather(tf.reshape(arguments, [-1]), place)
         negative = tf.gather(has_sign, operation) & (draw[1] < 0.5)
         argument = tf.where(negative, -argument, argument)
         center = seeds_lib.uniform_int(draw[2:], tf.shape(image)[:2])
-        return operations.apply(image, operation, argument, center, contrast)
+        apply_own = functools.partial(
+            operations.apply, image, operation, argument, center, contrast
+        )
+        if not added:
+            return apply_own()
+        others = [functools.partial(registered.apply, each, image, argument) for each in added]
+        return tf.switch_case(tf.maximum(operation - own + 1, 0), [apply_own, *others])
 
     return tf.foldl(layer, draws, initializer=image)
 

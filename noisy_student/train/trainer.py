@@ -17,7 +17,7 @@ from typing import Any
 import keras
 from absl import logging
 
-from data import sources, tfrecord_file
+from data import randaugment, sources, tfrecord_file
 from noisy_student import config
 from noisy_student.artifacts import model_file, stage
 from noisy_student.artifacts.files import StrPath, file_hash, read_json, write_json
@@ -186,13 +186,17 @@ def _request(
         hashes["teacher_model"] = file_hash(inputs.teacher_model)
     described = dataclasses.asdict(settings)
     described["model"]["name"] = derived.identity(settings.model, len(splits.class_names))
-    return {
+    request = {
         "stage": "train",
         "settings": described,
         "inputs": hashes,
         "precision": devices.precision,
         "batch_norm_groups": build.batch_norm_groups(settings.model, devices.num_replicas),
     }
+    kinds = (settings.noise.kind, settings.unlabeled_noise.kind)
+    if randaugment.REGISTERED and "randaugment" in kinds:
+        request["operations"] = list(randaugment.REGISTERED)  # added by a user
+    return request
 
 
 def _restore(

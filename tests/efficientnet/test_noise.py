@@ -1,10 +1,12 @@
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import efficientnet
 from efficientnet import noise_scope, row_noise_scope
 from efficientnet.noise import Dropout, StochasticDepth
 
@@ -223,3 +225,28 @@ def test_positions_need_the_global_batch():
             noise_scope(tf.constant([0, 0]), **scope),
         ):
             pass
+
+
+def test_compile_and_fit_need_no_scope():
+    """Stochastic depth and dropout are active in plain Keras training, without a warning."""
+    model = efficientnet.build_model(
+        "efficientnet-b0",
+        num_classes=3,
+        small_image=True,
+        width=0.1,
+        depth=0.1,
+        dropout_rate=0.5,
+        stochastic_depth_rate=0.5,
+    )
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
+    first, second = model(images, training=True), model(images, training=True)
+    assert np.abs(np.asarray(first) - np.asarray(second)).max() > 0.1
+    np.testing.assert_array_equal(model(images, training=False), model(images, training=False))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    before = [np.asarray(weight) for weight in model.trainable_weights]
+    history = model.fit(images, np.arange(8) % 3, batch_size=4, epochs=2, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+    pairs = zip(before, model.trainable_weights, strict=True)
+    changed = [not np.array_equal(old, np.asarray(new)) for old, new in pairs]
+    assert np.mean(changed) > 0.9
