@@ -59,8 +59,9 @@ def _without_notices(load: Callable[[ModuleType], None], module: ModuleType) -> 
 
 
 def install() -> None:
-    """Sets TensorFlow's log level and memory growth unless they are given; quiets its import."""
+    """Sets what TensorFlow and Keras read from the environment, unless given; quiets the import."""
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     has_gpu = os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
     # Without a GPU TensorFlow complains of that at level 2.
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu else "3")

@@ -12,9 +12,12 @@ import dataclasses
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import keras
 
 from data import sources
 from noisy_student import config, estimate, evaluate, preflight, pseudo_label, report, sizing, train
@@ -32,7 +35,13 @@ from noisy_student.train import given_teacher
 _SPLITS = ("labeled", "validation", "unlabeled", "test")
 
 
-def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict[str, Any]:
+def run(
+    settings: config.Config,
+    workdir: str | Path,
+    command: str = "",
+    source: sources.Source | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict[str, Any]:
     """Runs all rounds, the evaluation and the report (Xie et al., CVPR 2020, algorithm 1).
 
     Args:
@@ -41,6 +50,8 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
             ``round1/{pseudo_labels,selected,student,fixres}``, ..., ``evaluation/``, ``report/``,
             and ``selection/{pseudo_labels,selected}`` of a ``selection_model``.
         command: Command line to show in the report.
+        source: Images that no option names, such as arrays; None: those of the options.
+        callbacks: Keras callbacks of all trainings (`train.callbacks`).
 
     Returns:
         The results of the report; {} on hosts other than the chief.
@@ -53,7 +64,8 @@ def run(settings: config.Config, workdir: str | Path, command: str = "") -> dict
     disk.check_writable("workdir", workdir)  # which receives the splits
     devices = make_devices(**dataclasses.asdict(settings.device))
     with lock(workdir, devices.is_chief):
-        return _run(_open(settings, workdir, devices, command))
+        rounds = _open(settings, workdir, devices, command, source)
+        return _run(dataclasses.replace(rounds, callbacks=callbacks))
 
 
 def _run(rounds: "Rounds") -> dict[str, Any]:
@@ -105,6 +117,7 @@ class Rounds:
         workdir: Directory of the run.
         devices: Devices that all stages share.
         command: Command line to show in the report.
+        callbacks: Keras callbacks of all trainings.
     """
 
     settings: config.Config
@@ -112,6 +125,7 @@ class Rounds:
     workdir: Path
     devices: Devices
     command: str
+    callbacks: Sequence[keras.callbacks.Callback] = ()
 
     def first_teacher(self) -> Model:
         """Trains the first teacher, or takes the one that is given."""
@@ -229,8 +243,8 @@ class Rounds:
     def _train(
         self, name: str, training: config.TrainConfig, directory: Path, inputs: train.Inputs
     ) -> Model:
-        log = self.settings.log
-        summary = train.run(training, self.splits, directory, self.devices, log, inputs)
+        log, callbacks = self.settings.log, self.callbacks
+        summary = train.run(training, self.splits, directory, self.devices, log, inputs, callbacks)
         return Model(name, directory, summary)
 
     def _start(self, teacher: Model | None) -> str | Path | None:
@@ -241,10 +255,16 @@ class Rounds:
         return start
 
 
-def _open(settings: config.Config, workdir: Path, devices: Devices, command: str) -> Rounds:
+def _open(
+    settings: config.Config,
+    workdir: Path,
+    devices: Devices,
+    command: str,
+    source: sources.Source | None,
+) -> Rounds:
     """Loads the images and checks that they fit the options, before anything is trained."""
     with devices.chief_first():
-        splits = derived.load_splits(settings.data, workdir / "splits.json")
+        splits = derived.load_splits(settings.data, workdir / "splits.json", source)
         settings = sizing.sized(settings, splits, devices, workdir, write=devices.is_chief)
     preflight.check(settings, splits, devices, workdir)
     rounds = Rounds(settings, splits, workdir, devices, command)
@@ -282,20 +302,23 @@ def _improves(number: int, before: Model, after: Model) -> bool:
     return False
 
 
-def dry_run(settings: config.Config, workdir: str | Path) -> None:
+def dry_run(
+    settings: config.Config, workdir: str | Path, source: sources.Source | None = None
+) -> None:
     """Prints what `run` would do and how long it takes; trains nothing and writes no file.
 
     Args:
         settings: Options of the run.
         workdir: Directory of the run; its splits are used if it has some.
+        source: As `run` takes it.
 
     Raises:
         ValueError: As `run` before it trains: both make the same checks.
     """
     settings = _resolved(settings)
     devices = make_devices(**dataclasses.asdict(settings.device))
-    splits_file = Path(workdir) / "splits.json"
-    splits = derived.load_splits(settings.data, splits_file if splits_file.exists() else None)
+    drawn = Path(workdir) / "splits.json"
+    splits = derived.load_splits(settings.data, drawn if drawn.exists() else None, source)
     settings = sizing.sized(settings, splits, devices, workdir, write=False)
     space = preflight.check(settings, splits, devices, workdir)
     print(f"work directory {workdir} (not touched)\n{space}\nflags that differ from the defaults:")

@@ -6,13 +6,15 @@ python -m noisy_student.predict --model=runs/mnist5k/round2/student/model.keras 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from data import pipeline
-from data.examples import UNKNOWN_LABEL, WHOLE_FILE, EncodedExamples
+from data.examples import UNKNOWN_LABEL, WHOLE_FILE, EncodedExamples, Examples
+from data.preprocess import PreprocessSpec
 from data.sources import folders, image_check
 from noisy_student import config
 from noisy_student.artifacts import model_file
@@ -41,17 +43,50 @@ def run(
     files = _files(images)
     with devices.prediction_scope():
         model, card = model_file.load_model(model_path)
-    examples = EncodedExamples(
+    step = devices.spread(inference.predict_step(model, devices.jit_compile))
+    return files, probabilities(step, image_files(files), card["preprocess"], batch_size), card
+
+
+def image_files(files: Sequence[str]) -> EncodedExamples:
+    """Returns image files as examples without labels, in their order."""
+    return EncodedExamples(
         ids=np.array(files, object),
         labels=np.full(len(files), UNKNOWN_LABEL, np.int32),
-        class_names=card["class_names"],
+        class_names=(),
         files=np.array(files, object),
         offsets=np.full(len(files), WHOLE_FILE),
     )
-    step = devices.spread(inference.predict_step(model, devices.jit_compile))
-    batch_size = min(batch_size, len(files))
-    batches = pipeline.evaluation_batches(examples, card["preprocess"], batch_size=batch_size)
-    return files, inference.predict_all(step, batches, len(files))[1], card
+
+
+def probabilities(
+    step: Callable[..., tf.Tensor], examples: Examples, spec: PreprocessSpec, batch_size: int
+) -> np.ndarray:
+    """Classifies examples.
+
+    Args:
+        step: As from `inference.predict_step`.
+        examples: N images.
+        spec: The model's preprocessing.
+        batch_size: Images per batch.
+
+    Returns:
+        Probabilities float32 [N, C].
+    """
+    batch_size = min(batch_size, len(examples))
+    batches = pipeline.evaluation_batches(examples, spec, batch_size=batch_size)
+    return inference.predict_all(step, batches, len(examples))[1]
+
+
+def check_file(path: str | Path) -> None:
+    """Refuses a file that is missing or no image.
+
+    Raises:
+        ValueError: Names the file.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"There is no file {path}.")
+    if problem := image_check.file_problem(path):
+        raise ValueError(f"{path} {problem}. Valid formats: {', '.join(image_check.FORMATS)}.")
 
 
 def _files(images: Sequence[str | Path]) -> list[str]:
@@ -60,11 +95,8 @@ def _files(images: Sequence[str | Path]) -> list[str]:
         if path.is_dir():
             found = folders.read_unlabeled(str(path), ())[0].files
             files += [] if found is None else found.tolist()
-        elif not path.is_file():
-            raise ValueError(f"There is no file {path}.")
-        elif problem := image_check.file_problem(path):
-            raise ValueError(f"{path} {problem}. Valid formats: {', '.join(image_check.FORMATS)}.")
         else:
+            check_file(path)
             files.append(str(path))
     return list(dict.fromkeys(files))
 

@@ -6,10 +6,10 @@ import sys
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import efficientnet
+import noisy_student as ns
 from tests.helpers import small_runs, toy_folders
 from tests.helpers.toy_checkpoints import tf1_arrays, write_tf1
 
@@ -17,13 +17,23 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_python_example_runs_as_it_stands():
+def test_the_python_example_runs_as_it_stands(tmp_path, monkeypatch):
+    """With as few steps as possible; names of files and folders are those of the README."""
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for number, name in enumerate(("labeled", "unlabeled", "test")):
+        folder = tmp_path / "photos" / name
+        toy_folders.write_classes(folder, {"cat": 9, "dog": 9}, side=40 + number)
+    tiny = dict(flag.removeprefix("--").split("=") for flag in small_runs.TINY)
+    small = {"image_size": 32, "num_validation": 4, "benchmarks": "clean"}
+    small |= {"teacher_steps": 4, "student_steps": 4, "warmup_steps": 1, "augment": "none"}
+    fit = ns.fit
+    monkeypatch.setattr(ns, "fit", lambda *given, **named: fit(*given, **(tiny | small | named)))
+    monkeypatch.chdir(tmp_path)
     names = {}
     exec(code, names)
-    assert names["model"].output_shape == (None, 10)
-    assert np.asarray(names["noisy"]).shape == (32, 32, 3)
-    assert names["copies"].tolist() == [2, 0, 1, 1]
+    assert names["names"][0] in ("cat", "dog") and names["probabilities"].shape == (1, 2)
+    assert names["model"].class_names == ("cat", "dog")
+    assert names["run"].results["best"] in ("round1_student", "round2_student")
 
 
 def test_links_lead_to_files():

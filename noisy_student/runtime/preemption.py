@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command, run again, continues
-_INTERRUPTED = 128 + signal.SIGINT  # what shells report of Ctrl-C
+INTERRUPTED = 128 + signal.SIGINT  # what shells report of Ctrl-C
 
 
 class Listener:
@@ -34,7 +34,7 @@ class Listener:
     @property
     def exit_code(self) -> int:
         """Exit code of the process: 130 after Ctrl-C, else `EXIT_CODE`."""
-        return _INTERRUPTED if self.received == signal.SIGINT else EXIT_CODE
+        return INTERRUPTED if self.received == signal.SIGINT else EXIT_CODE
 
     def __enter__(self) -> "Listener":
         if threading.current_thread() is threading.main_thread():
