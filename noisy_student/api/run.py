@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from noisy_student import cli, config, iterate, report
+from noisy_student import cli, config, iterate, networks, report
 from noisy_student.api import process
 from noisy_student.api.classifier import Classifier, Predictions, load
 from noisy_student.api.images import Data, StrPath
@@ -20,6 +20,7 @@ from noisy_student.report import charts, phrases, scores, tables
 from noisy_student.train import callbacks as observers
 
 _STUDENTS = ("student", "fixres")
+Network = str | networks.ModelFunction
 
 
 def fit(
@@ -27,6 +28,8 @@ def fit(
     recipe: str | None = "folder",
     workdir: StrPath | None = None,
     *,
+    teacher: Network | None = None,
+    student: Network | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     **flags: Any,
 ) -> "Run":
@@ -39,6 +42,9 @@ def fit(
         data: The images; None: those of the recipe.
         recipe: Name of a recipe or the path of a ``.flags`` file; None: none, only `flags`.
         workdir: Directory of the run; None: the recipe's.
+        teacher: The first teacher's network, in place of ``teacher_name``: a name, or a function of
+            the number of classes and the image size that returns a Keras model for RGB 0..255.
+        student: The students' network, in place of ``student_name``.
         callbacks: Keras callbacks, which observe the trainings: `set_model` with the averaged
             network, `on_train_begin` and `on_train_end` for each training, `on_epoch_end` at each
             validation (``validate_every`` steps) with loss, accuracy, val_accuracy and
@@ -58,6 +64,8 @@ def fit(
         SystemExit: SIGTERM, after a training is saved, with code 75.
     """
     observers.check(callbacks)
+    given = {"teacher_name": teacher, "student_name": student}
+    flags |= {name: _name(network) for name, network in given.items() if network is not None}
     settings = _settings(data, recipe, workdir, flags)
     place, source = settings.options["workdir"], data.source if data else None
     call = _call(data, recipe, workdir, flags)
@@ -186,6 +194,11 @@ def _best(models: Sequence[Mapping[str, Any]]) -> str:
         raise ValueError("the run has no model yet.")
     known = [model for model in students if model["validation_top1"] is not None]
     return max(reversed(known or students[-1:]), key=lambda m: m["validation_top1"] or 0.0)["name"]
+
+
+def _name(network: Network) -> str:
+    """Returns the name of a network, under which a function is known in this process."""
+    return networks.register(network) if callable(network) else network
 
 
 def _settings(

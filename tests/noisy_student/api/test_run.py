@@ -135,6 +135,7 @@ def test_a_notebook_shows_chart_and_table(tmp_path):
         empty.results  # noqa: B018
 
 
+@pytest.mark.slow
 def test_interrupted_runs_of_arrays_end_with_the_same_bytes(tmp_path):
     """First as by a kill after a checkpoint, then by Ctrl-C, which saves."""
     rng = np.random.default_rng(0)
@@ -174,6 +175,26 @@ def test_interrupted_runs_of_arrays_end_with_the_same_bytes(tmp_path):
     images[0] = 255 - images[0]
     with pytest.raises(ValueError, match="labeled_array: stored '40 images of 16x16, digest"):
         fit("stopped")
+
+
+def small_network(num_classes, image_size):
+    """A network of one's own."""
+    inputs = keras.Input((image_size, image_size, 3))
+    hidden = keras.layers.Conv2D(4, 3, strides=4, activation="relu")(inputs / 255)
+    pooled = keras.layers.GlobalAveragePooling2D()(hidden)
+    return keras.Model(inputs, keras.layers.Dense(num_classes)(pooled))
+
+
+def test_functions_are_networks(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    data = ns.Data.from_arrays(images, np.arange(40) % 2, unlabeled=images[:8])
+    flags = {name: value for name, value in TINY.items() if "width" not in name}
+    flags = {name: value for name, value in flags.items() if "depth" not in name}
+    networks = {"teacher": small_network, "student": small_network}
+    run = ns.fit(data, None, tmp_path / "run", **networks, **flags)
+    assert run.student.count_params() == 4 * 28 + 10
+    assert run.predict(images[:3]).probabilities.shape == (3, 2)
 
 
 @pytest.mark.parametrize(
