@@ -20,7 +20,7 @@ def calls(monkeypatch) -> list[tuple]:
     made: list[tuple] = []
     accuracies = iter([50.0, 60.0, 55.0, 70.0, 80.0, 90.0])
 
-    def train(settings, splits, directory, devices, log, inputs):
+    def train(settings, splits, directory, devices, log, inputs, callbacks):
         given = (inputs.selected_dir, inputs.init_model, inputs.teacher_model)
         made.append(("train", settings.role, Path(directory), *given))
         accuracy = next(accuracies)
