@@ -185,7 +185,10 @@ def _request(
             )
         hashes["teacher_model"] = file_hash(inputs.teacher_model)
     described = dataclasses.asdict(settings)
-    described["model"]["name"] = derived.identity(settings.model, len(splits.class_names))
+    try:
+        described["model"]["name"] = derived.identity(settings.model, len(splits.class_names))
+    except ValueError as error:
+        raise ValueError(f"{build.name_of(settings)}: {error}") from None
     request = {
         "stage": "train",
         "settings": described,
