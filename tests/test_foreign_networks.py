@@ -14,6 +14,7 @@ from noisy_student.runtime.devices import make_devices
 from tests.helpers import foreign_models
 from tests.helpers import tiny_evaluation as tiny
 
+pytestmark = pytest.mark.slow  # two minutes; tests/noisy_student/train has the parts
 NAMES = ("bird", "cat", "dog")
 CNN = "tests.helpers.foreign_models:self_scaling_cnn"
 

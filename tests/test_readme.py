@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow  # a minute
 def test_the_python_example_runs_as_it_stands(tmp_path, monkeypatch):
     """With as few steps as possible; names of files and folders are those of the README."""
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
