@@ -92,7 +92,8 @@ def read(workdir: Path) -> Inputs:
     models = [*trainings, *evaluations["clean"]]
     rounds = max([int(flags.get("rounds", 0)), *selections, *(order(name)[1] for name in models)])
     benchmarks = flags.get("benchmarks", ["clean", "fgsm"])
-    is_run = bool(settings or trainings)  # else a folder of evaluations alone
+    # A folder of evaluations alone lacks nothing.
+    is_run = bool(settings or trainings) or not any(evaluations.values())
     expected = _expected(rounds, sorted_names(trainings), benchmarks) if is_run else []
     return Inputs(
         settings,
