@@ -80,7 +80,7 @@ def test_a_log_file_gets_a_line_every_few_seconds_and_the_last_one(capsys, monke
 
 def test_a_terminal_shows_the_loss_first_at_80_columns(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((80, 24)))
     progress = Progress("student 1", 0, 1000, 100)
     monkeypatch.setattr("time.perf_counter", lambda: 1e9)
     progress.log(ROW)
