@@ -20,6 +20,7 @@ from noisy_student.evaluate.resumable import Progress
 from noisy_student.metrics import per_image
 
 Batch = Mapping[str, tf.Tensor]
+Search = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 _SAVED = 8  # adversarial images written as PNG files for each epsilon
 
 
@@ -94,13 +95,25 @@ class PGD(_Attack):
 
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Attacks the images; writes some of the adversarial ones."""
-        attack = task.settings.attack
-        run = _compile_pgd(model, task.examples, attack)
+        options = task.settings.attack
 
-        def attempt(batch: Batch, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-            return worst_attack(functools.partial(run, batch, epsilon), attack.restarts)
+        def search(
+            images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, drawn: tf.Tensor
+        ) -> tf.Tensor:
+            # By default the step size of Madry et al. (2018).
+            size = options.step_size or 2.5 * epsilon / options.steps
+            return adversarial.pgd(
+                model.model,
+                images,
+                labels,
+                epsilon,
+                step_size=size,
+                num_steps=options.steps,
+                seeds=drawn if options.random_start else None,
+            )
 
-        return _sweep(model, task, attack.pgd_epsilons, attempt) | _strength(attack)
+        found = _sweep(model, task, options.pgd_epsilons, search, options.restarts)
+        return found | _strength(options)
 
 
 class Square(_Attack):
@@ -124,10 +137,22 @@ class Square(_Attack):
 
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Attacks the images; writes some of the adversarial ones."""
-        attack = task.settings.attack
-        run = _compile_square(model, task.examples, attack.square_queries)
-        found = _sweep(model, task, attack.square_epsilons, run)
-        return found | {"num_queries": attack.square_queries}
+        options = task.settings.attack
+
+        def search(
+            images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, drawn: tf.Tensor
+        ) -> tf.Tensor:
+            return square_attack.square(
+                model.model,
+                images,
+                labels,
+                epsilon,
+                num_queries=options.square_queries,
+                seeds=drawn,
+            )
+
+        found = _sweep(model, task, options.square_epsilons, search)
+        return found | {"num_queries": options.square_queries}
 
 
 def worst_attack(
@@ -153,10 +178,7 @@ def worst_attack(
 
 
 def _sweep(
-    model: EvaluatedModel,
-    task: Task,
-    epsilons: Sequence[float],
-    attempt: Callable[[Batch, float], tuple[np.ndarray, np.ndarray]],
+    model: EvaluatedModel, task: Task, epsilons: Sequence[float], search: Search, restarts: int = 1
 ) -> Result:
     """Attacks all images at each epsilon, one resumable part each; writes some of the images.
 
@@ -164,15 +186,17 @@ def _sweep(
         model: the model under attack.
         task: its examples and folder.
         epsilons: largest changes of a pixel; 0 is measured, too.
-        attempt: (batch, epsilon) -> adversarial images, and which are classified correctly.
+        search: (images, labels, epsilon, seeds) -> adversarial images.
+        restarts: attempts that an image must withstand, each with seeds of its own.
     """
     examples, batches = task.examples, model.clean_batches(task.examples, model.spec)
+    run = _compile(model, examples, search)
 
     def measure(part: str, progress: Progress) -> dict[str, Any]:
         epsilon, rows = parts[part], []
         for number, batch in enumerate(batches):
             real = batch["index"].numpy() >= 0
-            attacked, correct = attempt(batch, epsilon)
+            attacked, correct = worst_attack(functools.partial(run, batch, epsilon), restarts)
             rows.append(correct[real])
             if number == 0:
                 _save(attacked[real][:_SAVED], task.folder, epsilon)
@@ -185,8 +209,8 @@ def _sweep(
     return _metrics(list(parts.values()), list(found.values()), len(examples))
 
 
-def _compile_pgd(
-    model: EvaluatedModel, examples: Examples, options: config.AttackConfig
+def _compile(
+    model: EvaluatedModel, examples: Examples, search: Search
 ) -> Callable[[Batch, float, int], tuple[tf.Tensor, tf.Tensor]]:
     """Returns (batch, epsilon, number of the attempt) -> adversarial images, correct."""
     draw = _start_seeds(model.seed, examples)
@@ -194,57 +218,17 @@ def _compile_pgd(
     @model.spread
     @tf.function(jit_compile=model.jit_compile)
     def attack(
-        images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, start_seeds: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        # By default the step size of Madry et al. (2018).
-        size = 2.5 * epsilon / options.steps if options.step_size is None else options.step_size
-        attacked = adversarial.pgd(
-            model.model,
-            images,
-            labels,
-            epsilon,
-            step_size=size,
-            num_steps=options.steps,
-            seeds=start_seeds if options.random_start else None,
-        )
-        return attacked, _is_correct(model, attacked, labels)
-
-    def run(batch: Batch, epsilon: float, restart: int) -> tuple[tf.Tensor, tf.Tensor]:
-        return attack(
-            batch["images"], batch["labels"], tf.constant(epsilon), draw(batch["index"], restart)
-        )
-
-    return run
-
-
-def _compile_square(
-    model: EvaluatedModel, examples: Examples, num_queries: int
-) -> Callable[[Batch, float], tuple[np.ndarray, np.ndarray]]:
-    """Returns (batch, epsilon) -> adversarial images, correct."""
-    draw = _start_seeds(model.seed, examples)
-
-    @model.spread
-    @tf.function(jit_compile=model.jit_compile)
-    def attack(
         images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, drawn: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        attacked = square_attack.square(
-            model.model, images, labels, epsilon, num_queries=num_queries, seeds=drawn
-        )
-        return attacked, _is_correct(model, attacked, labels)
+        attacked = search(images, labels, epsilon, drawn)
+        predicted = tf.argmax(model.model(attacked, training=False), -1)
+        return attacked, predicted == tf.cast(labels, tf.int64)
 
-    def run(batch: Batch, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-        found = attack(
-            batch["images"], batch["labels"], tf.constant(epsilon), draw(batch["index"], 0)
-        )
-        return found[0].numpy(), found[1].numpy()
+    def run(batch: Batch, epsilon: float, attempt: int) -> tuple[tf.Tensor, tf.Tensor]:
+        drawn = draw(batch["index"], attempt)
+        return attack(batch["images"], batch["labels"], tf.constant(epsilon), drawn)
 
     return run
-
-
-def _is_correct(model: EvaluatedModel, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Returns which images are classified correctly, bool [B]."""
-    return tf.argmax(model.model(images, training=False), -1) == tf.cast(labels, tf.int64)
 
 
 def _start_seeds(seed: int, examples: Examples) -> Callable[[tf.Tensor, int], tf.Tensor]:

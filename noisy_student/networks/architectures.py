@@ -5,6 +5,7 @@ A foreign network keeps its own dropout and stochastic depth, and its batch norm
 momentum. Weight decay leaves out variables called gamma and beta.
 """
 
+import abc
 import contextlib
 import hashlib
 import importlib
@@ -29,27 +30,34 @@ from noisy_student.networks import contract, noise
 ModelFunction = Callable[[int, int], keras.Model]  # (number of classes, image size) -> model
 _KERAS = "keras:"
 _COUNTERS = "object_name_uids"  # of the names that Keras gives to layers
-_OPTIONS = ("width", "depth", "strides", "dropout_rate", "stochastic_depth_rate")
+# Options of EfficientNets that others do not take.
+_UNUSED = (
+    *("width", "depth", "strides", "dropout_rate", "stochastic_depth_rate"),
+    *("normalization", "batch_norm_replicas"),
+)
 _functions: dict[str, ModelFunction] = {}  # of this process, by name
 
 
 @dataclass(frozen=True)
-class Network:
-    """A foreign network: none of this project's own.
+class Network(abc.ABC):
+    """A network by its name.
 
     Attributes:
         name: value of ``--teacher_name`` or ``--student_name``.
+        resolution: resolution of its images, in pixels; None: any.
+        unused: options of `efficientnet.build_model` that have no effect on it.
     """
 
     name: str
-    is_foreign = True
-    resolution: int | None = None  # of its images, in pixels; None: any
-    unused: tuple[str, ...] = (*_OPTIONS, "normalization", "batch_norm_replicas")
+    resolution: int | None = None
+    unused: tuple[str, ...] = ()
+    is_foreign = False  # none of this project's own
 
     def identity(self, build: Callable[[], keras.Model]) -> str:
         """Returns a name for the network and its content; `build` makes a model of it."""
         return self.name
 
+    @abc.abstractmethod
     def build(self, num_classes: int, image_size: int, arguments: Mapping[str, Any]) -> keras.Model:
         """Returns a new model: RGB 0..255 [B, S, S, 3] -> logits [B, C].
 
@@ -64,6 +72,25 @@ class Network:
         Raises:
             ValueError: there is no such network, or it does not fit.
         """
+
+
+class EfficientNet(Network):
+    """A network of `efficientnet.CONFIGS`."""
+
+    def build(self, num_classes: int, image_size: int, arguments: Mapping[str, Any]) -> keras.Model:
+        """Returns the model, for images of any size."""
+        return efficientnet.build_model(num_classes=num_classes, **arguments)
+
+
+@dataclass(frozen=True)
+class Foreign(Network):
+    """A network of others."""
+
+    unused: tuple[str, ...] = _UNUSED
+    is_foreign = True
+
+    def build(self, num_classes: int, image_size: int, arguments: Mapping[str, Any]) -> keras.Model:
+        """Returns a new model, made to keep the contract of `Network.build`."""
         with _fresh_names(), _statistics_per_replica():
             try:
                 made = self._make(num_classes, image_size, arguments.get("width"))
@@ -81,24 +108,14 @@ class Network:
         noise.make_reproducible(model)
         return model
 
-    def _make(self, num_classes: int, image_size: int, width: float | None) -> keras.Model:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _make(self, num_classes: int, image_size: int, width: float | None) -> keras.Model: ...
 
     def _input_range(self) -> str:
         return "0..255"
 
 
-class EfficientNet(Network):
-    """A network of `efficientnet.CONFIGS`."""
-
-    is_foreign = False
-
-    def build(self, num_classes: int, image_size: int, arguments: Mapping[str, Any]) -> keras.Model:
-        """Returns the model, for images of any size."""
-        return efficientnet.build_model(num_classes=num_classes, **arguments)
-
-
-class Application(Network):
+class Application(Foreign):
     """A network of keras.applications, ``keras:NAME``, with random weights."""
 
     def _make(self, num_classes: int, image_size: int, width: float | None) -> keras.Model:
@@ -116,7 +133,7 @@ class Application(Network):
         return keras.Model(images, model(_preprocessed(function, images)), name=model.name)
 
 
-class ModelFile(Network):
+class ModelFile(Foreign):
     """A ``.keras`` file, whose weights a training starts from."""
 
     def identity(self, build: Callable[[], keras.Model]) -> str:
@@ -135,7 +152,7 @@ class ModelFile(Network):
             return "0..255"
 
 
-class Function(Network):
+class Function(Foreign):
     """A function ``module:function`` that returns a model, see `ModelFunction`."""
 
     def identity(self, build: Callable[[], keras.Model]) -> str:
@@ -182,7 +199,7 @@ def get(name: str) -> Network:
                 f"there is no network {name}: keras: goes before {', '.join(_applications())}."
             )
         scaled = "alpha" in inspect.signature(function).parameters
-        unused = tuple(option for option in Network.unused if not (scaled and option == "width"))
+        unused = tuple(option for option in _UNUSED if not (scaled and option == "width"))
         return Application(name, None, unused)
     if name.endswith(".keras"):
         return ModelFile(name)

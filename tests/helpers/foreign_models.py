@@ -11,7 +11,7 @@ CLASSES = tiny.WNIDS[:4]
 
 
 def mobilenet(num_classes=4, image_size=SIDE, activation="softmax"):
-    """MobileNetV3Small of a quarter of the width, 0..255, ends in a softmax unless told."""
+    """MobileNetV3Small at a quarter of its width: RGB 0..255, with a softmax by default."""
     shape = (image_size, image_size, 3)
     return keras.applications.MobileNetV3Small(
         shape, 0.25, weights=None, classes=num_classes, classifier_activation=activation

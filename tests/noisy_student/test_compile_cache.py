@@ -14,7 +14,7 @@ VERSION = metadata.version("tensorflow")
 
 @pytest.fixture
 def driver(monkeypatch, tmp_path) -> Path:
-    """What the driver says of one card, which is all that the directory depends on."""
+    """Writes the driver's file of one card; the directory depends on nothing else of it."""
     folder = tmp_path / "gpus"
     add_card(folder, "NVIDIA L4")
     monkeypatch.setattr(_compile_cache, "DRIVER", folder)

@@ -1,4 +1,4 @@
-"""What --auto chooses, at made-up speeds, and that a run keeps it."""
+"""Choices of --auto at made-up speeds, which a run keeps."""
 
 import json
 from pathlib import Path

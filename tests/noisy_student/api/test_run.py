@@ -117,7 +117,7 @@ def test_results_are_of_the_student_that_predicts(runs):
 
 
 def test_a_notebook_shows_chart_and_table(tmp_path):
-    """Of a run whose numbers are written by hand."""
+    """Shows a run whose numbers are written by hand."""
     folder = run_folder.make_workdir(tmp_path / "run")
     run_folder.add_own_robustness(folder)
     report.run(folder)

@@ -17,7 +17,7 @@ def test_devices_are_chosen_by_what_there_is(monkeypatch):
 
 
 def test_threads_stay_where_tensorflow_has_run(caplog):
-    """As in a notebook; one warning, and no exception."""
+    """A notebook may have used TensorFlow before: one warning, and no exception."""
     tf.constant(1) + 1
     before = tf.config.threading.get_intra_op_parallelism_threads()
     make_devices(intra_op_threads=before + 3)
