@@ -10,81 +10,18 @@ from data import pipeline, record_schema, sources, tfrecord_file
 from data.examples import concatenate
 from data.pipeline import Augmentation
 from data.preprocess import PreprocessSpec
-from data.sources import image_check, record_index, records
+from data.sources import records
 from data.sources.folders import read_labeled as read_folder
-
-CLASSES = ("n01", "n02", "n03")
-
-
-def encode(value, side=12, image_format="PNG"):
-    buffer = io.BytesIO()
-    Image.new("RGB", (side, side), (value, 2 * value, 7)).save(buffer, image_format)
-    return buffer.getvalue()
-
-
-def feature(value):
-    if isinstance(value, bytes):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-    if isinstance(value, int):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-    if isinstance(value[0], int):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
-    if isinstance(value[0], bytes):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
-    return tf.train.Feature(float_list=tf.train.FloatList(value=value))
-
-
-def example(**features):
-    """A record with "image/" in front of every name; None leaves a feature out."""
-    named = {f"image/{k.replace('__', '/')}": v for k, v in features.items() if v is not None}
-    return raw_example(named)
-
-
-def raw_example(features):
-    message = tf.train.Features(feature={name: feature(v) for name, v in features.items()})
-    return tf.train.Example(features=message).SerializeToString()
-
-
-def imagenet(number, synset=True, **others):
-    """A record in the published layout, of the class number % 3."""
-    published = {
-        "encoded": encode(number),
-        "class__label": number % 3 + 1,
-        "class__synset": CLASSES[number % 3].encode() if synset else None,
-        "class__text": b"some words",
-        "filename": b"%d.JPEG" % number,
-        "height": 12,
-        "format": b"JPEG",
-        "object__bbox__xmin": [0.1, 0.2],
-    }
-    return example(**(published | others))
-
-
-def write(path, serialized):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in serialized:
-            writer.write(record)
-    return str(path)
-
-
-def write_imagenet(folder, count=30, shards=2, split="train", **options):
-    for shard in range(shards):
-        name = f"{split}-{shard:05d}-of-{shards:05d}"
-        write(folder / name, [imagenet(i, **options) for i in range(shard, count, shards)])
-    return str(folder / f"{split}-*")
-
-
-def flip_byte(path, position):
-    data = bytearray(pathlib.Path(path).read_bytes())
-    data[position] ^= 1
-    pathlib.Path(path).write_bytes(data)
-
-
-def in_image(path, offset):
-    """A byte of the image in the record at `offset`; features come in no certain order."""
-    return pathlib.Path(path).read_bytes().index(b"IDAT", offset) + len("IDAT")
-
+from tests.helpers.toy_records import (
+    CLASSES,
+    encode,
+    example,
+    flip_byte,
+    imagenet,
+    raw_example,
+    write,
+    write_imagenet,
+)
 
 # Files.
 
@@ -178,110 +115,6 @@ def test_student_ready_records_are_labeled_ones(tmp_path):
     (tmp_path / "selected" / "done.json").write_text("{}")
     unlabeled, _ = records.read_unlabeled([str(tmp_path / "selected")], CLASSES)
     assert unlabeled.ids.tolist() == [f"x/{number}" for number in range(6)]
-
-
-def make_no_label():
-    return imagenet(1, class__label=None), "has no label"
-
-
-def make_background_class():
-    return imagenet(1, class__label=0), "class number -1"
-
-
-def make_two_names():
-    return imagenet(1, class__synset=b"n09"), "'n09' here, but 'n02' before"
-
-
-def make_two_published_labels():
-    return imagenet(1, class__label=[2, 3]), "or several"
-
-
-def make_two_synsets():
-    return imagenet(1, class__synset=[b"n02", b"n03"], class__label=None), "or several"
-
-
-def make_two_student_ready_labels():
-    return raw_example({"image/encoded": encode(1), "label": [0, 1]}), "or several"
-
-
-def make_no_image():
-    return imagenet(1, encoded=None), "none of the features image/encoded, image"
-
-
-def make_empty_image():
-    return imagenet(1, encoded=b""), "empty image"
-
-
-def make_text():
-    return imagenet(1, encoded=b"no image at all"), "not a readable image"
-
-
-def make_cut_image():
-    return imagenet(1, encoded=encode(1)[:-10]), "not a readable image"
-
-
-def make_other_message():
-    return b"\x08\x05", "no tf.train.Example"
-
-
-def make_garbage():
-    return b"\x0a\xff\x01abc", "no tf.train.Example"
-
-
-@pytest.mark.parametrize(
-    "make", [value for name, value in sorted(globals().items()) if name.startswith("make_")]
-)
-def test_labeled_records_that_are_wrong_are_named(tmp_path, make):
-    record, message = make()
-    good = [imagenet(i) for i in range(3)]
-    path = write(tmp_path / "shard", [*good, record])
-    offset = sum(len(r) + 16 for r in good)
-    with pytest.raises(ValueError, match=f"shard, record at byte {offset}.*{message}") as error:
-        records.read_labeled([path])
-    assert "\n" not in str(error.value)
-
-
-def test_empty_classes_are_an_error(tmp_path):
-    path = write(tmp_path / "a", [imagenet(0), imagenet(2)])
-    with pytest.raises(ValueError, match="No record is of class number 1"):
-        records.read_labeled([path])
-    with pytest.raises(ValueError, match="no labeled records"):
-        records.read_labeled([write(tmp_path / "b", [])])
-
-
-def test_one_name_for_two_classes_is_an_error(tmp_path):
-    path = write(tmp_path / "a", [imagenet(0), imagenet(1, class__synset=b"n01")])
-    with pytest.raises(ValueError, match="same name 'n01'"):
-        records.read_labeled([path])
-
-
-def test_corrupt_shards_are_named(tmp_path):
-    pattern = write_imagenet(tmp_path)
-    second = tmp_path / "train-00001-of-00002"
-    offset = list(tfrecord_file.spans(second))[3][0]
-    flip_byte(second, in_image(second, offset))
-    with pytest.raises(ValueError, match=f"{second} is damaged: the record at byte {offset}"):
-        sources.load_splits(sources.Records(pattern))
-    second.write_bytes(second.read_bytes()[: offset + 60])
-    with pytest.raises(ValueError, match=f"{second} is cut short after 3.* at byte {offset}"):
-        sources.load_splits(sources.Records(pattern))
-
-
-def test_damage_in_files_too_large_to_verify_stops_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_check, "VERIFIED_BYTES", 0)
-    path = write(tmp_path / "a", [imagenet(i) for i in range(6)])
-    flip_byte(path, in_image(path, list(tfrecord_file.spans(path))[2][0]))
-    examples = records.read_labeled([path])
-    with pytest.raises(tf.errors.DataLossError):
-        list(pipeline.evaluation_batches(examples, PreprocessSpec(12), batch_size=2))
-
-
-def test_compressed_files_are_refused(tmp_path):
-    path = str(tmp_path / "zipped")
-    with tf.io.TFRecordWriter(path, "GZIP") as writer:
-        writer.write(imagenet(0))
-    with pytest.raises(ValueError, match="zipped is not an uncompressed TFRecord file"):
-        list(record_index.index(path))
 
 
 # Unlabeled records.
