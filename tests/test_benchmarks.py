@@ -13,7 +13,7 @@ from data import corruptions
 from data.corruptions import levels
 
 FOLDER = pathlib.Path(harness.__file__).parent
-LIBRARIES = {"harness", "package_constants"}
+LIBRARIES = {"gpu_arms", "harness", "package_constants"}
 BENCHMARKS = sorted({path.stem for path in FOLDER.glob("*.py")} - LIBRARIES)
 
 
