@@ -117,7 +117,7 @@ def lines(probabilities: np.ndarray, card: model_file.Card, top_k: int) -> list[
 
 
 def _main(settings: config.Config, arguments: list[str]) -> None:
-    model_path = settings.required("model")
+    model_path = model_file.find("model", settings.required("model"))
     if not arguments:
         raise ValueError("no images given: python -m noisy_student.predict --model=FILE IMAGES...")
     devices = make_devices(**dataclasses.asdict(settings.device))

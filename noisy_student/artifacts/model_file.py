@@ -90,6 +90,21 @@ def given(flag: str, name: str, network: str) -> Path:
         raise ValueError(f"--{flag}={name}: {error}") from None
 
 
+def find(flag: str, name: str) -> str:
+    """Returns the path of a model, which may be a name such as timm/tf_efficientnet_b0.ns_jft_in1k.
+
+    Args:
+        flag: the flag that gives it, for messages.
+        name: its value; what is no such name is returned as it is.
+
+    Raises:
+        ValueError: the weights cannot be had; the message says what to download.
+    """
+    if not name.startswith("timm/"):
+        return name
+    return str(given(flag, name, pretrained.network_of(name, "")))
+
+
 def save_model(
     model: keras.Model,
     path: str | os.PathLike[str],

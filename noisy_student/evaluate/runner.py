@@ -243,11 +243,11 @@ def compare(results: dict[str, Result], baseline: dict[str, Result]) -> Iterator
 
 
 def _main(settings: config.Config) -> None:
-    path, options = settings.required("model"), settings.evaluation
-    given = settings.group(schema.EvaluateCommandConfig)
-    baseline = given.baseline_model
+    given, options = settings.group(schema.EvaluateCommandConfig), settings.evaluation
+    names = {"model": settings.required("model"), "baseline_model": given.baseline_model}
+    files = {flag: model_file.find(flag, name) for flag, name in names.items() if name}
+    path, baseline = files["model"], files.get("baseline_model")
     devices = make_devices(**dataclasses.asdict(settings.device))
-    files = {"model": path} | ({"baseline_model": baseline} if baseline else {})
     opened = {flag: _open(flag, file, settings, devices) for flag, file in files.items()}
     cards = {flag: _card(file, opened[flag]) for flag, file in files.items()}
     needs_test_images = any(benchmark.get(name).needs_test_images for name in options.benchmarks)
@@ -256,14 +256,15 @@ def _main(settings: config.Config) -> None:
     output_dir = Path(settings.required("output_dir"))
     disk.check_writable("output_dir", output_dir)
     for flag, card in cards.items():
-        names = card["class_names"] if examples is None else examples.class_names
-        model_file.check_known(flag, files[flag], card, names)
-        check(options, [card["preprocess"].image_size], examples, names)
+        classes = card["class_names"] if examples is None else examples.class_names
+        model_file.check_known(flag, files[flag], card, classes)
+        check(options, [card["preprocess"].image_size], examples, classes)
     if given.dry_run:
         count = f"{len(examples)} images, " if examples else ""
         print(f"{path}: {count}benchmarks {', '.join(options.benchmarks)}")
         return
-    name = Path(path).stem if opened["model"] else Path(path).parent.name
+    name = names["model"] if path != names["model"] else Path(path).parent.name
+    name = Path(path).stem if opened["model"] else name
     results = run(path, name, examples, output_dir, options, devices, opened["model"])
     for name, result in results.items():
         print(f"{name}: {benchmark.get(name).describe(result)}")

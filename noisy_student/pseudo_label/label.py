@@ -80,7 +80,8 @@ def _main(settings: config.Config) -> None:
     given = settings.group(schema.LabelCommandConfig)
     devices = make_devices(**dataclasses.asdict(settings.device))
     splits = derived.load_splits(settings.data, given.splits_file)
-    model, num_shards = settings.required("model"), settings.selection.num_shards
+    model = model_file.find("model", settings.required("model"))
+    num_shards = settings.selection.num_shards
     output_dir, shard_index = settings.required("output_dir"), given.shard_index
     disk.check_writable("output_dir", output_dir)
     if shard_index is not None and shard_index >= num_shards:

@@ -15,7 +15,7 @@ import pytest
 import efficientnet
 from efficientnet import archive, pretrained, weight_names
 from tests.efficientnet.test_convert import randomized, timm_file
-from tests.helpers.toy_checkpoints import tf1_arrays, write_tf1
+from tests.helpers.toy_checkpoints import hub_snapshot, tf1_arrays, write_tf1
 
 NAME = "efficientnet-lite0"
 HUB = "timm/tf_efficientnet_lite0.in1k"
@@ -142,12 +142,7 @@ def test_a_name_of_the_hub_is_found_in_its_cache_or_explained(caches, model, mon
         pretrained.find(name, NAME)
     assert url in str(refused.value) and "\n" not in str(refused.value)
     pytest.importorskip("huggingface_hub")
-    folder = Path(caches / "hub" / f"models--{HUB.replace('/', '--')}")
-    snapshot = folder / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text("0" * 40)
-    timm_file(snapshot / "model.safetensors", model)
+    timm_file(hub_snapshot(caches / "hub", HUB) / "model.safetensors", model)
     check_kernels(pretrained.find(name, NAME), model)
 
 

@@ -18,3 +18,13 @@ def write_tf1(prefix, arrays):
             tf.compat.v1.get_variable(name, initializer=array)
         session.run(tf.compat.v1.global_variables_initializer())
         tf.compat.v1.train.Saver().save(session, str(prefix), write_meta_graph=False)
+
+
+def hub_snapshot(cache, repository):
+    """Makes the folder of a repository's files in a cache of huggingface_hub, and returns it."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    return snapshot

@@ -56,7 +56,11 @@ class StageConfig(OutputConfig):
 class SavedModelConfig(CommandConfig):
     """A command on a saved model."""
 
-    model: str | None = option(None, "Saved or converted model (.keras).")
+    model: str | None = option(
+        None,
+        "Saved or converted model (.keras), or weights by name, such as "
+        "timm/tf_efficientnet_b0.ns_jft_in1k.",
+    )
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class SelectCommandConfig(StageConfig):
 class EvaluateCommandConfig(SavedModelConfig, StageConfig):
     """The command noisy_student.evaluate."""
 
-    baseline_model: str | None = option(None, "Saved model to compare robustness with.")
+    baseline_model: str | None = option(None, "Model to compare robustness with, as --model.")
 
 
 @dataclass(frozen=True)
