@@ -84,6 +84,7 @@ def test_other_settings_are_refused_and_named(workdir):
     assert (workdir / "config.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_student_trains_ends_with_the_same_bytes(workdir, tmp_path):
     """SIGKILL soon after a checkpoint; `test_kills` kills all stages at random moments."""
     other, flags = tmp_path / "digits", ("--rounds=1", "--benchmarks=clean", "--checkpoint_every=3")

@@ -104,6 +104,7 @@ def test_loggers_of_keras_work(watched):
     assert [float(row["loss"]) for row in rows] == pytest.approx(losses)
 
 
+@pytest.mark.slow
 def test_callbacks_change_no_byte(watched, tmp_path):
     """Neither of a whole training nor of one that an error in a callback interrupts."""
 

@@ -18,6 +18,8 @@ from data import record_schema
 from noisy_student.artifacts import model_file, stage
 from noisy_student.runtime import preemption
 
+pytestmark = pytest.mark.slow  # processes that each compile; test_replicas.py has replicas in one
+
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "tests" / "helpers" / "training_on_devices.py"
 UNLABELED = 48
@@ -148,7 +150,6 @@ def test_a_sigterm_does_not_change_the_result_but_a_setting_is_refused(
     np.testing.assert_array_equal(losses(tmp_path), losses(undisturbed))
 
 
-@pytest.mark.slow
 def test_two_devices_and_two_processes_train_as_one_for_50_steps(selected, tmp_path):
     finish(start("one", 1, tmp_path / "one", selected, {}))
     finish(start("mirrored", 2, tmp_path / "mirrored", selected, {}))
@@ -158,7 +159,6 @@ def test_two_devices_and_two_processes_train_as_one_for_50_steps(selected, tmp_p
     assert_equal_trainings(tmp_path / "one", tmp_path / "workers")
 
 
-@pytest.mark.slow
 def test_two_processes_run_the_whole_method(tmp_path):
     """Teacher, pseudo labels, selection, student and report; only the chief writes."""
     flags = (
