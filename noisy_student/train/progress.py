@@ -1,4 +1,4 @@
-"""Progress of a training on a terminal, or as lines of a log file. It only shows."""
+"""Progress of a training on a terminal, in a notebook, or as lines of a log file. It only shows."""
 
 import math
 import shutil
@@ -6,9 +6,10 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 _PAUSE_ON_TERMINAL = 0.1  # seconds between updates of the line
+_PAUSE_IN_NOTEBOOK = 0.5  # each update is a message to the browser
 _PAUSE_IN_FILE = 15.0  # seconds between lines
 _TICK = 1.0  # seconds between updates of the time that compilation takes
 COMPILING = "compiling the training step"
@@ -17,9 +18,9 @@ COMPILING = "compiling the training step"
 class Progress:
     """A line with step, metrics and remaining time.
 
-    On a terminal the line is rewritten in place and cut to the width. Elsewhere a line is printed
-    every 15 seconds, and for the last step. Until the first step is taken, the time that its
-    compilation takes is shown.
+    On a terminal and in a notebook the line is rewritten in place, on a terminal cut to the width.
+    Elsewhere a line is printed every 15 seconds, and for the last step. Until the first step is
+    taken, the time that its compilation takes is shown.
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class Progress:
         """
         self._name, self._last_step, self._images = name, last_step, images_per_step
         self._shows, self._on_terminal = show, sys.stderr.isatty()
-        self._drawn = -math.inf
+        self._in_notebook = is_notebook(sys.stderr)
+        self._drawn, self._length = -math.inf, 0
         self._row: dict[str, Any] = {}
         self._draw(step, compiling)
         self._start, self._compiled = time.perf_counter(), threading.Event()
@@ -73,9 +75,9 @@ class Progress:
         self._draw(step, self._text(step), force=step == self._last_step)
 
     def close(self) -> None:
-        """Leaves the line on the terminal."""
+        """Leaves the line on the terminal or in the notebook."""
         self._stop_ticking()
-        if self._shows and self._on_terminal:
+        if self._shows and (self._on_terminal or self._in_notebook):
             print(file=sys.stderr, flush=True)
 
     def _text(self, step: int) -> str:
@@ -87,7 +89,8 @@ class Progress:
         return describe(self._row, f"eta {clock(steps_left * self._images / rate)}" if rate else "")
 
     def _draw(self, step: int, text: str, force: bool = False) -> None:
-        pause = _PAUSE_ON_TERMINAL if self._on_terminal else _PAUSE_IN_FILE
+        pause = _PAUSE_IN_NOTEBOOK if self._in_notebook else _PAUSE_IN_FILE
+        pause = _PAUSE_ON_TERMINAL if self._on_terminal else pause
         if not self._shows or not (force or time.perf_counter() - self._drawn > pause):
             return
         self._drawn = time.perf_counter()
@@ -95,8 +98,16 @@ class Progress:
         if self._on_terminal:
             width = shutil.get_terminal_size().columns - 1
             print(f"\r{line[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
+        elif self._in_notebook:  # where no escape sequence erases a longer line
+            print(f"\r{line:{self._length}}", end="", file=sys.stderr, flush=True)
+            self._length = len(line)
         else:
             print(line, file=sys.stderr, flush=True)
+
+
+def is_notebook(stream: TextIO) -> bool:
+    """Returns True for the output of a notebook's cell: no terminal, but it can rewrite a line."""
+    return type(stream).__module__.startswith("ipykernel.")
 
 
 def describe(row: Mapping[str, Any], time_text: str = "") -> str:

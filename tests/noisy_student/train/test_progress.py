@@ -4,6 +4,8 @@ import os
 import sys
 import time
 
+import nbclient
+import nbformat
 import pytest
 
 from noisy_student.train import progress as progress_module
@@ -90,6 +92,31 @@ def test_a_terminal_shows_the_loss_first_at_80_columns(capsys, monkeypatch):
     line = shown.split("\r")[-1].split("\x1b")[0]
     assert len(line) == 79
     assert line == f"student 1  step 250/1000  {LINE}"[:79]
+
+
+def test_a_notebook_shows_one_line_and_none_of_a_longer_one_before_it():
+    """In a kernel, whose messages are put together as a browser shows them."""
+    cell = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("progress", {progress_module.__file__!r})
+progress = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(progress)
+progress._PAUSE_IN_NOTEBOOK = 0
+line = progress.Progress("student 1", 0, 1000, 100)
+row = {ROW}
+line.log(row | {{"validation_top1": 78.23, "unlabeled_loss": 1.23e-05}})
+line.log(row | {{"step": 1000}})
+line.close()
+print("a warning", file=sys.stderr)
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    nbclient.execute(notebook, kernel_name="python3")
+    written = "".join(output["text"] for output in notebook.cells[0].outputs)
+    first, longer, last = written.partition("\n")[0].split("\r")[1:]
+    assert first == "student 1  step 0/1000  compiling the training step"
+    assert len(last) == len(longer) > len(last.rstrip())  # covers the line before it
+    assert last.rstrip() == f"student 1  step 1000/1000  {LINE}  time 0:30  val 78.2%"
+    assert written.endswith("\na warning\n") and "\x1b" not in written
 
 
 def test_hosts_that_are_not_the_chief_show_nothing(capsys):
