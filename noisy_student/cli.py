@@ -26,7 +26,7 @@ COMMANDS = {
     "ablate": ("noisy_student.ablate", "Runs the studies behind the claims, over several seeds."),
     "plan": ("noisy_student.plan", "Estimates parameters, memory, steps and time of a run."),
     "predict": ("noisy_student.predict", "Classifies images with a saved model."),
-    "export": ("noisy_student.export", "Exports a model as SavedModel, TFLite or ONNX."),
+    "export": ("noisy_student.export", "Exports to SavedModel, TFLite, ONNX or plain Keras."),
     "card": ("noisy_student.card", "Describes a Keras model of others, for all commands."),
     "convert": ("efficientnet.convert", "Converts published weights to a .keras file."),
     "randaugment": ("data.randaugment", "Draws what RandAugment does to an image."),

@@ -3,11 +3,13 @@
     python -m noisy_student.export --model=lite0.keras
     python -m noisy_student.export --model=lite0.keras --format=tflite photo.jpg
     python -m noisy_student.export --model=lite0.keras --format=onnx --output=lite0.onnx
+    python -m noisy_student.export --model=lite0.keras --format=keras --output=plain.keras
 
 The exported model takes images uint8 [B, S, S, 3], RGB 0..255, cropped and resized as the card says
 (`crop_padding`, `interpolation`; `noisy_student.predict` does this). It returns probabilities
-float32 [B, C]. A ``.json`` file beside it has the card: class names and preprocessing. A model in
-mixed precision is exported as a float32 copy of the same weights.
+float32 [B, C]; format keras, layers of Keras alone, returns logits. A ``.json`` file beside it has
+the card: class names and preprocessing. A model in mixed precision is exported as a float32 copy of
+the same weights.
 """
 
 import contextlib
@@ -28,6 +30,7 @@ from data import optional, preprocess
 from data.optional import require
 from data.preprocess import PreprocessSpec
 from data.sources import image_check
+from efficientnet import archive, plain
 from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.artifacts.files import write_json
@@ -36,7 +39,7 @@ from noisy_student.networks import contract
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import make_devices
 
-FORMATS = {"saved_model": "", "tflite": ".tflite", "onnx": ".onnx"}  # name -> suffix of the file
+FORMATS = {"saved_model": "", "tflite": ".tflite", "onnx": ".onnx", "keras": ".keras"}  # -> suffix
 _PACKAGES = {"onnx": ("tf2onnx", "onnxruntime")}  # optional ones
 _TOLERANCE = 1e-4  # largest difference of a probability
 _RANDOM_IMAGES = 4
@@ -55,7 +58,8 @@ def run(
     Args:
         model_path: A saved or converted model.
         output: Folder (saved_model) or file (others) to write; must not exist.
-        export_format: "saved_model" or "onnx" (any batch size), or "tflite" (one image at a time).
+        export_format: "saved_model", "onnx" or "keras" (any batch size), or "tflite" (one image at
+            a time).
         images: Image files to compare the two models on. Empty: random images.
 
     Returns:
@@ -64,16 +68,25 @@ def run(
 
     Raises:
         ValueError: The format is unknown, the output exists, a package is missing, the model
-            cannot be converted, or the difference is above 1e-4. Nothing is written then.
+            cannot be converted, or the difference is above 1e-4. For "keras" also: the output does
+            not end in .keras, or a layer is of neither Keras nor this project. Nothing is written
+            then.
     """
     if export_format not in FORMATS:
         raise ValueError(f"--format={export_format}: must be one of {', '.join(FORMATS)}.")
     optional.check(*_PACKAGES.get(export_format, ()))
     output = Path(output)
+    if export_format == "keras" and output.suffix != ".keras":
+        raise ValueError(f"--output={output}: must end in .keras for --format=keras.")
     if output.exists() and not _is_unfinished(output, export_format):
         raise ValueError(f"--output={output} exists already: delete it or choose another.")
     model, card = model_file.load_model(model_path)
     size, sample = card["preprocess"].image_size, _sample(images, card["preprocess"])
+    # Pixels and outputs of the export are those that this module's docstring says.
+    own = {key: value for key, value in card.items() if key not in ("input_range", "outputs")}
+    content = {**own, "preprocess": card["preprocess"].to_dict()}
+    if export_format == "keras":  # no network of this project any more
+        content["outputs"] = "logits"
     with _complete(output) as temporary:
         difference = _write(_in_float32(model), size, export_format, temporary, sample)
         if not difference <= _TOLERANCE:
@@ -81,9 +94,8 @@ def run(
                 f"--format={export_format} of {model_path} differs from it by {difference} in a "
                 "probability: nothing is written."
             )
-    # Pixels and outputs of the export are those that this module's docstring says.
-    own = {key: value for key, value in card.items() if key not in ("input_range", "outputs")}
-    content = {**own, "preprocess": card["preprocess"].to_dict()}
+        if export_format == "keras":  # which other commands take as --model
+            archive.with_card(temporary, temporary, content)
     write_json(_card_path(output), content)
     return difference
 
@@ -119,8 +131,11 @@ def _card_path(output: Path) -> Path:
 
 
 def _is_unfinished(output: Path, export_format: str) -> bool:
-    """Returns True for a file without a card that is no model: a killed export left it."""
-    named = output.suffix == FORMATS[export_format]
+    """Returns True for a file without a card that is no model: a killed export left it.
+
+    A ``.keras`` file may be anyone's, with layers that are not known here.
+    """
+    named = output.suffix == FORMATS[export_format] != ".keras"
     if not named or not output.is_file() or _card_path(output).exists():
         return False
     try:
@@ -180,6 +195,15 @@ def _write_onnx(model: keras.Model, size: int, path: Path) -> None:
     )
 
 
+def _write_keras(model: keras.Model, size: int, path: Path) -> None:
+    archive.save(plain.plain_model(model), path, {})
+    if unknown := plain.unknown_to_keras(path):
+        raise ValueError(
+            f"--format=keras cannot hold {model.name}: Keras alone does not know "
+            f"{', '.join(unknown)}"
+        )
+
+
 def _load_saved_model(folder: Path) -> Predict:
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
     return lambda images: serve(images=tf.constant(images))["probabilities"].numpy()
@@ -199,10 +223,16 @@ def _load_onnx(path: Path) -> Predict:
     return lambda images: session.run(["probabilities"], {"images": images})[0]
 
 
+def _load_keras(path: Path) -> Predict:
+    model = keras.saving.load_model(path, compile=False)
+    return lambda images: tf.nn.softmax(model(images, training=False)).numpy()
+
+
 _BACKENDS: dict[str, tuple[Callable[[keras.Model, int, Path], None], Callable[[Path], Predict]]] = {
     "saved_model": (_write_saved_model, _load_saved_model),
     "tflite": (_write_tflite, _load_tflite),
     "onnx": (_write_onnx, _load_onnx),
+    "keras": (_write_keras, _load_keras),
 }
 
 
@@ -221,7 +251,8 @@ def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:
 def _main(settings: config.Config, arguments: list[str]) -> None:
     given = settings.group(schema.ExportCommandConfig)
     model_path, export_format = settings.required("model"), given.format
-    output = given.output or Path(model_path).with_suffix(FORMATS[export_format])
+    end = "-plain.keras" if export_format == "keras" else FORMATS[export_format]
+    output = given.output or Path(model_path).with_name(Path(model_path).stem + end)
     make_devices(**dataclasses.asdict(settings.device))
     difference = run(model_path, output, export_format, arguments)
     checked = f"{len(arguments) or _RANDOM_IMAGES} {'' if arguments else 'random '}images"

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -37,10 +39,10 @@ def photos(tmp_path_factory):
 
 @pytest.mark.parametrize("export_format", list(export.FORMATS))
 def test_exported_model_gives_the_same_probabilities(export_format, model_path, photos, tmp_path):
-    output = tmp_path / "exported"
+    output = tmp_path / f"exported{export.FORMATS[export_format]}"
     difference = export.run(model_path, output, export_format, sorted(photos.iterdir()))
     assert difference < 1e-5
-    card = json.loads((tmp_path / "exported.json").read_text())
+    card = json.loads((tmp_path / f"{output.name}.json").read_text())
     assert card["class_names"] == list(CLASSES)
     assert card["preprocess"]["image_size"] == 64
     with pytest.raises(ValueError, match="exists already"):
@@ -77,8 +79,9 @@ def test_a_mixed_precision_model_is_exported_in_float32(export_format, tmp_path)
 @pytest.mark.parametrize("export_format", list(export.FORMATS))
 def test_a_failed_export_leaves_nothing(export_format, model_path, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_TOLERANCE", -1.0)
+    output = tmp_path / "x" / f"model{export.FORMATS[export_format]}"
     with pytest.raises(ValueError, match=f"--format={export_format} of .*model.keras differs"):
-        export.run(model_path, tmp_path / "x" / "model", export_format)
+        export.run(model_path, output, export_format)
 
     def breaks(model, size, path):
         path.write_bytes(b"half a model")
@@ -87,7 +90,7 @@ def test_a_failed_export_leaves_nothing(export_format, model_path, tmp_path, mon
     load = export._BACKENDS[export_format][1]
     monkeypatch.setitem(export._BACKENDS, export_format, (breaks, load))
     with pytest.raises(ValueError, match="--format=.* efficientnet-b0: first line$"):
-        export.run(model_path, tmp_path / "x" / "model", export_format)
+        export.run(model_path, output, export_format)
     assert list((tmp_path / "x").iterdir()) == []
 
 
@@ -105,6 +108,52 @@ def test_what_a_killed_export_left_does_not_block_the_next(suffix, model_path, t
     with pytest.raises(ValueError, match=f"--output={other} exists already"):
         export.run(model_path, other, suffix[1:])
     assert output.read_bytes() == written and other.read_text().startswith("not")
+
+
+def test_keras_alone_opens_a_keras_export(model_path, photos, tmp_path):
+    """In a process without this project; the commands read its card, and it predicts the same."""
+    output, images = tmp_path / "plain.keras", tmp_path / "images.npy"
+    export.run(model_path, output, "keras")
+    np.save(images, np.random.default_rng(3).integers(0, 256, (5, 64, 64, 3), np.uint8))
+    code = f"""
+import sys, keras, numpy as np
+model = keras.models.load_model({str(output)!r})
+assert not {{"data", "efficientnet", "noisy_student"}} & sys.modules.keys(), sys.path
+np.save({str(tmp_path / "found.npy")!r}, model.predict(np.load({str(images)!r}), verbose=0))
+"""
+    subprocess.run([sys.executable, "-P", "-E", "-c", code], cwd=tmp_path, check=True)
+    expected = np.asarray(model_file.load_model(model_path)[0](np.load(images)))
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, rtol=1e-4, atol=1e-5)
+    assert expected.std() > 0.01
+    devices = make_devices("one", "float32", "off", 0)
+    (_, before, _), (_, after, card) = (
+        predict.run(path, [photos], devices) for path in (model_path, output)
+    )
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    assert card["class_names"] == CLASSES and model_file.is_foreign(card)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Doubled(keras.layers.Layer):
+    """A layer of one's own."""
+
+    def call(self, inputs):
+        return 2 * inputs
+
+
+def test_a_keras_export_holds_keras_layers_alone(model_path, tmp_path):
+    images = keras.Input((64, 64, 3))
+    inner = efficientnet.build_model("efficientnet-b0", 3, width=0.1, depth=0.1)
+    model = keras.Model(images, Doubled()(inner(images)))
+    model_file.save_model(model, tmp_path / "own.keras", CLASSES, PreprocessSpec(image_size=64))
+    with pytest.raises(ValueError, match=r"--format=keras cannot hold .*Doubled$"):
+        export.run(tmp_path / "own.keras", tmp_path / "x.keras", "keras")
+    with pytest.raises(ValueError, match=r"x: must end in \.keras"):
+        export.run(model_path, tmp_path / "x", "keras")
+    (tmp_path / "y.keras").write_text("anyone's")
+    with pytest.raises(ValueError, match=r"y\.keras exists already"):
+        export.run(model_path, tmp_path / "y.keras", "keras")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.keras", "y.keras"]
 
 
 def test_bad_export_format_and_image(model_path, tmp_path):

@@ -200,7 +200,9 @@ class ExportCommandConfig(SavedModelConfig):
     """The command noisy_student.export."""
 
     format: str = option(
-        "saved_model", "Format to write.", choices=("saved_model", "tflite", "onnx")
+        "saved_model",
+        "Format to write; keras: a model of Keras' own layers, which loads without this project.",
+        choices=("saved_model", "tflite", "onnx", "keras"),
     )
     output: str | None = option(None, "File or folder to write. Unset: beside the model.")
 
