@@ -8,6 +8,7 @@ Percentages are 0..100, every other accuracy and confidence is 0..1. `splits.jso
 from typing import Any, NotRequired, TypedDict
 
 from noisy_student.metrics.benchmarks import ATTACKS, CORRUPTED, PERTURBED, TEST_SETS
+from noisy_student.metrics.by_class import ClassCounts
 
 
 class RunConfig(TypedDict):
@@ -220,6 +221,7 @@ class Accuracy(Evaluation):
     """`clean.json`, and those of published test sets."""
 
     top1: float
+    by_class: NotRequired[ClassCounts]  # of `clean.json`
 
 
 class Corrupted(Evaluation):

@@ -8,7 +8,7 @@ from noisy_student.artifacts.files import write_arrays
 from noisy_student.evaluate import benchmark, resumable
 from noisy_student.evaluate.benchmark import Result, Task
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
-from noisy_student.metrics import calibration, per_image
+from noisy_student.metrics import by_class, calibration, per_image
 from noisy_student.runtime import inference
 
 
@@ -36,6 +36,7 @@ class Clean(benchmark.Benchmark):
             "top1": inference.top_k_accuracy(probabilities, labels, 1),
             "top5": inference.top_k_accuracy(probabilities, labels, 5),
             "calibration_error": 100 * error,
+            "by_class": by_class.count(labels, predicted, model.class_names),
             "by_image": {"top1": per_image.record(examples.ids, predicted != labels)},
         }
 

@@ -44,7 +44,7 @@ from noisy_student.config import derived, option, schema
 from noisy_student.evaluate import benchmark, resumable
 from noisy_student.evaluate.benchmark import Result, Task
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
-from noisy_student.metrics import benchmarks
+from noisy_student.metrics import benchmarks, verdicts
 from noisy_student.metrics import compare as comparison
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import Devices, make_devices
@@ -233,13 +233,19 @@ def compare(results: dict[str, Result], baseline: dict[str, Result]) -> Iterator
             if mean is not None:
                 yield f"{name}: {mean['name']}: {mean['percent']:.1f}"
     pairs = {name: {"model": results[name], "baseline": baseline[name]} for name in results}
-    for verdict in comparison.verdicts(pairs, "baseline", "model"):
+    for verdict in verdicts.verdicts(pairs, "baseline", "model"):
         low, high = verdict["interval"]
         over = f" over {verdict['over']}" if verdict["over"] else ""
         yield (
             f"{verdict['benchmark']}: {verdict['after']:.2f}% vs. {verdict['before']:.2f}%{over}, "
             f"gain {verdict['points']:+.2f} points, 95% interval {low:+.2f} to {high:+.2f}"
         )
+        for lead in verdict.get("by_epsilon", []):
+            low, high = lead["interval"]
+            yield (
+                f"{verdict['benchmark']} at epsilon {lead['epsilon']:g}: gain "
+                f"{lead['points']:+.2f} points, 95% interval {low:+.2f} to {high:+.2f}"
+            )
 
 
 def _main(settings: config.Config) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 from noisy_student.metrics import compare
 from noisy_student.metrics.benchmarks import BENCHMARKS, TITLES
 from noisy_student.metrics.formatting import NONE, interval, number
+from noisy_student.metrics.verdicts import Verdict
 from noisy_student.report import scores
+from noisy_student.report.inputs import default_flags
 from noisy_student.report.text import markdown_table, markdown_text
 
 NOTE = (
@@ -15,7 +17,13 @@ NOTE = (
     ' "Teacher = 100" is relative to the teacher of the same run. The intervals do not cover what'
     " another seed would change: compare several runs that differ in their seeds only."
 )
-_VERDICTS = {"more": "more robust", "less": "less robust", "level": "level"}
+_VERDICTS = {
+    "more": "more robust",
+    "less": "less robust",
+    "level": "level",
+    "mixed": "leader changes with epsilon",
+    "clean": "as on clean images",
+}
 _CONDITIONS = (
     "num_examples",
     "image_size",
@@ -84,6 +92,7 @@ class Comparison:
         seconds = [sum(run["provenance"]["seconds"].values()) or None for run in self.runs]
         blocks = [
             ("Run", self._facts()),
+            ("Flags that differ", self._flags()),
             ("Top-1 on clean test images", self._accuracy()),
             *self._scores(),
             ("Last student compared with its teacher", _verdict_rows(verdicts)),
@@ -110,6 +119,23 @@ class Comparison:
             row("data set", lambda figures: figures["dataset"]),
             row("seed", lambda figures: figures["seed"]),
             *(row(f"{part} images", size(part)) for part in ("labeled", "unlabeled", "test")),
+        ]
+
+    def _flags(self) -> list[Row]:
+        """Returns a row for each flag whose values differ, apart from the work directory.
+
+        A flag that a run does not record, since it is newer, has its default. Runs without a
+        ``config.json`` have no flags.
+        """
+        defaults = default_flags()
+        recorded = [run["provenance"]["flags"] for run in self.runs]
+        runs = [{**defaults, **flags, "workdir": None} if flags else None for flags in recorded]
+        known = [flags for flags in runs if flags]
+        names = sorted({name for flags in known for name in flags})
+        return [
+            (f"--{name}", [NONE if not flags else _shown(flags.get(name)) for flags in runs])
+            for name in names
+            if any(flags.get(name) != known[0].get(name) for flags in known)
         ]
 
     def _accuracy(self) -> list[Row]:
@@ -156,7 +182,7 @@ class Comparison:
         return rows + _verdict_rows([[], *(run["verdicts"] for run in self.against_first)])
 
 
-def _verdict_rows(runs: Sequence[Sequence[compare.Verdict]]) -> list[Row]:
+def _verdict_rows(runs: Sequence[Sequence[Verdict]]) -> list[Row]:
     """Returns a row for every benchmark on which any run has a verdict."""
     by_benchmark = [{verdict["benchmark"]: verdict for verdict in run} for run in runs]
     rows = []
@@ -183,6 +209,12 @@ def _conditions(figures: Mapping[str, Any]) -> dict[str, Any]:
             known = [(key, content[key]) for key in _CONDITIONS if key in content]
             conditions[f"settings of {TITLES[benchmark]}"] = [*known, *compare.settings(content)]
     return conditions
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == []:
+        return "unset"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _points(difference: Mapping[str, Any] | None) -> str:

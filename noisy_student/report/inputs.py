@@ -22,6 +22,8 @@ from noisy_student.artifacts.json_files import (
     TrainSummary,
     evaluation_type,
 )
+from noisy_student.config import schema
+from noisy_student.config.option import named
 from noisy_student.metrics.benchmarks import BENCHMARKS
 
 BASELINES = {
@@ -143,6 +145,11 @@ def _seconds(
         stages.append(((2, 0, 0), f"evaluate {path.parent.name} {path.stem}", path))
     contents = {name: read_json(path, Timed) for _, name, path in sorted(stages)}
     return {name: content[kind] for name, content in contents.items() if kind in content}
+
+
+def default_flags() -> dict[str, Any]:
+    """Returns the flags of a run with their defaults, in the form of ``config.json``."""
+    return {each.name: each.to_json(each.default) for each in named(schema.RUN).values()}
 
 
 def order(name: str) -> tuple[int, int, int, str]:

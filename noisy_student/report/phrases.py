@@ -1,11 +1,12 @@
 """Sentences of the report, no stronger than the intervals of the numbers allow."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from noisy_student.metrics.benchmarks import ACCURACIES, BENCHMARKS, PERTURBED, TITLES
-from noisy_student.metrics.compare import Verdict
 from noisy_student.metrics.formatting import interval
+from noisy_student.metrics.verdicts import Lead, Verdict, is_significant
 from noisy_student.report.results import Difference
 
 _ON = {
@@ -72,6 +73,24 @@ def describe_baselines(figures: Mapping[str, Any]) -> str:
     )
 
 
+def describe_choice(figures: Mapping[str, Any]) -> str:
+    """Says which model file to use and why; "" if the run trained none."""
+    choice = figures["choice"]
+    if not choice:
+        return ""
+    labels = {model["name"]: model["label"] for model in figures["models"]}
+    text = f"Use {choice['file']} ({labels[choice['model']]})"
+    if not choice["is_best"]:
+        return f"{text}: the last model. Without validation images, no model is known to be best."
+    text += (
+        f": the best on {choice['num_validation']:,} validation images, with"
+        f" {choice['validation_top1']:.1f}% (95% interval {interval(choice['interval'])})."
+    )
+    if choice["level"]:
+        text += f" Within that interval, too: {', '.join(labels[n] for n in choice['level'])}."
+    return text
+
+
 def describe_robustness(figures: Mapping[str, Any]) -> list[str]:
     """Returns a summary of all benchmarks and a sentence on each; empty if there are none."""
     compared = figures["robustness"]
@@ -114,13 +133,17 @@ def deviations(selections: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def describe(verdict: Verdict, student: str, baseline: str = "the teacher") -> str:
-    """Describes one verdict, as in "Under FGSM, Student 2 is more robust than the teacher: ...".
+    """Describes one verdict, as in "On ImageNet-C, Student 2 is more robust than the teacher: ...".
+
+    Of attacks it describes the leader by epsilon, and the mean beside the gain on clean images.
 
     Args:
-        verdict: from `metrics.compare.verdicts`.
+        verdict: from `metrics.verdicts.verdicts`.
         student: label of the student.
         baseline: what the student was compared with.
     """
+    if "by_epsilon" in verdict:
+        return _describe_attack(verdict, student, baseline)
     before, after = f"{verdict['before']:.1f}%", f"{verdict['after']:.1f}%"
     if verdict["benchmark"] in PERTURBED:
         measure = f"flip probability {after} vs. {before}"
@@ -147,19 +170,24 @@ def summarize(verdicts: Sequence[Verdict], student: str, baseline: str) -> str:
     """Summarizes all verdicts in one sentence; returns "" if there are none.
 
     Args:
-        verdicts: from `metrics.compare.verdicts`.
+        verdicts: from `metrics.verdicts.verdicts`.
         student: label of the student.
         baseline: what the student was compared with, as in "the teacher".
     """
     if not verdicts:
         return ""
     if len(verdicts) == 1:
-        return f"{student} is {_claim(verdicts[0], baseline)} on the one benchmark that both ran."
+        claim = _claim(verdicts[0], baseline)
+        return f"On the one benchmark that both ran, {student} is {claim}."
     kinds = [verdict["verdict"] for verdict in verdicts]
     text = (
         f"{student} is more robust than {baseline} on {kinds.count('more')} of {len(kinds)}"
         " benchmarks"
     )
+    if "clean" in kinds:
+        text += f"; on {kinds.count('clean')} the difference is no larger than on clean images"
+    if "mixed" in kinds:
+        text += f"; on {kinds.count('mixed')} the leader changes with epsilon"
     if "level" in kinds:
         text += f"; on {kinds.count('level')} the difference is not significant"
     if "less" in kinds:
@@ -192,12 +220,65 @@ def describe_pgd(sweeps: Mapping[str, Mapping[str, Any]], labels: Mapping[str, s
 
 def _claim(verdict: Verdict, baseline: str) -> str:
     """Words the verdict no stronger than its interval allows."""
-    if verdict["verdict"] != "level":
-        return f"{verdict['verdict']} robust than {baseline}"
+    kind = verdict["verdict"]
+    if kind in ("more", "less"):
+        return f"{kind} robust than {baseline}"
+    if kind == "mixed":
+        return f"ahead of {baseline} at some epsilons and behind at others"
+    side = "ahead of" if verdict["points"] > 0 else "behind"
+    if kind == "clean":
+        return f"{side} {baseline} by no more than on clean images"
     if verdict["points"] == 0:
         return f"as robust as {baseline}"
-    side = "ahead of" if verdict["points"] > 0 else "behind"
     return f"{side} {baseline}, but not significantly"
+
+
+def _describe_attack(verdict: Verdict, student: str, baseline: str) -> str:
+    """Says from which epsilon on which model leads, and what the mean lead is worth."""
+    leads, points = verdict["by_epsilon"], verdict["points"]
+    by_epsilon = ", ".join(f"{lead['points']:+.1f} at {lead['epsilon']:g}" for lead in leads)
+    by_epsilon = by_epsilon.replace(" at", " points at", 1)
+    text = f"{_ON[verdict['benchmark']]}, {_leaders(leads, student, baseline)}: {by_epsilon}"
+    unclear = [f"{each['epsilon']:g}" for each in leads if not is_significant(each["interval"])]
+    if len(unclear) == len(leads):
+        text += ", none of them significant"
+    elif unclear:
+        text += f", not significant at {', '.join(unclear)}"
+    text += (
+        f". The mean difference is {points:+.1f} points"
+        f" (95% interval {interval(verdict['interval'], '+.1f')}"
+    )
+    if "clean_points" in verdict:
+        text += f"; {verdict['clean_points']:+.1f} on the clean images"
+    return f"{text}): {_attack_claim(verdict, student)}."
+
+
+def _attack_claim(verdict: Verdict, student: str) -> str:
+    kind = verdict["verdict"]
+    if kind in ("more", "less"):
+        return f"{student} is {kind} robust"
+    if kind == "mixed":
+        return "neither is more robust at all epsilons"
+    return "a matter of accuracy, not robustness" if kind == "clean" else "not significant"
+
+
+def _leaders(leads: Sequence[Lead], student: str, baseline: str) -> str:
+    """Names the leader by epsilon: "Student 2 leads up to epsilon 8, the teacher from 16 on"."""
+    names = {1: student, 0: "neither", -1: baseline}
+    spans = []
+    for sign, members in groupby(leads, lambda lead: (lead["points"] > 0) - (lead["points"] < 0)):
+        sizes = [f"{lead['epsilon']:g}" for lead in members]
+        spans.append((names[sign], sizes[0], sizes[-1]))
+    (first, _, end), *others = spans
+    if not others:
+        return f"{first} leads at {'any' if first == 'neither' else 'every'} epsilon"
+    parts = [f"{first} leads up to epsilon {end}"]
+    parts += [
+        f"{name} at {low}" if low == high else f"{name} from {low} to {high}"
+        for name, low, high in others[:-1]
+    ]
+    name, low, _ = others[-1]
+    return ", ".join([*parts, f"{name} from {low} on"])
 
 
 def _better(points: float) -> str:

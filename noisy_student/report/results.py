@@ -1,9 +1,11 @@
 """The results of a run as one dictionary, the content of ``results.json``."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from noisy_student.metrics import calibration, compare, intervals
+from noisy_student.metrics import calibration, compare, intervals, verdicts
+from noisy_student.report.choice import choose
 from noisy_student.report.inputs import Inputs, label, order, sorted_names
 
 Model = dict[str, Any]
@@ -57,7 +59,7 @@ def compare_students(first: Inputs, other: Inputs) -> dict[str, Any]:
     """Compares the last students of two runs on the test images that both saw.
 
     Returns:
-        "gain" (a `Difference` or None) and "verdicts" (`metrics.compare.Verdict`). Comparisons
+        "gain" (a `Difference` or None) and "verdicts" (`metrics.verdicts.Verdict`). Comparisons
         that are not paired are left out.
     """
     students = [
@@ -76,10 +78,10 @@ def compare_students(first: Inputs, other: Inputs) -> dict[str, Any]:
         for benchmark in first.evaluations
     }
     gain = _difference(before, after, contents["clean"]["first"], contents["clean"]["other"])
-    verdicts = compare.verdicts(contents, "first", "other")
+    found = verdicts.verdicts(contents, "first", "other")
     return {
         "gain": gain if gain and gain["paired"] else None,
-        "verdicts": [verdict for verdict in verdicts if verdict["paired"]],
+        "verdicts": [verdict for verdict in found if verdict["paired"]],
     }
 
 
@@ -108,6 +110,7 @@ def _figures(inputs: Inputs) -> dict[str, Any]:
         "seed": inputs.settings.get("seed"),
         "split_sizes": inputs.settings.get("split_sizes"),
         "models": models,
+        "choice": choose(models, list(inputs.trainings), _num_validation(inputs)),
         "gain": gain_over(teacher),
         "over_controls": [gain_over(model) for model in baselines],
         "changes": inputs.gallery
@@ -118,6 +121,12 @@ def _figures(inputs: Inputs) -> dict[str, Any]:
             _pseudo_labels(number, selection)
             for number, selection in sorted(inputs.selections.items())
         ],
+        "by_class": {
+            name: content["by_class"]
+            for name, content in evaluations["clean"].items()
+            if "by_class" in content
+        },
+        "is_imagenet": _is_imagenet(inputs),
         **compare.benchmark_metrics(evaluations, teacher["name"] if teacher else None),
         "robustness": _robustness(evaluations, teacher, student, baselines),
         "missing": inputs.missing,
@@ -205,12 +214,26 @@ def _robustness(
     return {
         "before": teacher["name"],
         "after": after,
-        "verdicts": compare.verdicts(evaluations, teacher["name"], after),
+        "verdicts": verdicts.verdicts(evaluations, teacher["name"], after),
         "over_controls": {
-            model["name"]: compare.verdicts(evaluations, model["name"], after)
+            model["name"]: verdicts.verdicts(evaluations, model["name"], after)
             for model in baselines
         },
     }
+
+
+def _num_validation(inputs: Inputs) -> int:
+    return (inputs.settings.get("split_sizes") or {}).get("validation", 0)
+
+
+def _is_imagenet(inputs: Inputs) -> bool:
+    """Returns True if the classes are ImageNet's, so that the paper's numbers have a meaning."""
+    names = inputs.settings.get("class_names") or []
+    return (
+        "imagenet" in (inputs.settings.get("dataset") or "").lower()
+        or (bool(names) and all(re.fullmatch(r"n\d{8}", name) for name in names))
+        or any(found for name, found in inputs.evaluations.items() if name.startswith("imagenet"))
+    )
 
 
 def _last_student(models: list[Model]) -> Model | None:

@@ -128,12 +128,16 @@ def own_scores(figures: Mapping[str, Any]) -> tuple[Table, list[Column]] | None:
 
 
 def published_scores(figures: Mapping[str, Any]) -> tuple[Table, list[Column]] | None:
-    """Returns models and the paper's by published benchmarks; None if this run has none."""
+    """Returns models by published benchmarks; None if this run has none.
+
+    Beside ImageNet's stand those of the paper's models that have one of the columns.
+    """
     rows = [(label, row) for label, row in _labeled(figures) if published_columns(row)]
     if not rows:
         return None
-    rows += [(f"{name} (paper)", row) for name, row in PAPER.items()]
     columns = published_columns(key for _, row in rows for key in row)
+    keys = {column.key for column in columns}
+    rows += [(f"{name} (paper)", row) for name, row in PAPER.items() if keys & set(row)]
     return _scores(rows, columns), columns
 
 

@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from noisy_student.metrics import by_class
 from noisy_student.metrics.benchmarks import CORRUPTED
+from noisy_student.metrics.by_class import ClassCounts
 from noisy_student.metrics.compare import published_order
 from noisy_student.metrics.formatting import NONE, interval, number
 
 # Published accuracies in percent: measure, baseline, its accuracy, Noisy Student's. All are from
 # Xie et al. except SVHN, which is the example of the paper's public code.
-_PAPER_GAINS = (
+_IMAGENET_GAINS = (
     ("ImageNet top-1", "EfficientNet-L2, supervised", 85.5, 88.4),
     ("ImageNet top-1 after the second and third L2 round", "after the first", 87.6, 88.4),
-    ("SVHN top-1, EfficientNet-B0", "supervised", 97.9, 98.6),
 )
+_SVHN_GAINS = (("SVHN top-1, EfficientNet-B0", "supervised", 97.9, 98.6),)
+_WORST_CLASSES = 10  # shown where there are many classes
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,20 @@ class Table:
         return [(name, len(list(members))) for name, members in groupby(self.groups)]
 
 
+def dense(table: Table) -> Table:
+    """Returns a table without the columns that have no value in any row."""
+    kept = [
+        column
+        for column in range(len(table.headers))
+        if column == 0 or any(row[column] != NONE for row in table.rows)
+    ]
+    return Table(
+        [table.headers[column] for column in kept],
+        [[row[column] for column in kept] for row in table.rows],
+        [table.groups[column] for column in kept] if table.groups else (),
+    )
+
+
 def accuracy(results: Mapping[str, Any]) -> Table:
     """Returns accuracy, size and training time of all models."""
     seconds = results["provenance"]["seconds"]
@@ -56,7 +73,60 @@ def accuracy(results: Mapping[str, Any]) -> Table:
         ]
         for model in results["figures"]["models"]
     ]
-    return Table([*headers, "batch", "seconds"], rows)
+    return dense(Table([*headers, "batch", "seconds"], rows))
+
+
+def classes(figures: Mapping[str, Any]) -> Table | None:
+    """Returns accuracy by class of teacher and last student, all classes or the worst ones.
+
+    Returns:
+        Classes in their order, or, of more than `by_class.MOST_CLASSES`, the ten on which the
+        student is worst, the worst first. None if no model has counts by class.
+    """
+    counts = shown_classes(figures)
+    if not counts:
+        return None
+    labels = {model["name"]: model["label"] for model in figures["models"]}
+    last = list(counts.values())[-1]
+    shares = [list(map(_share, c["num_correct"], c["num_examples"])) for c in counts.values()]
+    names, rows = last["names"], []
+    for place in _shown_places(last, shares[-1]):
+        other, cells = last["confused_with"][place], [number(s[place], ".1f") for s in shares]
+        confused = NONE if other is None else f"{names[other]} ({last['num_confused'][place]:,})"
+        rows.append([names[place], f"{last['num_examples'][place]:,}", *cells, confused])
+    headers = ["class", "images", *(labels[name] for name in counts), "most often taken for"]
+    return dense(Table(headers, rows))
+
+
+def shown_classes(figures: Mapping[str, Any]) -> dict[str, ClassCounts]:
+    """Returns counts by class of the teacher and the last student, or of any one model."""
+    found, compared = figures["by_class"], figures["gain"] or {}
+    names = [compared[key] for key in ("before", "after") if compared.get(key) in found]
+    if not names:
+        names = list(found)[-1:]
+    counts = {name: found[name] for name in names}
+    same = [c for c in counts.values() if c["names"] == found[names[-1]]["names"]] if names else []
+    return counts if len(same) == len(counts) else {names[-1]: found[names[-1]]}
+
+
+def confusion_title(figures: Mapping[str, Any]) -> str:
+    """Returns the title of `confusion`, with the label of its model."""
+    labels = {model["name"]: model["label"] for model in figures["models"]}
+    last = [labels[name] for name in shown_classes(figures)][-1:]
+    return f"Images by true and predicted class: {''.join(last)}"
+
+
+def confusion(figures: Mapping[str, Any]) -> Table | None:
+    """Returns images by true and predicted class of the last student; None for many classes."""
+    counts = list(shown_classes(figures).values())[-1:]
+    if not counts or counts[0]["confusion"] is None:
+        return None
+    names = counts[0]["names"]
+    rows = [
+        [name, *(f"{count:,}" if count else "·" for count in row)]
+        for name, row in zip(names, counts[0]["confusion"], strict=True)
+    ]
+    return Table(["true class", *names], rows)
 
 
 def pseudo_labels(selections: Sequence[Mapping[str, Any]]) -> Table:
@@ -76,7 +146,7 @@ def pseudo_labels(selections: Sequence[Mapping[str, Any]]) -> Table:
         ]
         for selection in selections
     ]
-    return Table(["round", *counted, *counted, *counted, "calibration error"], rows, groups)
+    return dense(Table(["round", *counted, *counted, *counted, "calibration error"], rows, groups))
 
 
 def setting_values(
@@ -142,9 +212,12 @@ def attack(figures: Mapping[str, Any], attack: str) -> Table:
     return Table(["epsilon", *(f"{size:g}" for size in epsilons)], rows)
 
 
-def paper_gains(figures: Mapping[str, Any], dataset: str) -> Table:
-    """Returns this run's gain above the paper's."""
-    gains = list(_PAPER_GAINS)
+def paper_gains(figures: Mapping[str, Any], dataset: str) -> Table | None:
+    """Returns this run's gain above those of the paper; None where it has none on the data set."""
+    is_svhn = "svhn" in dataset.lower()
+    gains = list(_IMAGENET_GAINS if figures["is_imagenet"] else _SVHN_GAINS if is_svhn else ())
+    if not gains:
+        return None
     if figures["gain"]:
         models = {model["name"]: model for model in figures["models"]}
         before, after = (models[figures["gain"][which]] for which in ("before", "after"))
@@ -173,6 +246,19 @@ def title(name: str) -> str:
     """Returns a corruption's name as text: gaussian_noise -> Gaussian noise."""
     words = name.replace("_", " ")
     return words.replace("jpeg", "JPEG") if "jpeg" in words else words[:1].upper() + words[1:]
+
+
+def _share(correct: int, count: int) -> float | None:
+    return 100 * correct / count if count else None
+
+
+def _shown_places(counts: ClassCounts, shares: Sequence[float | None]) -> list[int]:
+    """Returns the places of the classes to show."""
+    places = range(len(counts["names"]))
+    if len(places) <= by_class.MOST_CLASSES:
+        return list(places)
+    known = {place: share for place in places if (share := shares[place]) is not None}
+    return sorted(known, key=lambda place: known[place])[:_WORST_CLASSES]
 
 
 def _batch(model: Mapping[str, Any]) -> str:

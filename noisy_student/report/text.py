@@ -44,6 +44,12 @@ def markdown(results: Mapping[str, Any]) -> str:
     for finding in _findings(figures):
         lines += [f"- {markdown_text(finding)}"]
     lines += ["", "## Accuracy", "", *_table(tables.accuracy(results))]
+    for title, table in (
+        ("Accuracy by class, percent", tables.classes(figures)),
+        (tables.confusion_title(figures), tables.confusion(figures)),
+    ):
+        if table:
+            lines += [f"## {title}", "", *_table(table)]
     for title, found in (
         ("Robustness on this run's test images", scores.own_scores(figures)),
         ("Robustness on published benchmarks", scores.published_scores(figures)),
@@ -125,6 +131,8 @@ def csv_name(cell: str) -> str:
 def _findings(figures: Mapping[str, Any]) -> list[str]:
     differences = [figures["gain"], *figures["over_controls"]]
     lines = [phrases.describe_difference(figures, gain) for gain in differences if gain]
+    if choice := phrases.describe_choice(figures):
+        lines.append(choice)
     lines += phrases.describe_robustness(figures)
     if figures["missing"]:
         lines.append(f"Missing: {', '.join(figures['missing'])}.")

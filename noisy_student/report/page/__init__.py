@@ -14,7 +14,7 @@ from noisy_student.metrics.benchmarks import BENCHMARKS, TITLES
 from noisy_student.metrics.formatting import duration, interval
 from noisy_student.report import charts, phrases, scores, tables
 from noisy_student.report.comparison import NOTE, Comparison
-from noisy_student.report.inputs import Inputs
+from noisy_student.report.inputs import Inputs, default_flags
 from noisy_student.report.page import captioned, robustness
 
 _GALLERIES = TITLES | {
@@ -49,8 +49,10 @@ def render(results: Mapping[str, Any], inputs: Inputs) -> str:
     palette = charts.colors(models)
     histories = {name: log.get("history", []) for name, log in inputs.trainings.items()}
     has_robustness = any(figures[benchmark] for benchmark in BENCHMARKS)
+    paper = tables.paper_gains(figures, phrases.dataset(figures))
     sections = [
         Section("accuracy", "Accuracy by round"),
+        Section("classes", "Accuracy by class", bool(figures["by_class"])),
         Section("training", "Training curves"),
         Section("pseudo_labels", "Pseudo labels"),
         Section("samples", "Images kept and dropped", bool((inputs.samples or {}).get("sheets"))),
@@ -58,7 +60,7 @@ def render(results: Mapping[str, Any], inputs: Inputs) -> str:
         Section("robust_gallery", "Examples of robustness", bool(gallery and gallery["images"])),
         Section("changes", "Where student and teacher differ"),
         Section("noise", "Input of the student"),
-        Section("paper", "Results of the paper"),
+        Section("paper", "Results of the paper", paper is not None),
         Section("provenance", "How to reproduce this run"),
     ]
     return _ENVIRONMENT.get_template("report.html").render(
@@ -75,6 +77,7 @@ def render(results: Mapping[str, Any], inputs: Inputs) -> str:
         networks=captioned.networks(models),
         labels_charts=captioned.pseudo_labels(figures["pseudo_labels"]),
         benchmarks=robustness.benchmarks(figures, palette) if has_robustness else [],
+        paper=paper,
         facts=_facts(figures, provenance),
         flags=_flags(provenance["flags"] or {}),
     )
@@ -103,11 +106,12 @@ def _facts(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[st
 
 
 def _flags(flags: Mapping[str, Any]) -> list[str]:
-    """Returns the flags of the run as one would type them."""
+    """Returns the flags of the run that differ from the defaults, as one would type them."""
+    defaults = default_flags()
     return [
         f"--{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in sorted(flags.items())
-        if value is not None
+        if value is not None and value != defaults.get(name)
     ]
 
 

@@ -59,7 +59,9 @@ def accuracy(models: Sequence[Mapping[str, Any]]) -> Chart | None:
     if not evaluated:
         return None
     values = ", ".join(f"{model['label']} {model['top1']:.1f}%" for model in evaluated)
-    title = "Top-1 on test images with its 95% interval; small ring: on validation images"
+    title = "Top-1 on test images with its 95% interval"
+    if any(model["validation_top1"] is not None for model in evaluated):
+        title += "; small ring: on validation images"
     return chart(title, charts.accuracy(models), f"Top-1 on test images: {values}.")
 
 

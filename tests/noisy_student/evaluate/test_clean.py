@@ -19,6 +19,10 @@ def test_clean(model, examples, tmp_path):
     ranks = [(row > row[label]).sum() for row, label in zip(logits, examples.labels, strict=True)]
     assert result["top5"] == pytest.approx(100 * np.mean(np.array(ranks) < 5))
     np.testing.assert_array_equal(per_image.shares(result["by_image"]["top1"]), ~np.array(right))
+    matrix = np.zeros([10, 10], int)
+    np.add.at(matrix, (examples.labels, [row.argmax() for row in logits]), 1)
+    assert result["by_class"]["confusion"] == matrix.tolist()
+    assert result["by_class"]["names"] == list(examples.class_names)
 
 
 def test_float_pixels_are_not_truncated(tmp_path):

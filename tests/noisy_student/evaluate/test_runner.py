@@ -80,4 +80,5 @@ def test_metrics_relative_to_a_baseline_and_gains(model, examples, tmp_path):
     assert f"{mean:.2f}% vs. {halved:.2f}% over 3 settings, gain {halved - mean:+.2f}" in lines[1]
     average = np.mean(attacked["top1"][1:])
     assert lines[2].startswith(f"fgsm: {average:.2f}% vs. {average:.2f}% over epsilon 1, 8")
-    assert "gain +0.00" in lines[2] and len(lines) == 3
+    assert "gain +0.00" in lines[2] and len(lines) == 5
+    assert lines[4].startswith("fgsm at epsilon 8: gain +0.00 points, 95% interval -")

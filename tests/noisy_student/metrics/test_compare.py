@@ -3,7 +3,7 @@
 import pytest
 
 from noisy_student import robustness
-from noisy_student.metrics import compare
+from noisy_student.metrics import compare, verdicts
 from tests.helpers.run_folder import corruption_errors, flip_probabilities
 
 
@@ -27,7 +27,7 @@ def relative(benchmark: str, teacher: dict, student: dict) -> dict | None:
 
 
 def only_verdict(benchmark: str, teacher: dict, student: dict) -> dict:
-    (verdict,) = compare.verdicts(compared(benchmark, teacher, student), "teacher", "student")
+    (verdict,) = verdicts.verdicts(compared(benchmark, teacher, student), "teacher", "student")
     return verdict
 
 
@@ -132,14 +132,14 @@ def test_verdict_on_an_attack_leaves_the_clean_images_out():
 def test_attacks_of_unlike_strength_are_not_compared():
     weak, strong = sweep([90, 40, 10], steps=5), sweep([90, 40, 10], steps=10)
     figures = compared("pgd", weak, strong)
-    assert compare.verdicts(figures, "teacher", "student") == []
+    assert verdicts.verdicts(figures, "teacher", "student") == []
 
 
 def test_models_of_unlike_images_are_not_compared():
     teacher, student = corrupted(100, fog=[0.4] * 5), corrupted(200, fog=[0.1] * 5)
     assert relative("corruptions", teacher, student) is None
     figures = compared("corruptions", teacher, student)
-    assert compare.verdicts(figures, "teacher", "student") == []
+    assert verdicts.verdicts(figures, "teacher", "student") == []
 
 
 @pytest.mark.parametrize(("fingerprint", "is_compared"), [("a1", True), ("b2", False)])
@@ -147,8 +147,8 @@ def test_models_of_the_same_number_of_other_images_are_not_compared(fingerprint,
     teacher = corrupted(fog=[0.4] * 5) | {"request": {"examples": "a1"}}
     student = corrupted(fog=[0.1] * 5) | {"request": {"examples": fingerprint}}
     contents = {"corruptions": {"teacher": teacher, "student": student}}
-    assert bool(compare.verdicts(contents, "teacher", "student")) == is_compared
+    assert bool(verdicts.verdicts(contents, "teacher", "student")) == is_compared
     metrics = compare.benchmark_metrics(contents, "teacher")["corruptions"]
     assert bool(metrics["student"]["relative_to_teacher"]) == is_compared
     del student["request"]  # results of other tools may have none
-    assert compare.verdicts(contents, "teacher", "student")
+    assert verdicts.verdicts(contents, "teacher", "student")

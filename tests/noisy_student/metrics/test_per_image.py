@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from noisy_student.metrics import compare, intervals, per_image
+from noisy_student.metrics import intervals, per_image, verdicts
 
 
 def records(wrong, ids=None, of=1):
@@ -104,8 +104,8 @@ def test_verdicts_are_paired_where_images_are_recorded():
         return {"num_examples": 200, "errors": errors, "by_image": by}
 
     contents = {"corruptions": {"teacher": content(wrong), "student": content(better)}}
-    (verdict,) = compare.verdicts(contents, "teacher", "student")
+    (verdict,) = verdicts.verdicts(contents, "teacher", "student")
     assert verdict["paired"] and verdict["verdict"] == "more" and verdict["points"] == 6
     contents["corruptions"]["student"] = content(better, name="1")
-    (verdict,) = compare.verdicts(contents, "teacher", "student")
+    (verdict,) = verdicts.verdicts(contents, "teacher", "student")
     assert not verdict["paired"] and verdict["verdict"] == "level" and verdict["points"] == 6

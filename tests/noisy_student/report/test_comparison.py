@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisy_student import report
+from noisy_student import config, report
 from noisy_student.metrics import per_image
 from tests.helpers.run_folder import Balance, add_own_robustness, evaluate, make_workdir, write
 
@@ -84,6 +84,22 @@ def test_runs_that_do_not_compare_are_called_so(runs, tmp_path):
     text = (tmp_path / "out/comparison.md").read_text()
     warning = text.splitlines()[2]
     assert "data set" in warning and "FGSM" in warning and "PGD" not in warning
+
+
+def test_every_flag_that_differs_is_named(runs, tmp_path):
+    settings = json.loads((runs[1] / "config.json").read_text())
+    flags = settings["flags"] | {"student_width": ["1"], "magnitude": 5.5, "init_model": "teacher"}
+    flags["workdir"] = "elsewhere"
+    write(runs[1] / "config.json", settings | {"flags": flags})
+    (runs[2] / "config.json").unlink()
+    report.compare(runs, tmp_path / "out")
+    text = (tmp_path / "out/comparison.md").read_text()
+    heading = "Flags that differ"
+    assert cells(text, heading, "--student_width") == ["0.5,0.75", "1", "-"]
+    default = config.Config().to_json()["magnitude"]
+    assert cells(text, heading, "--magnitude") == [str(default), "5.5", "-"]
+    assert cells(text, heading, "--init_model") == ["unset", "teacher", "-"]
+    assert not [name for name in ("--seed", "--rounds", "--workdir", "--adam") if name in text]
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path):

@@ -101,6 +101,78 @@ def test_sample_sheets_are_those_of_the_last_round(workdir):
     assert section.count('<span class="wrong">') == 12  # of four images one is of its class
 
 
+def section(html: str, name: str) -> str:
+    return html.split(f'<section id="{name}">')[1].split("<section")[0]
+
+
+def test_confusion_matrix_and_accuracy_by_class(finished):
+    shown = section(page_of(finished), "classes")
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', shown, re.DOTALL)
+    cells = [(name, re.findall(r"<td[^>]*>([^<]*)</td>", row)) for name, row in rows]
+    # of the class 3, images 53, 63, ..., 113 are wrong, and taken for 3 + 1 + 3 % 3
+    assert cells[3] == ("3", ["100", "90.0", "93.0", "4 (7)"])
+    assert cells[13] == ("3", ["·", "·", "·", "93", "7", "·", "·", "·", "·", "·"])
+    assert "Student 2</h3>" in shown and "tall" not in shown
+
+
+def test_a_run_without_counts_by_class_has_no_such_section(workdir):
+    for path in workdir.glob("evaluation/*/clean.json"):
+        content = json.loads(path.read_text())
+        content.pop("by_class", None)
+        write(path, content)
+    report.run(workdir)
+    assert 'id="classes"' not in page_of(workdir)
+    assert "Accuracy by class" not in (workdir / "report/results.md").read_text()
+
+
+def test_papers_numbers_stand_in_reports_on_its_data_sets_alone(workdir):
+    settings = json.loads((workdir / "config.json").read_text())
+    for changes, papers in (
+        ({}, []),
+        ({"dataset": "tfds:svhn_cropped"}, ["SVHN top-1, EfficientNet-B0"]),
+        ({"dataset": "tfds:imagenet2012"}, ["ImageNet top-1"]),
+        ({"dataset": "records", "class_names": ["n01440764", "n01443537"]}, ["ImageNet top-1"]),
+    ):
+        write(workdir / "config.json", settings | changes)
+        report.run(workdir)
+        html = page_of(workdir)
+        assert ('<section id="paper">' in html) == bool(papers), changes
+        assert all(f">{name}</th>" in html for name in papers), changes
+
+
+def test_labels_that_are_not_known_are_not_spoken_of(workdir):
+    report.run(workdir)
+    assert "true labels that training never sees" in page_of(workdir)
+    assert "its true class</b> if it" in page_of(workdir)
+    unknown = {"accuracy_all": None, "accuracy_kept": None, "accuracy_written": None}
+    for number in (1, 2):
+        path = workdir / f"round{number}/selected/selection.json"
+        write(path, json.loads(path.read_text()) | unknown | {"reliability": []})
+    path = workdir / "round2/selected/samples.json"
+    samples = json.loads(path.read_text())
+    for sheet in samples["sheets"]:
+        for image in sheet["images"]:
+            image["true"] = None
+    write(path, samples)
+    report.run(workdir)
+    html = page_of(workdir)
+    assert "true labels" not in html and "true class" not in section(html, "samples")
+    labels = section(html, "pseudo_labels")
+    assert "<td>-</td>" not in labels and ">Accuracy<" not in labels
+
+
+def test_provenance_shows_flags_that_differ_from_the_defaults(workdir):
+    settings = json.loads((workdir / "config.json").read_text())
+    settings["flags"] |= {"magnitude": 5.5, "num_layers": 2, "benchmarks": ["clean", "fgsm"]}
+    write(workdir / "config.json", settings)
+    report.run(workdir)
+    shown = section(page_of(workdir), "provenance")
+    flags = re.findall(r"^(?:<pre><code>)?(--\w+=[^<\n]*)", shown.split("<details>")[-1], re.M)
+    flags += re.findall(r"<code>(--\w+=[^<\n]*)", shown.split("<details>")[-1])
+    assert {"--magnitude=5.5", "--student_width=0.5,0.75"} <= set(flags)
+    assert not [flag for flag in flags if flag.startswith(("--num_layers", "--benchmarks"))]
+
+
 def test_empty_classes_are_named(workdir):
     path = workdir / "round2/selected/selection.json"
     write(path, json.loads(path.read_text()) | {"empty_classes": ["7", "<9>"]})
@@ -239,4 +311,4 @@ def test_unlike_settings_are_pointed_out(robust, tmp_path):
 def test_run_without_robustness_has_no_section_on_it(finished):
     html = page_of(finished)
     assert "Corrupted" not in html and '<section id="robust_gallery">' not in html
-    assert "Student 2 is more robust than the teacher on the one benchmark" in html
+    assert "On the one benchmark that both ran, Student 2 is more robust" in html

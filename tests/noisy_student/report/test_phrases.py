@@ -34,6 +34,54 @@ def test_a_claim_is_no_stronger_than_the_interval(points, kind, claim):
     assert claim in phrases.describe(verdict(points, points - 3, points + 3, kind), "Student 1")
 
 
+def attack(leads: dict[float, float], kind: str, clean: float | None = 1.0) -> dict:
+    by_epsilon = [
+        {"epsilon": epsilon, "points": points, "interval": [points - 3, points + 3]}
+        for epsilon, points in leads.items()
+    ]
+    mean = sum(leads.values()) / len(leads)
+    known = {} if clean is None else {"clean_points": clean}
+    return verdict(mean, mean - 2, mean + 2, kind, "fgsm", by_epsilon=by_epsilon, **known)
+
+
+def test_the_leader_is_named_by_epsilon():
+    answer = attack({1: 2.0, 8: 12.0, 16: -7.9}, "mixed")
+    assert phrases.describe(answer, "Student 2") == (
+        "Under FGSM, Student 2 leads up to epsilon 8, the teacher from 16 on: +2.0 points at 1,"
+        " +12.0 at 8, -7.9 at 16, not significant at 1. The mean difference is +2.0 points"
+        " (95% interval +0.0 to +4.0; +1.0 on the clean images): neither is more robust at all"
+        " epsilons."
+    )
+
+
+@pytest.mark.parametrize(
+    ("leads", "leaders"),
+    [
+        ({1: 5.0, 2: 5.0}, "S leads at every epsilon"),
+        ({1: -5.0, 2: -5.0}, "B leads at every epsilon"),
+        ({1: -5.0, 2: 5.0, 4: 5.0, 8: -5.0}, "B leads up to epsilon 1, S from 2 to 4, B from 8 on"),
+        ({1: 5.0, 2: -5.0, 4: 5.0}, "S leads up to epsilon 1, B at 2, S from 4 on"),
+        ({1: 5.0, 2: 0.0}, "S leads up to epsilon 1, neither from 2 on"),
+    ],
+)
+def test_leaders(leads, leaders):
+    assert f"Under FGSM, {leaders}: " in phrases.describe(attack(leads, "mixed"), "S", "B")
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        ("more", "S is more robust."),
+        ("less", "S is less robust."),
+        ("clean", "a matter of accuracy, not robustness."),
+        ("level", "not significant."),
+    ],
+)
+def test_claim_on_an_attack(kind, end):
+    text = phrases.describe(attack({1: 4.0, 8: 6.0}, kind, clean=None), "S")
+    assert text.endswith(f"(95% interval +3.0 to +7.0): {end}")
+
+
 def test_description_of_pgd():
     labels = {"a": "Teacher", "b": "Student 1"}
     paper = {"steps": 10, "step_size": None, "random_start": False, "restarts": 1}
@@ -48,9 +96,11 @@ def test_description_of_pgd():
 
 
 def test_all_verdicts_in_one_sentence():
-    verdicts = [{"verdict": kind} for kind in ("more", "more", "level", "less")]
+    kinds = ("more", "more", "level", "less", "mixed", "clean")
+    verdicts = [{"verdict": kind} for kind in kinds]
     assert phrases.summarize(verdicts, "Student 1", "the teacher") == (
-        "Student 1 is more robust than the teacher on 2 of 4 benchmarks; on 1 the difference is not"
-        " significant; on 1 it is less robust."
+        "Student 1 is more robust than the teacher on 2 of 6 benchmarks; on 1 the difference is no"
+        " larger than on clean images; on 1 the leader changes with epsilon; on 1 the difference is"
+        " not significant; on 1 it is less robust."
     )
     assert phrases.summarize([], "Student 1", "the teacher") == ""

@@ -32,6 +32,27 @@ def test_epsilons_that_a_model_has_not_are_left_open():
     assert accuracies == {"a": [90.0, None, 40.0], "b": [91.0, 60.0, None]}
 
 
+def test_columns_without_any_value_are_left_out():
+    rows = [["a", "-", "1", "-"], ["b", "-", "-", "2"]]
+    table = tables.dense(tables.Table(["name", "x", "y", "z"], rows, ["", "g", "g", "h"]))
+    assert table.headers == ["name", "y", "z"] and table.groups == ["", "g", "h"]
+    assert table.rows == [["a", "1", "-"], ["b", "-", "2"]]
+
+
+def test_the_worst_of_many_classes(tmp_path):
+    names = [f"class {number}" for number in range(30)]
+    folder = make_workdir(tmp_path, names)
+    figures = results.build(inputs.read(folder))["figures"]
+    table = tables.classes(figures)
+    assert table.headers == ["class", "images", "Teacher", "Student 2", "most often taken for"]
+    assert len(table.rows) == 10 and tables.confusion(figures) is None
+    shares = [float(row[3]) for row in table.rows]
+    student = figures["by_class"]["round2_student"]
+    pairs = zip(student["num_correct"], student["num_examples"], strict=True)
+    expected = sorted(round(100 * correct / count, 1) for correct, count in pairs)[:10]
+    assert shares == expected
+
+
 def test_seconds_of_compilation_stand_beside_those_of_their_stage():
     seconds = {"train round0_teacher": 208.0, "label round1": 12.0}
     assert tables.seconds({"seconds": seconds}).headers == ["stage", "seconds"]
