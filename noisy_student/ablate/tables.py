@@ -18,7 +18,8 @@ _METRICS = {
     "perturbations.mean_flip_probability": "flip probability",
 }
 _LEGEND = """\
-*Difference*: in points, between arms on the same seed; mean and Student's 95% interval over seeds.
+*Difference*: first arm minus second in points, on the same seed; mean and Student's 95% interval
+over seeds.
 *Supported*: the interval lies on the claimed side of 0; *contradicted*: on the other side;
 *inconclusive*: it contains 0; *not refuted*: it contains 0 and no difference is claimed.
 *p, Holm*: p-value of the paired t-test, corrected for the comparisons of this table.
@@ -134,7 +135,7 @@ def page(table: Table, picture: str) -> str:
     attacks = [text for name in ATTACKS if (text := attack(table, name))]
     parts = [
         f"# Study `{study.name}` on recipe `{table.recipe}`",
-        f"**Claim** ({study.source}): {study.claim}",
+        f"**Claim:** {study.claim} (Source: {study.source}.)",
         comparisons(table),
         f"![Arms with their seeds, and differences with their intervals]({picture})",
         arms(table),
@@ -227,8 +228,8 @@ def claims(studies: Iterable[Study], tables: Mapping[tuple[str, str], Table], fo
                 f"[{_interval(found)}]({link}): {_count_verdicts(table)}" if found and table else ""
             )
         if any(cells):
-            rows.append([study.claim, comparison_name(first), *cells])
-    headers = ["claim", "first comparison", *(f"`{recipe}`" for recipe in recipes)]
+            rows.append([f"*Claim:* {study.claim}", comparison_name(first), *cells])
+    headers = ["claim", "first difference", *(f"`{recipe}`" for recipe in recipes)]
     return "\n".join([*markdown_table(headers, rows), "", _corrected(list(tables.values()))])
 
 
@@ -283,8 +284,8 @@ def metric_name(name: str) -> str:
 
 
 def comparison_name(compared: Comparison) -> str:
-    """Returns both arms, and the metric unless it is the accuracy: student vs. teacher: FGSM 4."""
-    name = f"{compared.first} vs. {compared.second}"
+    """Returns "student minus teacher: FGSM 4"; the metric is left out where it is accuracy."""
+    name = f"{compared.first} minus {compared.second}"
     return name if compared.metric == "clean.top1" else f"{name}: {metric_name(compared.metric)}"
 
 

@@ -50,7 +50,7 @@ def test_a_claim_of_a_negative_difference():
     )
     # Two comparisons were made, each with p = 0.035.
     seeds = ["-4.0, -3.0, -2.0", "-3.0 (-5.5 to -0.5)", "0.070"]
-    pair = "student 2 vs. teacher"
+    pair = "student 2 minus teacher"
     assert found[f"{pair}: corruption error"] == [*seeds, "below 0", "**supported**"]
     assert found[pair] == [*seeds, "above 0", "**contradicted**"]
     assert found[f"{pair}: PGD 4"] == ["-, -, -", "-", "-", "above 0", "not measured"]
@@ -106,6 +106,8 @@ def test_the_table_of_claims(table):
     )
     header, row = cells(markdown)
     assert header[2:] == ["`mnist5k`"]
+    assert row[0] == f"*Claim:* {paper.FROM_SCRATCH.claim}"
+    assert row[1] == "from scratch minus from the teacher"
     assert row[2] == ("[+3.0 (+0.5 to +5.5)](results/mnist5k/from_scratch_vs_init.md): 1 supported")
     assert "all 1 comparisons" in corrected and "(`mnist5k`, p = 0.035)" in corrected
 
