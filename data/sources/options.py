@@ -20,6 +20,7 @@ _TFDS = "tfds:"
 _PLACES = ("labeled_dir", "validation_dir", "test_dir")
 _SPLITS = ("labeled_split", "test_split", "unlabeled_split")
 _UNLABELED = ("unlabeled_dir", "unlabeled_records", "unlabeled_dataset")
+_OFFSET = ("label_offset",)
 _DRAW = (
     *("num_labeled", "num_validation", "least_validation", "seed"),
     *("unlabeled_fraction", "unlabeled_skew", "exclude"),
@@ -52,10 +53,15 @@ def _source(given: Mapping[str, Any]) -> Source:
     dataset = given["dataset"]
     if dataset in ON_DISK:
         _refuse(given, _SPLITS[:2], dataset, "'tfds:NAME'")
+        if dataset != "records" and "unlabeled_records" not in given:
+            _refuse(given, _OFFSET, dataset, "'records'")
         if "labeled_dir" not in given:
             raise ValueError(f"dataset {dataset!r} needs labeled_dir, the labeled images' folder.")
-        return ON_DISK[dataset](**_pick(given, _PLACES))
+        places = (*_PLACES, *_OFFSET) if dataset == "records" else _PLACES
+        return ON_DISK[dataset](**_pick(given, places))
     _refuse(given, _PLACES, dataset, "'folder' or 'records'")
+    if "unlabeled_records" not in given:
+        _refuse(given, _OFFSET, dataset, "'records'")
     if dataset.startswith(_TFDS):
         names = _SPLITS[:2] if "unlabeled_dataset" in given else _SPLITS
         return _tfds(dataset, _pick(given, (*names, "data_dir")))
@@ -74,7 +80,8 @@ def _unlabeled(given: Mapping[str, Any]) -> Unlabeled | None:
     if "unlabeled_dir" in given:
         return UnlabeledFolder(given["unlabeled_dir"])
     if "unlabeled_records" in given:
-        return UnlabeledRecords(tuple(given["unlabeled_records"]))
+        names = (*_OFFSET, "labeled_dir") if given["dataset"] == "records" else _OFFSET
+        return UnlabeledRecords(tuple(given["unlabeled_records"]), **_pick(given, names))
     if "unlabeled_dataset" not in given:
         return None
     if is_tfds:

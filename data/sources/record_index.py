@@ -34,7 +34,8 @@ class Entry:
         path: path of the file.
         number: position in the file, from 0.
         offset: byte at which the record begins.
-        label: class, counted from 0; None where there is none or several.
+        label: class, counted from 0 if `image/class/label` counts from 1, as published; None where
+            there is none or several.
         published: True if the label is of the published layout, hence a true one; a student-ready
             record's is the teacher's.
         class_name: name of the class; None where there is none or several.

@@ -4,6 +4,7 @@ Files are indexed, not loaded: see `record_index`.
 """
 
 import collections
+import dataclasses
 import glob
 import itertools
 import os
@@ -16,6 +17,7 @@ from absl import logging
 from data import tfrecord_file
 from data.examples import UNKNOWN_LABEL, EncodedExamples
 from data.sources import folders, image_check, record_index
+from data.sources.record_index import Entry
 
 
 def find_files(patterns: Sequence[str]) -> list[str]:
@@ -65,7 +67,11 @@ def verify_if_small(files: Sequence[str]) -> bool:
 
 
 def read_labeled(
-    patterns: Sequence[str], class_names: Sequence[str] | None = None, prefix: str = "records"
+    patterns: Sequence[str],
+    class_names: Sequence[str] | None = None,
+    prefix: str = "records",
+    label_offset: int | None = None,
+    like: Sequence[str] = (),
 ) -> EncodedExamples:
     """Indexes labeled TFRecord files.
 
@@ -78,6 +84,9 @@ def read_labeled(
         class_names: known classes, which need not all be present; None: those of the records.
         prefix: first part of the ids of records without `image/id`, as in
             "records/train-00000-of-01024/000017".
+        label_offset: first class number in `image/class/label`, 0 or 1; None: 0 where a record has
+            0, else 1, as published.
+        like: files of the labeled set that the images go with, which decide where no record has 0.
 
     Returns:
         The images in the order of the records, without further copies of an image (`image/copy`).
@@ -87,6 +96,10 @@ def read_labeled(
             another class; or a class without records.
     """
     entries = _originals(patterns)
+    if label_offset == 1 and (zero := _zero(entries)):
+        raise ValueError(f"{zero.place}: image/class/label is 0: give label_offset 0.")
+    offset = _detected(entries, like) if label_offset is None else label_offset
+    entries = _shifted(entries, offset)
     for entry in entries:
         problem = entry.problem
         if not problem and entry.label is None:
@@ -107,7 +120,11 @@ def read_labeled(
 
 
 def read_unlabeled(
-    patterns: Sequence[str], class_names: Sequence[str], prefix: str = "unlabeled"
+    patterns: Sequence[str],
+    class_names: Sequence[str],
+    prefix: str = "unlabeled",
+    label_offset: int | None = None,
+    like: Sequence[str] = (),
 ) -> tuple[EncodedExamples, list[str]]:
     """Indexes unlabeled TFRecord files.
 
@@ -118,6 +135,9 @@ def read_unlabeled(
         patterns: see `find_files`.
         class_names: the known classes.
         prefix: see `read_labeled`.
+        label_offset: first class number in `image/class/label`, 0 or 1; None: that of the labeled
+            set, else 1.
+        like: files of the labeled set.
 
     Returns:
         The images as `read_labeled` does, and the places of the records that were skipped because
@@ -127,6 +147,12 @@ def read_unlabeled(
         ValueError: names file and offset of a damaged record; or no image is left.
     """
     entries = _originals(patterns)
+    if label_offset is None:
+        # A 0 here may stand for no label: the labeled set alone decides.
+        label_offset = _detected(_originals(like)) if like and _are_numbered(entries) else 1
+    if label_offset == 0 and all(entry.label == UNKNOWN_LABEL for entry in entries):
+        label_offset = 1  # 0 alone: no labels
+    entries = _shifted(entries, label_offset)
     skipped = [f"{entry.place}: {entry.problem}" for entry in entries if entry.problem]
     if skipped:
         logging.warning(
@@ -145,14 +171,56 @@ def read_unlabeled(
     return _examples(entries, labels, class_names, prefix), skipped
 
 
-def _originals(patterns: Sequence[str]) -> list[record_index.Entry]:
+def _originals(patterns: Sequence[str]) -> list[Entry]:
     """Indexes all files, without further copies of an image."""
     files = find_files(patterns)
     skim = not verify_if_small(files)
     return [entry for path in files for entry in record_index.index(path, skim) if not entry.copy]
 
 
-def _class_names(entries: list[record_index.Entry]) -> tuple[str, ...]:
+def _shifted(entries: list[Entry], label_offset: int) -> list[Entry]:
+    """Returns entries whose classes count from 0, given the first number in `image/class/label`."""
+    if label_offset == 1:  # as `record_index` takes it
+        return entries
+    return [
+        dataclasses.replace(entry, label=entry.label + 1)
+        if entry.published and entry.label is not None
+        else entry
+        for entry in entries
+    ]
+
+
+def _detected(entries: list[Entry], like: Sequence[str] = ()) -> int:
+    """Returns the first number in `image/class/label`: 0 where a record has 0, else 1.
+
+    Args:
+        entries: of labeled records.
+        like: files of the labeled set that they go with, which decide where none of them has 0.
+    """
+    zero = _zero(entries)
+    if zero is None and like and _are_numbered(entries):
+        zero = _zero(_originals(like))
+    if zero is None:
+        return 1
+    logging.warning(
+        "image/class/label counts from 0 here, not from 1 as published: %s has 0 "
+        "(label_offset=0 or label_offset=1 decides)",
+        zero.place,
+    )
+    return 0
+
+
+def _are_numbered(entries: list[Entry]) -> bool:
+    """Returns True if `image/class/label` decides the class of a record, which has no name."""
+    return any(entry.published and entry.class_name is None for entry in entries)
+
+
+def _zero(entries: list[Entry]) -> Entry | None:
+    """Returns the first entry whose `image/class/label` is 0."""
+    return next((e for e in entries if e.published and e.label == UNKNOWN_LABEL), None)
+
+
+def _class_names(entries: list[Entry]) -> tuple[str, ...]:
     """Returns the names of the classes 0, 1, ..., each the class of at least one record."""
     names: dict[int, str] = {}
     for entry in entries:
@@ -177,7 +245,7 @@ def _class_names(entries: list[record_index.Entry]) -> tuple[str, ...]:
     return in_order
 
 
-def _label(entry: record_index.Entry, index_of: Mapping[str, int]) -> int:
+def _label(entry: Entry, index_of: Mapping[str, int]) -> int:
     """Returns the class of a record among known ones, by name or else by number; or -1."""
     if entry.class_name is not None:
         return index_of.get(entry.class_name, UNKNOWN_LABEL)
@@ -186,12 +254,12 @@ def _label(entry: record_index.Entry, index_of: Mapping[str, int]) -> int:
 
 
 def _examples(
-    entries: list[record_index.Entry], labels: list[int], class_names: Sequence[str], prefix: str
+    entries: list[Entry], labels: list[int], class_names: Sequence[str], prefix: str
 ) -> EncodedExamples:
     """Returns records as examples."""
     folder = os.path.commonpath([os.path.dirname(path) for path in {e.path for e in entries}])
 
-    def name(entry: record_index.Entry) -> str:
+    def name(entry: Entry) -> str:
         file = pathlib.PurePath(entry.path).relative_to(folder).as_posix()
         return entry.image_id or f"{prefix}/{file}/{entry.number:06d}"
 

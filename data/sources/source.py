@@ -68,8 +68,8 @@ class _OnDisk(Source):
         }
 
     def request(self) -> dict[str, Any]:
-        fields = dataclasses.asdict(self)
-        places = {name: place and absolute(place) for name, place in fields.items()}
+        names = ("labeled_dir", "validation_dir", "test_dir")
+        places = {name: (place := getattr(self, name)) and absolute(place) for name in names}
         return {"dataset": type(self).__name__.lower(), **places}
 
 
@@ -95,10 +95,20 @@ class Records(_OnDisk):
         labeled_dir: labeled images, such as "imagenet/train-*".
         validation_dir: validation images; None: drawn from the labeled ones.
         test_dir: test images; None: a fifth of the labeled ones, with a warning.
+        label_offset: first class number in `image/class/label`, 0 or 1; None: detected.
     """
 
+    label_offset: int | None = None
+
     def _read(self, place: str, class_names: Sequence[str] | None, prefix: str) -> Examples:
-        return records.read_labeled([place], class_names, prefix)
+        labeled = absolute(self.labeled_dir)
+        like = [] if place == labeled else [labeled]
+        return records.read_labeled([place], class_names, prefix, self.label_offset, like)
+
+    def request(self) -> dict[str, Any]:
+        # Left out where it is detected: files of splits from before this option are still valid.
+        offset = {} if self.label_offset is None else {"label_offset": self.label_offset}
+        return super().request() | offset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,12 +219,20 @@ class UnlabeledRecords:
 
     Attributes:
         patterns: globs or folders of the files.
+        label_offset: see `Records`.
+        labeled_dir: the labeled `Records` that the images go with; None: other images.
     """
 
     patterns: Sequence[str]
+    label_offset: int | None = None
+    labeled_dir: str | None = None
 
     def read_unlabeled(self, class_names: Sequence[str]) -> tuple[Examples, list[str]]:
-        return records.read_unlabeled(list(map(absolute, self.patterns)), class_names)
+        patterns = list(map(absolute, self.patterns))
+        like = [] if self.labeled_dir is None else [absolute(self.labeled_dir)]
+        return records.read_unlabeled(
+            patterns, class_names, label_offset=self.label_offset, like=like
+        )
 
     def unlabeled_request(self) -> dict[str, Any]:
         return {"unlabeled_records": list(map(absolute, self.patterns))}

@@ -157,8 +157,8 @@ def _test_images(
         if "test" not in held_out:
             raise ValueError(f"{data!r} has no test images: give test=(images, labels).")
         return held_out["test"]
-    if kind := sources.ON_DISK.get(settings.data.dataset):
-        return sources.load_examples(kind(settings.required("test_dir")), class_names)
+    if settings.data.dataset in sources.ON_DISK:
+        return sources.load_examples(derived.test_source(settings), class_names)
     return derived.load_splits(settings.data).test
 
 

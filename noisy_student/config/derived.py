@@ -19,6 +19,7 @@ from data.preprocess import PreprocessSpec
 from efficientnet.cost import Cost, cost
 from noisy_student import networks
 from noisy_student.config.schema import DataConfig, ModelConfig, NoiseConfig, TrainConfig
+from noisy_student.config.settings import Config
 
 _MUCH = 0.5  # of the pixels
 
@@ -43,6 +44,18 @@ def load_splits(
     """
     source, draw = sources.from_options(dataclasses.asdict(data), source)
     return sources.load_splits(source, draw, splits_file)
+
+
+def test_source(settings: Config) -> sources.Source:
+    """Returns the folder or records of ``--test_dir``, of which nothing else is read.
+
+    Raises:
+        ValueError: no ``--test_dir``, or a flag that does not apply.
+    """
+    data = dataclasses.asdict(DataConfig())
+    place, offset = settings.required("test_dir"), settings.data.label_offset
+    data |= {"dataset": settings.data.dataset, "labeled_dir": place, "label_offset": offset}
+    return sources.from_options(data)[0]
 
 
 def augmentation(noise: NoiseConfig) -> pipeline.Augmentation:

@@ -315,8 +315,8 @@ def _card(path: str, opened: Opened | None) -> Card:
 
 def _test_images(settings: config.Config, class_names: tuple[str, ...]) -> Examples:
     """Returns the test images; of folders and records only ``--test_dir`` is read."""
-    if kind := sources.ON_DISK.get(settings.data.dataset):
-        return sources.load_examples(kind(settings.required("test_dir")), class_names)
+    if settings.data.dataset in sources.ON_DISK:
+        return sources.load_examples(derived.test_source(settings), class_names)
     splits_file = settings.group(schema.EvaluateCommandConfig).splits_file
     return derived.load_splits(settings.data, splits_file).test
 

@@ -37,6 +37,13 @@ class DataConfig:
     unlabeled_records: tuple[str, ...] = option(
         (), "Unlabeled images in TFRecord files: globs or folders."
     )
+    label_offset: int | None = option(
+        None,
+        "Number of the first class in image/class/label of TFRecord files. Unset: 0 where a record "
+        "has 0, else 1, as published.",
+        low=0,
+        high=1,
+    )
     unlabeled_dataset: str | None = option(
         None, "Another data set (tfds:NAME) whose images serve as the unlabeled ones."
     )

@@ -86,6 +86,12 @@ def test_options_become_typed_sources():
     assert draw == sources.Draw(
         num_labeled=4, unlabeled=sources.UnlabeledRecords((f"{ROOT}/a-*", f"{ROOT}/b"))
     )
+    given = {"dataset": "records", "labeled_dir": "x", "label_offset": 0}
+    source, draw = sources.from_options(given | {"unlabeled_records": ["y"]})
+    assert source == sources.Records("x", label_offset=0)
+    assert source.request()["label_offset"] == 0
+    assert "label_offset" not in sources.Records("x").request()
+    assert draw.unlabeled == sources.UnlabeledRecords(("y",), label_offset=0, labeled_dir="x")
     empty = {"labeled_dir": None, "unlabeled_records": [], "exclude": None}
     assert sources.from_options({"dataset": "mnist5k"} | empty) == (
         sources.Builtin(),
@@ -98,6 +104,11 @@ def test_options_become_typed_sources():
     [
         ({"dataset": "mnist"}, "'mnist'.*Valid: mnist5k, folder, records, tfds:NAME"),
         ({"dataset": "folder"}, "'folder' needs labeled_dir"),
+        ({"dataset": "mnist5k", "label_offset": 0}, "label_offset 0 .*'records', not .*'mnist5k'"),
+        (
+            {"dataset": "folder", "labeled_dir": "x", "label_offset": 1},
+            "label_offset 1 .*'records', not with 'folder'",
+        ),
         ({"dataset": "records"}, "'records' needs labeled_dir"),
         ({"dataset": "mnist5k", "labeled_dir": "x"}, "labeled_dir 'x'.*'folder'.*'mnist5k'"),
         ({"dataset": "tfds:mnist", "test_dir": "x"}, "test_dir 'x'.*'folder'.*'tfds:mnist'"),
