@@ -3,11 +3,16 @@
 python -m noisy_student.predict --model=lite0.keras photo.jpg
 python -m noisy_student.predict --model=lite0.keras --top_k=3 photo.jpg holiday/
 python -m noisy_student.predict --model=runs/mnist5k/round2/student/model.keras --top_k=1 digits/
+python -m noisy_student.predict --model=lite0.keras --output=csv holiday/ > holiday.csv
 """
 
+import csv
 import dataclasses
+import io
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import tensorflow as tf
@@ -101,8 +106,24 @@ def _files(images: Sequence[str | Path]) -> list[str]:
     return list(dict.fromkeys(files))
 
 
-def lines(probabilities: np.ndarray, card: model_file.Card, top_k: int) -> list[str]:
-    """Returns one line for each of the most likely classes of an image.
+class Guess(TypedDict):
+    """One of the most likely classes of an image.
+
+    Attributes:
+        label: its number, from 0.
+        class_name: its name.
+        title: longer name, or "".
+        probability: 0..1.
+    """
+
+    label: int
+    class_name: str
+    title: str
+    probability: float
+
+
+def guesses(probabilities: np.ndarray, card: model_file.Card, top_k: int) -> list[Guess]:
+    """Returns the most likely classes of an image, the first one first.
 
     Args:
         probabilities: float32 [C].
@@ -111,9 +132,47 @@ def lines(probabilities: np.ndarray, card: model_file.Card, top_k: int) -> list[
     """
     titles = card.get("class_titles") or [""] * len(probabilities)
     best = np.argsort(-probabilities, kind="stable")[:top_k]
-    names = [f"{card['class_names'][label]} {titles[label]}".rstrip() for label in best]
-    percent = 100 * probabilities[best]
-    return [f"  {value:5.1f}%  {name}" for value, name in zip(percent, names, strict=True)]
+    return [
+        {
+            "label": int(label),
+            "class_name": card["class_names"][label],
+            "title": titles[label],
+            "probability": round(float(probabilities[label]), 6),
+        }
+        for label in best
+    ]
+
+
+def to_text(files: Sequence[str], found: Sequence[Sequence[Guess]]) -> str:
+    """Returns each file and, below it, a line for each class."""
+    lines = []
+    for file, classes in zip(files, found, strict=True):
+        lines.append(file)
+        for each in classes:
+            name = f"{each['class_name']} {each['title']}".rstrip()
+            lines.append(f"  {100 * each['probability']:5.1f}%  {name}")
+    return "\n".join([*lines, ""])
+
+
+def to_csv(files: Sequence[str], found: Sequence[Sequence[Guess]]) -> str:
+    """Returns a row for each class of each file, with its rank from 1."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "rank", *Guess.__annotations__])
+    for file, classes in zip(files, found, strict=True):
+        for rank, each in enumerate(classes, 1):
+            writer.writerow([file, rank, *each.values()])
+    return text.getvalue()
+
+
+def to_json(files: Sequence[str], found: Sequence[Sequence[Guess]]) -> str:
+    """Returns a list with an object for each file."""
+    pairs = zip(files, found, strict=True)
+    content = [{"file": file, "classes": classes} for file, classes in pairs]
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+FORMATS = {"text": to_text, "csv": to_csv, "json": to_json}
 
 
 def _main(settings: config.Config, arguments: list[str]) -> None:
@@ -123,8 +182,9 @@ def _main(settings: config.Config, arguments: list[str]) -> None:
     devices = make_devices(**dataclasses.asdict(settings.device))
     batch_size = min(settings.log.eval_batch_size, 32)
     files, table, card = run(model_path, arguments, devices, batch_size)
-    for file, probabilities in zip(files, table, strict=True):
-        print("\n".join([file, *lines(probabilities, card, settings.options["top_k"])]))
+    given = settings.group(schema.PredictCommandConfig)
+    found = [guesses(probabilities, card, given.top_k) for probabilities in table]
+    print(FORMATS[given.output](files, found), end="")
 
 
 if __name__ == "__main__":

@@ -179,14 +179,6 @@ def test_predictions_are_the_models(model_path, photos):
     np.testing.assert_allclose(table[0], expected, rtol=1e-5, atol=1e-7)
 
 
-def test_lines_name_the_most_likely_classes():
-    card = {"class_names": CLASSES, "class_titles": ["Formica", "Apis", "Felis"]}
-    assert predict.lines(np.array([0.25, 0.7, 0.05]), card, 2) == [
-        "   70.0%  bee Apis",
-        "   25.0%  ant Formica",
-    ]
-
-
 def test_missing_image_is_named(model_path, tmp_path):
     devices = make_devices("one", "float32", "off", 0)
     with pytest.raises(ValueError, match="There is no file .*nothing.jpg"):

@@ -193,6 +193,11 @@ class PredictCommandConfig(SavedModelConfig):
     """The command noisy_student.predict."""
 
     top_k: int = option(5, "Classes shown for each image.", low=1, high=1_000_000)
+    output: str = option(
+        "text",
+        "Form of the answer on standard output. csv: a row for each class of each image.",
+        choices=("text", "csv", "json"),
+    )
 
 
 @dataclass(frozen=True)
