@@ -104,3 +104,17 @@ def test_architecture_cites_lines_that_exist():
     assert len(cited) >= 8
     for path, line, name in cited:
         assert re.search(rf"\b{name}\b", SOURCES[path].splitlines()[int(line) - 1]), (path, line)
+
+
+def test_long_pages_begin_with_their_contents():
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) <= 150:
+            continue
+        headings = re.findall(r"^## (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M)
+        contents = text.split("\n\n")[1]
+        assert contents.startswith("Contents: "), path
+        links = re.findall(r"\[([^\]]+)\]\(#([^)]+)\)", contents)
+        assert [name for name, _ in links] == headings, path
+        slugs = [re.sub(r"[^\w -]", "", name).lower().replace(" ", "-") for name in headings]
+        assert [anchor for _, anchor in links] == slugs, path
