@@ -112,6 +112,11 @@ def rgb(images: Any, name: str) -> np.ndarray:
         ValueError: the array has another shape, type or range.
     """
     images = _array(images, name)
+    if images.ndim == 3 and images.shape[-1] == 3:
+        raise ValueError(
+            f"{name} has the shape {list(images.shape)}, that of one RGB image: images must be "
+            "[N, H, W, 3], one of them images[np.newaxis]."
+        )
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not all(images.shape):
@@ -127,6 +132,10 @@ def rgb(images: Any, name: str) -> np.ndarray:
                 "0..1, images in 0..255 of uint8."
             )
         images = np.rint(images * 255).astype(np.uint8)
+    elif images.dtype == np.uint8 and images.max() == 1:
+        raise ValueError(
+            f"{name} has no byte above 1, which is black: images in 0..1 must be of a float type."
+        )
     if images.dtype != np.uint8:
         raise ValueError(
             f"{name} has the type {images.dtype}: images must be uint8 (0..255) or float (0..1)."

@@ -32,6 +32,8 @@ def test_images_become_rgb_bytes(given, expected):
     [
         (IMAGES[0, 0], LABELS, r"labeled images has the shape \[4, 3\]"),
         (IMAGES[..., :2], LABELS, r"\[12, 5, 4, 2\]"),
+        (IMAGES[0], LABELS[:5], r"\[5, 4, 3\], that of one RGB image"),
+        ((IMAGES > 100).astype(np.uint8), LABELS, "no byte above 1"),
         (IMAGES[:0], LABELS[:0], "at least one image"),
         (IMAGES.astype(float), LABELS, "from 0 to 255: images of float64 must be in 0..1"),
         (IMAGES / 255 - 0.5, LABELS, "from -0.5 to 0.5"),
