@@ -1,11 +1,13 @@
 r"""Converts published weights to a ``.keras`` file with class names and preprocessing.
 
-    python -m efficientnet.convert --name=efficientnet-b0 --source_format=tf1 \
+    python -m efficientnet.convert --name=efficientnet-b0 \
         --source=noisy_student_efficientnet-b0.tar.gz --output=b0.keras
-    python -m efficientnet.convert --name=efficientnet-b0 --source_format=keras \
-        --source=efficientnetb0.h5 --output=b0.keras
-    python -m efficientnet.convert --name=efficientnet-lite0 --source_format=timm \
-        --source=model.safetensors --class_names=classes.txt --output=lite0.keras
+    python -m efficientnet.convert --name=efficientnet-b0 --source=efficientnetb0.h5 \
+        --output=b0.keras
+    python -m efficientnet.convert --name=efficientnet-lite0 --source=model.safetensors \
+        --class_names=classes.txt --output=lite0.keras
+    python -m efficientnet.convert --source=hf:timm/tf_efficientnet_b0.ns_jft_in1k \
+        --output=b0.keras
 
 The model takes RGB images in 0..255 for every source. It serves as --model, --teacher_model and
 --init_model of the other commands.
@@ -23,7 +25,7 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from efficientnet import archive, checkpoint_files, weight_names, weights
+from efficientnet import archive, checkpoint_files, hub, weight_names, weights
 from efficientnet import config as config_lib
 from efficientnet import model as model_lib
 
@@ -33,6 +35,8 @@ FLAGS = flags.FLAGS
 # TensorFlow 1 checkpoints.
 _INTERPOLATIONS = {"tf1": "bicubic_tf1", "keras": "bicubic_tf1", "timm": "bicubic"}
 _CROP_PADDING = 32  # public code
+_FORMATS = {".h5": "keras", ".keras": "keras", ".safetensors": "timm"}
+_FORMATS |= dict.fromkeys((".pth", ".pt", ".bin"), "timm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +48,14 @@ class Source:
         format: "tf1", "keras" or "timm".
         use_ema: prefers the averaged weights of a checkpoint that has both.
         drop_head: leaves the source's classifier out; the model gets one of zeros.
+        name: origin of the file, for the card; None: its name.
     """
 
     path: str
     format: str
     use_ema: bool = True
     drop_head: bool = False
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if self.format not in _INTERPOLATIONS:
@@ -74,7 +80,7 @@ class Source:
         """Returns the card's entry on the origin of the weights."""
         return {
             "format": self.format,
-            "name": Path(self.path).name,
+            "name": self.name or Path(self.path).name,
             "sha256": _sha256(self.path),
             "averaged_weights": self.use_ema if self.format != "keras" else None,
             "classifier": "untrained" if self.drop_head else "converted",
@@ -135,6 +141,11 @@ def convert(
     return model
 
 
+def format_of(path: str | Path) -> str:
+    """Returns the format of a file of weights by its ending; "tf1" for what has no other."""
+    return _FORMATS.get(Path(path).suffix, "tf1")
+
+
 def imagenet_classes() -> tuple[list[str], list[str]]:
     """Returns ImageNet's 1000 WordNet ids, in the order of published logits, and their titles."""
     text = resources.files("efficientnet").joinpath("imagenet_classes.tsv").read_text()
@@ -176,14 +187,26 @@ def _sha256(source: str) -> str:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_enum("name", None, list(config_lib.CONFIGS), "Model of the weights.")
+    flags.DEFINE_enum(
+        "name",
+        None,
+        list(config_lib.CONFIGS),
+        "Model of the weights; timm/tf_efficientnet_* on the hub tell it themselves.",
+    )
     flags.DEFINE_string(
         "source",
         None,
         "Weights. tf1: downloaded tar, folder or prefix; keras: .h5, .weights.h5 or .keras; "
-        "timm: .safetensors or .pth of a tf_efficientnet_* model.",
+        "timm: .safetensors or .pth of a tf_efficientnet_* model; hf:OWNER/NAME or "
+        "hf:OWNER/NAME/FILE: of a repository on https://huggingface.co.",
     )
-    flags.DEFINE_enum("source_format", "tf1", list(_INTERPOLATIONS), "Library that wrote the file.")
+    flags.DEFINE_enum(
+        "source_format",
+        None,
+        list(_INTERPOLATIONS),
+        "Library that wrote the file; unset: by its ending, tf1 for what is no .h5, .keras, "
+        ".safetensors, .pth, .pt or .bin.",
+    )
     flags.DEFINE_string("output", None, "File to write, ending in .keras.")
     flags.DEFINE_bool("raw", False, "Take the last weights instead of the averaged ones.")
     flags.DEFINE_bool("drop_head", False, "Replace the classifier with one of zeros.")
@@ -211,20 +234,22 @@ def _main(argv: list[str]) -> None:
     try:
         if len(argv) > 1:
             raise ValueError(f"unknown argument {argv[1]}; flags have the form --name=value.")
-        for flag in ("name", "source", "output"):
+        is_named = (FLAGS.source or "").startswith(hub.PREFIX)
+        for flag in ("source", "output") if is_named else ("name", "source", "output"):
             if FLAGS[flag].value is None:
                 raise ValueError(f"--{flag} is required: {FLAGS[flag].help}")
         if not FLAGS.output.endswith(".keras") or "://" in FLAGS.output:
             raise ValueError(f"--output={FLAGS.output}: must be a local path that ends in .keras.")
         names = read_class_names(FLAGS.class_names) if FLAGS.class_names else None
+        network, source, normalization = _given()
         model = convert(
-            FLAGS.name,
-            Source(FLAGS.source, FLAGS.source_format, not FLAGS.raw, FLAGS.drop_head),
+            network,
+            source,
             FLAGS.output,
             class_names=names,
             small_image=FLAGS.small_image,
             image_size=FLAGS.image_size,
-            normalization=FLAGS.normalization,
+            normalization=normalization,
             trained_on=FLAGS.trained_on,
             metrics=_metrics(FLAGS.metrics),
         )
@@ -233,10 +258,25 @@ def _main(argv: list[str]) -> None:
         sys.exit(2)
     count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     head = model.get_layer(weight_names.HEAD).units
-    print(f"{FLAGS.output}: {FLAGS.name}, {count:,} trainable parameters, {head} classes")
+    print(f"{FLAGS.output}: {network}, {count:,} trainable parameters, {head} classes")
     card = archive.read_card(FLAGS.output)
     print(f"images: {card['preprocess']}")
     print(f"weights: {card['source']}")
+
+
+def _given() -> tuple[str, Source, str | None]:
+    """Returns the network, the source that the flags name, and the normalization of pixels."""
+    network, path, normalization = FLAGS.name, FLAGS.source, FLAGS.normalization
+    origin = None
+    if path.startswith(hub.PREFIX):
+        try:
+            found = hub.find(path.removeprefix(hub.PREFIX), network)
+        except ValueError as error:
+            raise ValueError(f"--source={path}: {error}") from None
+        origin, path, network = path, str(found.path), found.network
+        normalization = normalization or found.normalization
+    file_format = FLAGS.source_format or format_of(path)
+    return network, Source(path, file_format, not FLAGS.raw, FLAGS.drop_head, origin), normalization
 
 
 def _metrics(items: list[str]) -> dict[str, float]:

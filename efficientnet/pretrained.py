@@ -1,14 +1,14 @@
 """Finds given weights by name, URL or path, and converts them to a model file with a card.
 
 Names: ``imagenet``, the ImageNet weights of a network (keras.applications for B0-B7, timm for
-Lite0-4), and ``timm/tf_efficientnet_*`` on https://huggingface.co, Noisy Student's and AdvProp's
-among them. Downloads lie in the caches of Keras and of huggingface_hub, conversions in
-``$XDG_CACHE_HOME/noisy-student`` (``~/.cache/noisy-student``).
+Lite0-4), ``timm/tf_efficientnet_*`` on https://huggingface.co, Noisy Student's and AdvProp's
+among them, and ``hf:OWNER/NAME``, a repository of others there. Downloads lie in the caches of
+Keras and of huggingface_hub, conversions in ``$XDG_CACHE_HOME/noisy-student``
+(``~/.cache/noisy-student``).
 """
 
 import hashlib
 import os
-import re
 import tempfile
 from pathlib import Path
 from urllib.error import HTTPError
@@ -17,19 +17,15 @@ from urllib.parse import urlsplit
 import keras
 from keras.src.applications import efficientnet as keras_efficientnet
 
-from efficientnet import archive, convert
-
-_TIMM = re.compile(r"timm/tf_efficientnet_(?P<size>b[0-8]|l2|lite[0-4])(\.(?P<tag>\w+))?")
-_TIMM_FILE = "model.safetensors"
-_FORMATS = {".h5": "keras", ".safetensors": "timm", ".pth": "timm", ".pt": "timm", ".bin": "timm"}
+from efficientnet import archive, convert, hub
 
 
 def find(name: str, network: str) -> Path:
     """Returns a model file with a card: the given one, or one converted to the user's cache.
 
     Args:
-        name: ``imagenet``, ``timm/...``, a URL, or the path of a ``.keras`` file, of weights
-            (``.h5``, ``.safetensors``, ``.pth``), or of a TensorFlow 1 checkpoint.
+        name: ``imagenet``, ``timm/...``, ``hf:...``, a URL, or the path of a ``.keras`` file, of
+            weights (``.h5``, ``.safetensors``, ``.pth``), or of a TensorFlow 1 checkpoint.
         network: a name in `CONFIGS`, of the network that the weights are for.
 
     Raises:
@@ -46,32 +42,14 @@ def find(name: str, network: str) -> Path:
                 "4; timm/tf_efficientnet_* on https://huggingface.co/timm has more."
             )
         name = f"timm/tf_efficientnet_{size}.in1k"
-    if name.startswith("timm/"):
-        return _timm(name, network)
+    if name.startswith(("timm/", hub.PREFIX)):
+        found = hub.find(name.removeprefix(hub.PREFIX), network)
+        return _converted(found.path, network, found.normalization)
     if name.startswith(("http://", "https://")):
         label = hashlib.sha256(name.encode()).hexdigest()[:12]
         file = f"{label}-{Path(urlsplit(name).path).name}"
         return _converted(_download(file, name, cache_subdir="noisy_student"), network)
     return _converted(Path(name), network)
-
-
-def network_of(name: str, default: str) -> str:
-    """Returns the network that a name of weights tells, else the default."""
-    match = _TIMM.fullmatch(name)
-    return f"efficientnet-{match['size']}" if match else default
-
-
-def _timm(name: str, network: str) -> Path:
-    if not _TIMM.fullmatch(name):
-        raise ValueError(
-            "must be like timm/tf_efficientnet_b0.ns_jft_in1k: other models of timm have another "
-            "padding."
-        )
-    if (own := network_of(name, network)) != network:
-        raise ValueError(f"these are weights of {own}, not of {network}.")
-    # AdvProp was trained on pixels in -1..1.
-    normalization = "inception" if name.endswith(".ap_in1k") else None
-    return _converted(_hub_file(name), network, normalization, name)
 
 
 def _keras_file(size: str) -> Path:
@@ -90,33 +68,12 @@ def _download(file: str, url: str, **where: str) -> Path:
         if isinstance(error.__context__, HTTPError):
             error.__context__.close()
         raise ValueError(
-            f"{url} cannot be downloaded ({_line(error)}). Download it elsewhere and save it as "
-            f"{home / where['cache_subdir'] / file}, or give the path of the file."
+            f"{url} cannot be downloaded ({hub.first_line(error)}). Download it elsewhere and save "
+            f"it as {home / where['cache_subdir'] / file}, or give the path of the file."
         ) from error
 
 
-def _hub_file(repository: str) -> Path:
-    """Returns a file from huggingface_hub's cache, which it is downloaded to first."""
-    url = f"https://huggingface.co/{repository}/resolve/main/{_TIMM_FILE}"
-    try:
-        from huggingface_hub import constants, hf_hub_download  # optional: only for such names
-    except ImportError:
-        raise ValueError(
-            "the package huggingface_hub is not installed: pip install 'noisy-student[convert]', "
-            f"or download {url} and give the path of the file."
-        ) from None
-    try:
-        return Path(hf_hub_download(repository, _TIMM_FILE))
-    except (OSError, ValueError) as error:  # the bases of all its errors
-        raise ValueError(
-            f"{url} is neither in the cache {constants.HF_HUB_CACHE} nor can it be "
-            f"downloaded ({_line(error)}). Download it elsewhere and give the path of the file."
-        ) from error
-
-
-def _converted(
-    path: Path, network: str, normalization: str | None = None, name: str | None = None
-) -> Path:
+def _converted(path: Path, network: str, normalization: str | None = None) -> Path:
     """Returns a ``.keras`` file as it is; converts other weights, once for all runs."""
     if path.suffix == ".keras":
         archive.read_card(path)  # refuses files without one
@@ -127,7 +84,7 @@ def _converted(
             "there is no such file; names are imagenet, timm/tf_efficientnet_b0.ns_jft_in1k and "
             "the like, or a URL."
         )
-    source = convert.Source(str(path), _FORMATS.get(path.suffix, "tf1"))
+    source = convert.Source(str(path), convert.format_of(path))
     label = f"{network}-{source.describe()['sha256'][:16]}-{normalization or source.format}.keras"
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "noisy-student"
     if not (folder / label).exists():
@@ -137,8 +94,3 @@ def _converted(
             convert.convert(network, source, converted, normalization=normalization)
             os.replace(converted, folder / label)
     return folder / label
-
-
-def _line(error: Exception) -> str:
-    """Returns the first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from data.preprocess import PreprocessSpec
-from efficientnet import archive, pretrained, weights
+from efficientnet import archive, hub, pretrained, weights
 from efficientnet.layers import Normalize  # also registers the layers of saved models
 from noisy_student import networks
 from noisy_student.artifacts import integrity, keras_file, shapes
@@ -100,9 +100,9 @@ def find(flag: str, name: str) -> str:
     Raises:
         ValueError: the weights cannot be had; the message says what to download.
     """
-    if not name.startswith("timm/"):
+    if not name.startswith(("timm/", hub.PREFIX)):
         return name
-    return str(given(flag, name, pretrained.network_of(name, "")))
+    return str(given(flag, name, hub.network_of(name, "")))
 
 
 def save_model(

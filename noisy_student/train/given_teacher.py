@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 
 from data import pipeline, sources
-from efficientnet import pretrained
+from efficientnet import hub
 from noisy_student import config
 from noisy_student.artifacts import model_file, stage
 from noisy_student.artifacts.files import copy_file, file_hash, read_json, write_json
@@ -24,7 +24,7 @@ def on_disk(settings: config.Config) -> config.Config:
     name = settings.rounds.teacher_model
     if not name:
         return settings
-    network = pretrained.network_of(name, settings.rounds.teacher_name)
+    network = hub.network_of(name, settings.rounds.teacher_name)
     return settings.replace(teacher_model=model_file.given("teacher_model", name, network))
 
 

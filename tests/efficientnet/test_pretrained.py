@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import efficientnet
-from efficientnet import archive, pretrained, weight_names
+from efficientnet import archive, hub, pretrained, weight_names
 from tests.efficientnet.test_convert import randomized, timm_file
 from tests.helpers.toy_checkpoints import hub_snapshot, tf1_arrays, write_tf1
 
@@ -148,7 +148,7 @@ def test_a_name_of_the_hub_is_found_in_its_cache_or_explained(caches, model, mon
 
 def test_advprop_has_its_own_pixels(monkeypatch, tmp_path):
     file = timm_file(tmp_path / "b0.safetensors", randomized("efficientnet-b0", 1000))
-    monkeypatch.setattr(pretrained, "_hub_file", lambda name: Path(file))
+    monkeypatch.setattr(hub, "download", lambda repository, name: Path(file))
     means = [
         keras.saving.load_model(
             pretrained.find(f"timm/tf_efficientnet_b0.{tag}", "efficientnet-b0")
@@ -158,6 +158,6 @@ def test_advprop_has_its_own_pixels(monkeypatch, tmp_path):
         for tag in ("ap_in1k", "ns_jft_in1k")
     ]
     assert means == [127.5, pytest.approx(0.485 * 255)]
-    assert pretrained.network_of("timm/tf_efficientnet_b4.ap_in1k", NAME) == "efficientnet-b4"
-    assert pretrained.network_of("imagenet", NAME) == NAME
-    assert efficientnet.CONFIGS[pretrained.network_of("timm/tf_efficientnet_l2.ns_jft_in1k", NAME)]
+    assert hub.network_of("timm/tf_efficientnet_b4.ap_in1k", NAME) == "efficientnet-b4"
+    assert hub.network_of("imagenet", NAME) == NAME
+    assert efficientnet.CONFIGS[hub.network_of("timm/tf_efficientnet_l2.ns_jft_in1k", NAME)]

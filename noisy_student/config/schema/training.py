@@ -30,8 +30,8 @@ class RoundsConfig:
     init_model: str | None = option(
         None,
         "Weights that every training starts from: a saved or converted model (.keras), a file or "
-        "URL of published weights, imagenet, or a name like timm/tf_efficientnet_b0.ns_jft_in1k. "
-        "The word teacher (iterate only): each student starts from its own teacher.",
+        "URL of published weights, imagenet, or a name like timm/tf_efficientnet_b0.ns_jft_in1k or "
+        "hf:OWNER/NAME. The word teacher (iterate only): each student starts from its own teacher.",
         remote=True,
     )
     frozen_blocks: int = option(
