@@ -20,6 +20,7 @@ from data.pipeline import selected_index
 from data.sources import record_index
 from noisy_student.artifacts import external_sort, predictions
 from noisy_student.artifacts.json_files import PredictionsCard
+from noisy_student.runtime import notebook
 
 _SORTED_BYTES = 2**26  # of rows, in memory at once
 _DENSE_ROWS = 1024  # distributions over all classes in memory at once
@@ -117,7 +118,8 @@ def write(
             rows = _with_indices(rows, indices)
         return selected_index.write_shards(rows, directory, total, form.num_shards, index_card)
     serialized = _serialized(rows, examples, num_classes)
-    shown = tqdm(serialized, "selected", total, unit="image", leave=False, disable=None)
+    hides = notebook.hides_bars()
+    shown = tqdm(serialized, "selected", total, unit="image", leave=False, disable=hides)
     return record_schema.write_shards(
         shown, directory, total, form.num_shards, form.published_names
     )

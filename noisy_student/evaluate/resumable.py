@@ -14,6 +14,7 @@ from tqdm import tqdm
 from noisy_student.artifacts import integrity
 from noisy_student.artifacts.files import read_json, write_json
 from noisy_student.artifacts.json_files import Part
+from noisy_student.runtime import notebook
 
 Progress = Callable[[int], object]  # called with the number of images done since the last call
 
@@ -91,8 +92,9 @@ def is_finished(path: Path, request: Mapping[str, Any], kind: Any = None) -> boo
 
 
 def progress_bar(title: str, num_images: int) -> tqdm:
-    """Returns a progress bar with the time left, shown only on a terminal."""
-    return tqdm(total=num_images, desc=title, unit="image", disable=None, dynamic_ncols=True)
+    """Returns a progress bar with the time left, shown on a terminal or in a notebook."""
+    hides = notebook.hides_bars()
+    return tqdm(total=num_images, desc=title, unit="image", disable=hides, dynamic_ncols=True)
 
 
 def describe_coverage(result: Mapping[str, Any]) -> str:

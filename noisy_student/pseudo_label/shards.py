@@ -12,7 +12,7 @@ from data import seeds, sources
 from noisy_student.artifacts import predictions
 from noisy_student.artifacts.json_files import PredictionsCard
 from noisy_student.artifacts.predictions import Columns
-from noisy_student.runtime import inference
+from noisy_student.runtime import inference, notebook
 
 ROWS_PER_GROUP = 8192  # a Parquet row group: large enough to compress, small in memory
 
@@ -83,7 +83,8 @@ def write(
         if not path.exists() or predictions.read_card(path) != labeler.card
     }
     total = sum(len(indices[shard]) for shard in missing)
-    with tqdm(desc="labeled", total=total, unit="image", leave=False, disable=None) as bar:
+    hides = notebook.hides_bars()
+    with tqdm(desc="labeled", total=total, unit="image", leave=False, disable=hides) as bar:
         for shard, path in missing.items():
             bar.set_postfix_str(f"shard {shard} of {num_shards}")
             batches = labeler.label(examples, indices[shard])

@@ -6,7 +6,9 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any
+
+from noisy_student.runtime.notebook import is_notebook
 
 _PAUSE_ON_TERMINAL = 0.1  # seconds between updates of the line
 _PAUSE_IN_NOTEBOOK = 0.5  # each update is a message to the browser
@@ -103,11 +105,6 @@ class Progress:
             self._length = len(line)
         else:
             print(line, file=sys.stderr, flush=True)
-
-
-def is_notebook(stream: TextIO) -> bool:
-    """Returns True for the output of a notebook's cell: no terminal, but it can rewrite a line."""
-    return type(stream).__module__.startswith("ipykernel.")
 
 
 def describe(row: Mapping[str, Any], time_text: str = "") -> str:

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 import nbclient
 import nbformat
@@ -11,6 +12,7 @@ import pytest
 from noisy_student.train import progress as progress_module
 from noisy_student.train.progress import Progress, clock, describe
 
+ROOT = Path(__file__).resolve().parents[3]
 ROW = {
     "step": 250,
     "learning_rate": 0.0027,
@@ -94,10 +96,13 @@ def test_a_terminal_shows_the_loss_first_at_80_columns(capsys, monkeypatch):
     assert line == f"student 1  step 250/1000  {LINE}"[:79]
 
 
-def test_a_notebook_shows_one_line_and_none_of_a_longer_one_before_it():
+def test_a_notebook_shows_one_line_and_none_of_a_longer_one_before_it(monkeypatch):
     """In a kernel, whose messages are put together as a browser shows them."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     cell = f"""
 import importlib.util, sys
+from tqdm import tqdm
+from noisy_student.runtime import notebook
 spec = importlib.util.spec_from_file_location("progress", {progress_module.__file__!r})
 progress = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(progress)
@@ -108,6 +113,8 @@ line.log(row | {{"validation_top1": 78.23, "unlabeled_loss": 1.23e-05}})
 line.log(row | {{"step": 1000}})
 line.close()
 print("a warning", file=sys.stderr)
+for _ in tqdm(range(3), "labeled", disable=notebook.hides_bars()):
+    pass
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
     nbclient.execute(notebook, kernel_name="python3")
@@ -116,7 +123,8 @@ print("a warning", file=sys.stderr)
     assert first == "student 1  step 0/1000  compiling the training step"
     assert len(last) == len(longer) > len(last.rstrip())  # covers the line before it
     assert last.rstrip() == f"student 1  step 1000/1000  {LINE}  time 0:30  val 78.2%"
-    assert written.endswith("\na warning\n") and "\x1b" not in written
+    assert "\na warning\n" in written and "\x1b" not in written.partition("warning")[0]
+    assert written.count("labeled: 100%") == 1
 
 
 def test_hosts_that_are_not_the_chief_show_nothing(capsys):
