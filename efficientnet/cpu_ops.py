@@ -40,7 +40,7 @@ def _swish_slope(inputs: tf.Tensor) -> tf.Tensor:
     return gate * (1 + inputs * (1 - gate))
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _swish_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     return upstream * _swish_slope(inputs)
 
@@ -51,13 +51,13 @@ def swish(inputs: tf.Tensor) -> tuple[tf.Tensor, Gradients]:
     return tf.nn.silu(inputs), lambda upstream: _swish_gradient(inputs, upstream)
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _scaled_swish(inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor) -> tf.Tensor:
     scaled = tf.cast(inputs, tf.float32) * factor + addend
     return tf.cast(scaled * tf.sigmoid(scaled), inputs.dtype)
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _scaled_swish_gradient(
     inputs: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor, upstream: tf.Tensor
 ) -> tf.Tensor:
@@ -136,7 +136,7 @@ def batch_norm_swish(
     return normalize(inputs, gamma, beta)
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _multiply_add(x: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor) -> tf.Tensor:
     return x * factor + addend
 

@@ -28,6 +28,7 @@ _AT_ONCE = 8  # batches of small images
 _NO_TRAINING_PASS = np.int64(-1)  # its noise is none that training shows
 
 
+@tf.autograph.experimental.do_not_convert
 def training_batches(
     labeled: Examples,
     spec: PreprocessSpec,
@@ -88,6 +89,7 @@ def training_batches(
     return _finished(both)
 
 
+@tf.autograph.experimental.do_not_convert
 def evaluation_batches(
     examples: Examples,
     spec: PreprocessSpec,
@@ -138,6 +140,7 @@ def evaluation_batches(
     )
 
 
+@tf.autograph.experimental.do_not_convert
 def noisy_views(
     examples: Examples,
     indices: Sequence[int],
@@ -171,6 +174,7 @@ def noisy_views(
     return np.stack([batch["images"].numpy() for batch in noised], axis=1)
 
 
+@tf.autograph.experimental.do_not_convert
 def thumbnail_batches(examples: Examples, side: int, batch_size: int) -> tf.data.Dataset:
     """Makes batches of every image once, in order, gray and squeezed into a small square.
 

@@ -153,5 +153,6 @@ def _fitting(spec: PreprocessSpec) -> Callable[[tf.Tensor], tf.Tensor]:
         lambda images: tf.map_fn(
             lambda image: preprocess.eval_image(image, spec), images, fn_output_signature=signature
         ),
+        autograph=False,
         reduce_retracing=True,  # sets differ in length
     )

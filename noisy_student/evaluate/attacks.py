@@ -51,7 +51,7 @@ class FGSM(_Attack):
         examples, epsilons = task.examples, _with_zero(task.settings.attack.fgsm_epsilons)
 
         @model.spread
-        @tf.function(jit_compile=model.jit_compile)
+        @tf.function(autograph=False, jit_compile=model.jit_compile)
         def attack(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             sweep = adversarial.fgsm(model.model, images, labels, epsilons)
             predicted = [tf.argmax(model.model(image, training=False), -1) for image in sweep]
@@ -216,7 +216,7 @@ def _compile(
     draw = _start_seeds(model.seed, examples)
 
     @model.spread
-    @tf.function(jit_compile=model.jit_compile)
+    @tf.function(autograph=False, jit_compile=model.jit_compile)
     def attack(
         images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, drawn: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -151,7 +151,7 @@ def _match_input(images: np.ndarray, spec: PreprocessSpec) -> bool:
     return uncropped and images.shape[1:] == (spec.image_size, spec.image_size, 3)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def _resize_each(frames: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
     side = spec.image_size
     return tf.map_fn(

@@ -116,7 +116,7 @@ class Devices:
         if not self._spreads:
             return step
 
-        @tf.function
+        @tf.function(autograph=False)
         def on_replicas(*columns: Any) -> Any:
             shares = self.strategy.run(step, columns)
             return tf.nest.map_structure(

@@ -67,7 +67,7 @@ def logits_step(
 ) -> Callable[..., tf.Tensor]:
     """Returns a compiled function: images uint8 [B, S, S, 3] -> logits float32 [B, C]."""
 
-    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    @tf.function(autograph=False, jit_compile=jit_compile, reduce_retracing=True)
     def step(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(images, training=False), tf.float32)
 
@@ -82,7 +82,7 @@ def predict_step(
     Logits are divided by the temperature.
     """
 
-    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    @tf.function(autograph=False, jit_compile=jit_compile, reduce_retracing=True)
     def step(images: tf.Tensor) -> tf.Tensor:
         logits = tf.cast(model(images, training=False), tf.float32)
         return tf.nn.softmax(logits if temperature == 1 else logits / temperature)
@@ -102,7 +102,7 @@ def noised_predict_step(
         determines its noise, int32 [B, 2] -> probabilities float32 [B, C].
     """
 
-    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    @tf.function(autograph=False, jit_compile=jit_compile, reduce_retracing=True)
     def step(images: tf.Tensor, image_seeds: tf.Tensor) -> tf.Tensor:
         def draw(layer: int, count: int) -> tf.Tensor:
             return seeds.bits(seeds.fold(image_seeds, layer), count)

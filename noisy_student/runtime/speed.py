@@ -102,7 +102,7 @@ def _step(side: int, images: int, block: Block, jit_compile: bool) -> Callable[[
     model = keras.Model(inputs, outputs, name="measured")
     batch = tf.random.stateless_normal([images, *inputs.shape[1:]], seed=[0, 0])
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(batch)

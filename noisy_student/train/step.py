@@ -113,12 +113,14 @@ def compile_steps(learner: Learner) -> Callable[[Iterator[Batch], int], tf.Tenso
     """
     size, one_step = len(metric_names(learner)), _one_step(learner)
 
-    @functools.partial(tf.function, reduce_retracing=True)
+    @functools.partial(tf.function, autograph=False, reduce_retracing=True)
     def steps(batches: Iterator[Batch], count: tf.Tensor) -> tf.Tensor:
+        def body(step: tf.Tensor, table: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            return step + 1, table.write(step, one_step(batches))
+
         table = tf.TensorArray(tf.float32, count, element_shape=[size])
-        for step in tf.range(count):
-            table = table.write(step, one_step(batches))
-        return table.stack()
+        start = tf.constant(0), table
+        return tf.while_loop(lambda step, _: step < count, body, start)[1].stack()
 
     def run(batches: Iterator[Batch], count: int) -> tf.Tensor:
         with stable_names(learner.devices.jit_compile):
@@ -162,16 +164,18 @@ def _one_step(learner: Learner) -> Callable[[Iterator[Batch]], tf.Tensor]:
         for total in sums:
             total.assign(tf.zeros_like(total))
 
-    @functools.partial(tf.function, jit_compile=learner.devices.jit_compile)
+    @functools.partial(tf.function, autograph=False, jit_compile=learner.devices.jit_compile)
     def update() -> None:
         strategy.run(apply_sums)
 
     micro_step = _on_replicas(learner, functools.partial(train_step, learner, update=add_up))
 
     def accumulated_step(batches: Iterator[Batch]) -> tf.Tensor:
-        metrics = tf.zeros([len(metric_names(learner))])
-        for micro_batch in tf.range(num_micro_batches):
-            metrics += micro_step(next(batches), micro_batch)
+        def body(micro_batch: tf.Tensor, metrics: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return micro_batch + 1, metrics + micro_step(next(batches), micro_batch)
+
+        start = tf.constant(0), tf.zeros([len(metric_names(learner))])
+        metrics = tf.while_loop(lambda number, _: number < num_micro_batches, body, start)[1]
         update()
         return metrics
 
@@ -182,7 +186,7 @@ def _on_replicas(learner: Learner, function: Callable[..., tf.Tensor]) -> Callab
     """Returns `function` compiled, run on every replica, and its results summed."""
     strategy = learner.devices.strategy
 
-    @functools.partial(tf.function, jit_compile=learner.devices.jit_compile)
+    @functools.partial(tf.function, autograph=False, jit_compile=learner.devices.jit_compile)
     def run(*arguments: Any) -> tf.Tensor:
         return strategy.reduce("SUM", strategy.run(function, arguments), axis=None)
 
