@@ -148,6 +148,7 @@ def _keras_cv(augmentation: Augmentation, seed: int) -> Noise:
         seed=seed,
     )
 
+    @tf.function  # with AutoGraph, which keras_cv needs
     def apply(images: tf.Tensor, image_seeds: tf.Tensor) -> tf.Tensor:
         del image_seeds
         noised = tf.map_fn(
