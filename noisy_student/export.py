@@ -2,49 +2,75 @@
 
     python -m noisy_student.export --model=lite0.keras
     python -m noisy_student.export --model=lite0.keras --format=tflite photo.jpg
-    python -m noisy_student.export --model=lite0.keras --format=onnx --output=lite0.onnx
+    python -m noisy_student.export --model=lite0.keras --format=tflite --quantization=int8 photos/
+    python -m noisy_student.export --model=lite0.keras --format=onnx --noprobabilities
     python -m noisy_student.export --model=lite0.keras --format=keras --output=plain.keras
 
 The exported model takes images uint8 [B, S, S, 3], RGB 0..255, cropped and resized as the card says
-(`crop_padding`, `interpolation`; `noisy_student.predict` does this). It returns probabilities
-float32 [B, C]; format keras, layers of Keras alone, returns logits. A ``.json`` file beside it has
-the card: class names and preprocessing. A model in mixed precision is exported as a float32 copy of
-the same weights.
+(`crop_padding`, `interpolation`; `noisy_student.predict` does this). B is free in all formats. The
+output is float32 [B, C]: ``probabilities``, or with --noprobabilities the ``logits`` that the
+``.keras`` file itself returns. Its name in the file says which. Format keras, layers of Keras
+alone, returns logits.
+
+A ``.json`` file beside it has the card: class names, preprocessing, outputs and quantization; an
+ONNX file holds the same in its metadata. A model in mixed precision is exported as a float32 copy
+of the same weights. int8 quantizes weights and activations by the images that are given, which
+should be like those to come: a few hundred training images.
 """
 
 import contextlib
 import dataclasses
 import os
 import shutil
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-import efficientnet
 from data import optional, preprocess
-from data.optional import require
 from data.preprocess import PreprocessSpec
-from data.sources import image_check
-from efficientnet import archive, plain
+from data.sources import folders, image_check
+from efficientnet import archive
 from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.artifacts.files import write_json
 from noisy_student.config import schema
+from noisy_student.export_formats import BACKENDS, FORMATS, PACKAGES, Job, Options
 from noisy_student.networks import contract
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import make_devices
 
-FORMATS = {"saved_model": "", "tflite": ".tflite", "onnx": ".onnx", "keras": ".keras"}  # -> suffix
-_PACKAGES = {"onnx": ("tf2onnx", "onnxruntime")}  # optional ones
-_TOLERANCE = 1e-4  # largest difference of a probability
+_TOLERANCES = {"none": 1e-4, "float16": 1e-2}  # largest difference of a probability
+# int8 may change the class of a tenth of the images, or by a small difference (near ties) of any.
+_CHANGED, _SMALL = 0.1, 0.05
 _RANDOM_IMAGES = 4
-_OPSET = 17  # operator set of ONNX
-Predict = Callable[[np.ndarray], np.ndarray]  # images uint8 [N, S, S, 3] -> float32 [N, C]
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Check:
+    """Comparison of an exported model with the original.
+
+    Attributes:
+        num_images: Number of images.
+        difference: Largest difference of a probability.
+        num_changed: Images whose most likely class changed.
+    """
+
+    num_images: int
+    difference: float
+    num_changed: int
+
+    def passes(self, quantization: str) -> bool:
+        """Returns False where the exported model is not fit for use."""
+        if quantization == "int8":
+            few = self.num_changed <= _CHANGED * self.num_images
+            return self.difference <= (1 if few else _SMALL)  # False for NaN
+        return self.difference <= _TOLERANCES[quantization]  # False for NaN
 
 
 def run(
@@ -52,70 +78,118 @@ def run(
     output: str | Path,
     export_format: str,
     images: Sequence[str | Path] = (),
+    options: Options | None = None,
 ) -> float:
     """Exports a model.
 
     Args:
         model_path: A saved or converted model.
         output: Folder (saved_model) or file (others) to write; must not exist.
-        export_format: "saved_model", "onnx" or "keras" (any batch size), or "tflite" (one image at
-            a time).
-        images: Image files to compare the two models on. Empty: random images.
+        export_format: "saved_model", "tflite", "onnx" or "keras"; all take any batch size.
+        images: Image files, or folders of them, to compare the two models on, and to quantize by.
+            Empty: random images.
+        options: Outputs and quantization; None: probabilities in float32. "keras" outputs logits.
 
     Returns:
         The largest difference between probabilities of the original, in float32, and the exported
         model.
 
     Raises:
-        ValueError: The format is unknown, the output exists, a package is missing, the model
-            cannot be converted, or the difference is above 1e-4. For "keras" also: the output does
-            not end in .keras, or a layer is of neither Keras nor this project. Nothing is written
-            then.
+        ValueError: The format is unknown or cannot be quantized, the output exists, a package is
+            missing, the model cannot be converted, or the probabilities differ by more than 1e-4
+            (float16: 0.01; int8: 0.05, and in the class of more than a tenth of the images).
+            For "keras" also: the output does not end in .keras, or a layer is of neither Keras nor
+            this project. Nothing is written then.
     """
-    if export_format not in FORMATS:
-        raise ValueError(f"--format={export_format}: must be one of {', '.join(FORMATS)}.")
-    optional.check(*_PACKAGES.get(export_format, ()))
-    output = Path(output)
-    if export_format == "keras" and output.suffix != ".keras":
+    return check(model_path, output, export_format, images, options or Options()).difference
+
+
+def check(
+    model_path: str | Path,
+    output: str | Path,
+    export_format: str,
+    images: Sequence[str | Path],
+    options: Options,
+) -> Check:
+    """Exports a model as `run` does; returns the whole comparison."""
+    _refuse(export_format, options, images)
+    output, is_keras = Path(output), export_format == "keras"
+    if is_keras and output.suffix != ".keras":
         raise ValueError(f"--output={output}: must end in .keras for --format=keras.")
     if output.exists() and not _is_unfinished(output, export_format):
         raise ValueError(f"--output={output} exists already: delete it or choose another.")
     model, card = model_file.load_model(model_path)
-    size, sample = card["preprocess"].image_size, _sample(images, card["preprocess"])
+    sample = _sample(_files(images), card["preprocess"])
+    if is_keras:
+        options = dataclasses.replace(options, probabilities=False)
+    job = Job(_in_float32(model), card["preprocess"].image_size, sample, options)
     # Pixels and outputs of the export are those that this module's docstring says.
     own = {key: value for key, value in card.items() if key not in ("input_range", "outputs")}
     content = {**own, "preprocess": card["preprocess"].to_dict()}
-    if export_format == "keras":  # no network of this project any more
-        content["outputs"] = "logits"
+    content["outputs"] = "softmax" if options.probabilities else "logits"
+    if options.quantization != "none":
+        content["quantization"] = options.quantization
     with _complete(output) as temporary:
-        difference = _write(_in_float32(model), size, export_format, temporary, sample)
-        if not difference <= _TOLERANCE:
+        found = _write(job, export_format, temporary, content)
+        if not found.passes(options.quantization):
             raise ValueError(
-                f"--format={export_format} of {model_path} differs from it by {difference} in a "
-                "probability: nothing is written."
+                f"--format={export_format} of {model_path} differs from it by {found.difference} "
+                f"in a probability and in the class of {found.num_changed} of {found.num_images} "
+                "images: nothing is written."
             )
-        if export_format == "keras":  # which other commands take as --model
+        if is_keras:  # which other commands take as --model
             archive.with_card(temporary, temporary, content)
     write_json(_card_path(output), content)
-    return difference
+    return found
 
 
-def _write(
-    model: keras.Model, size: int, export_format: str, path: Path, sample: np.ndarray
-) -> float:
-    """Writes a model and reads it again; returns the largest difference of a probability."""
-    write, load = _BACKENDS[export_format]
+def _refuse(export_format: str, options: Options, images: Sequence[str | Path]) -> None:
+    if export_format not in FORMATS:
+        raise ValueError(f"--format={export_format}: must be one of {', '.join(FORMATS)}.")
+    if options.quantization not in (*_TOLERANCES, "int8"):
+        valid = ", ".join((*_TOLERANCES, "int8"))
+        raise ValueError(f"--quantization={options.quantization}: must be one of {valid}.")
+    if options.quantization != "none" and export_format != "tflite":
+        raise ValueError(
+            f"--quantization={options.quantization} goes with --format=tflite, not with "
+            f"--format={export_format}."
+        )
+    if options.quantization == "int8" and not images:
+        raise ValueError(
+            "--quantization=int8 needs images like those to come, such as a folder of a few "
+            "hundred training images: noisy-student export ... photos/"
+        )
+    optional.check(*PACKAGES.get(export_format, ()))
+
+
+def _write(job: Job, export_format: str, path: Path, card: Mapping[str, Any]) -> Check:
+    """Writes a model, reads it again and compares it with the original."""
+    write, load = BACKENDS[export_format]
     try:
-        write(model, size, path)
-        exported = load(path)(sample)
+        write(job, path, card)
+        exported = _in_batches(load(path), job.sample)
     except OSError as error:
         raise ValueError(f"{path.parent} cannot hold the exported model: {error}.") from error
     except Exception as error:  # of any type, and some with pages of text
         if isinstance(error, ValueError):
             raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-        raise ValueError(f"--format={export_format} cannot hold {model.name}: {reason}") from error
-    return float(np.max(np.abs(exported - inference.predict_step(model)(sample).numpy())))
+        text = f"--format={export_format} cannot hold {job.model.name}: {reason}"
+        raise ValueError(text) from error
+    if not job.options.probabilities:
+        exported = tf.nn.softmax(exported).numpy()
+    step = inference.predict_step(job.model)
+    expected = _in_batches(lambda images: step(images).numpy(), job.sample)
+    return Check(
+        len(expected),
+        float(np.max(np.abs(exported - expected))),
+        int(np.sum(exported.argmax(axis=1) != expected.argmax(axis=1))),
+    )
+
+
+def _in_batches(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+    starts = range(0, len(images), _BATCH_SIZE)
+    return np.concatenate([predict(images[start : start + _BATCH_SIZE]) for start in starts])
 
 
 def _in_float32(model: keras.Model) -> keras.Model:
@@ -139,7 +213,7 @@ def _is_unfinished(output: Path, export_format: str) -> bool:
     if not named or not output.is_file() or _card_path(output).exists():
         return False
     try:
-        _BACKENDS[export_format][1](output)
+        BACKENDS[export_format][1](output)
     except Exception:  # of any type
         return True
     return False
@@ -159,81 +233,16 @@ def _complete(output: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _serving(
-    model: keras.Model, size: int, batch: int | None
-) -> tf.types.experimental.GenericFunction:
-    """Returns the exported function, for batches of `batch` images or (None) of any size."""
-
-    @tf.function(input_signature=[tf.TensorSpec([batch, size, size, 3], tf.uint8, name="images")])
-    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        with efficientnet.portable_ops():
-            return {"probabilities": tf.nn.softmax(model(images, training=False))}
-
-    return serve
-
-
-def _write_saved_model(
-    model: keras.Model, size: int, folder: Path, batch: int | None = None
-) -> None:
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("serving_default", _serving(model, size, batch))
-    archive.write_out(str(folder), verbose=False)
-
-
-def _write_tflite(model: keras.Model, size: int, path: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        _write_saved_model(model, size, Path(folder), batch=1)
-        path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
-
-
-def _write_onnx(model: keras.Model, size: int, path: Path) -> None:
-    tf2onnx = require("tf2onnx")
-    serve = _serving(model, size, None)
-    tf2onnx.convert.from_function(
-        serve, input_signature=serve.input_signature, opset=_OPSET, output_path=str(path)
-    )
-
-
-def _write_keras(model: keras.Model, size: int, path: Path) -> None:
-    archive.save(plain.plain_model(model), path, {})
-    if unknown := plain.unknown_to_keras(path):
-        raise ValueError(
-            f"--format=keras cannot hold {model.name}: Keras alone does not know "
-            f"{', '.join(unknown)}"
-        )
-
-
-def _load_saved_model(folder: Path) -> Predict:
-    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    return lambda images: serve(images=tf.constant(images))["probabilities"].numpy()
-
-
-def _load_tflite(path: Path) -> Predict:
-    with warnings.catch_warnings():  # TensorFlow announces its interpreter's move to a new package
-        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
-        runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner()
-    return lambda images: np.concatenate(
-        [runner(images=image[np.newaxis])["probabilities"] for image in images]
-    )
-
-
-def _load_onnx(path: Path) -> Predict:
-    session = require("onnxruntime").InferenceSession(str(path))
-    return lambda images: session.run(["probabilities"], {"images": images})[0]
-
-
-def _load_keras(path: Path) -> Predict:
-    model = keras.saving.load_model(path, compile=False)
-    return lambda images: tf.nn.softmax(model(images, training=False)).numpy()
-
-
-_BACKENDS: dict[str, tuple[Callable[[keras.Model, int, Path], None], Callable[[Path], Predict]]] = {
-    "saved_model": (_write_saved_model, _load_saved_model),
-    "tflite": (_write_tflite, _load_tflite),
-    "onnx": (_write_onnx, _load_onnx),
-    "keras": (_write_keras, _load_keras),
-}
+def _files(images: Sequence[str | Path]) -> list[str]:
+    """Returns image files, and those in folders, each once."""
+    files: list[str] = []
+    for path in map(Path, images):
+        if path.is_dir():
+            found = folders.read_unlabeled(str(path), ())[0].files
+            files += [] if found is None else found.tolist()
+        else:
+            files.append(str(path))
+    return list(dict.fromkeys(files))
 
 
 def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:
@@ -254,9 +263,15 @@ def _main(settings: config.Config, arguments: list[str]) -> None:
     end = "-plain.keras" if export_format == "keras" else FORMATS[export_format]
     output = given.output or Path(model_path).with_name(Path(model_path).stem + end)
     make_devices(**dataclasses.asdict(settings.device))
-    difference = run(model_path, output, export_format, arguments)
-    checked = f"{len(arguments) or _RANDOM_IMAGES} {'' if arguments else 'random '}images"
-    print(f"{output}: probabilities within {difference:.1g} of {model_path} on {checked}")
+    options = Options(given.probabilities, given.quantization)
+    found = check(model_path, output, export_format, arguments, options)
+    images = f"{found.num_images} {'' if arguments else 'random '}images"
+    name = "logits" if export_format == "keras" else options.output
+    changed = f", the class of {found.num_changed} changed" if found.num_changed else ""
+    print(
+        f"{output}: outputs {name}; probabilities within {found.difference:.1g} of "
+        f"{model_path} on {images}{changed}"
+    )
 
 
 if __name__ == "__main__":

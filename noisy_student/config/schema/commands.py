@@ -210,6 +210,15 @@ class ExportCommandConfig(SavedModelConfig):
         choices=("saved_model", "tflite", "onnx", "keras"),
     )
     output: str | None = option(None, "File or folder to write. Unset: beside the model.")
+    probabilities: bool = option(
+        True, "Output probabilities. Off: logits, as the .keras file itself does."
+    )
+    quantization: str = option(
+        "none",
+        "Number format (--format=tflite only). none: float32; float16: of the weights; int8: of "
+        "weights and activations, by the images that are given.",
+        choices=("none", "float16", "int8"),
+    )
 
 
 @dataclass(frozen=True)
