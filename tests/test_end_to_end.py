@@ -12,7 +12,7 @@ import pytest
 from data import sources
 from data.preprocess import PreprocessSpec
 from noisy_student.artifacts import model_file, student_set
-from tests.helpers.small_runs import iterate, start, tiny_iterate
+from tests.helpers.small_runs import ROBUSTNESS, iterate, start, tiny_iterate
 from tests.helpers.toy_teacher import save_model
 
 
@@ -82,6 +82,21 @@ def test_other_settings_are_refused_and_named(workdir):
     output = iterate(workdir, "--label_smoothing=0.2", fails=True)
     assert "label_smoothing: 0.1 -> 0.2" in output
     assert (workdir / "config.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_every_model_has_the_robustness_benchmarks(workdir, tmp_path):
+    other = tmp_path / "digits"
+    ignored = shutil.ignore_patterns("evaluation", "report", "config.json")
+    shutil.copytree(workdir, other, ignore=ignored)
+    iterate(other, *ROBUSTNESS)
+    for model in figures(other)["models"]:
+        folder = other / "evaluation" / model["name"]
+        read = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+        assert {"clean", "fgsm", "corruptions", "perturbations", "pgd"} <= set(read)
+        assert set(read["corruptions"]["errors"]) == {"fog", "contrast"}
+        assert set(read["perturbations"]["flip_probability"]) == {"translate"}
+        assert read["pgd"]["epsilons"] == [0, 4] and read["pgd"]["num_examples"] == 8
 
 
 @pytest.mark.slow

@@ -21,10 +21,14 @@ TINY = (
     "--log_every=4",
     "--validate_every=12",
     "--checkpoint_every=8",
+    "--benchmarks=clean,fgsm",
     "--fgsm_examples=100",
     "--epsilons=2,8",
     "--min_confidence=0",
     "--num_shards=2",
+)
+ROBUSTNESS = (  # in place of the benchmarks above
+    "--benchmarks=clean,fgsm,corruptions,perturbations,pgd",
     "--robustness_examples=8",
     "--corruptions=fog,contrast",
     "--severities=3",
