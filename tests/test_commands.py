@@ -10,6 +10,7 @@ from data import sources
 from tests.helpers.small_runs import ROOT, TINY, command, iterate, run
 
 
+@pytest.mark.slow
 def test_folders_of_images(tmp_path):
     splits = sources.load_splits(
         sources.Builtin(), sources.Draw(num_labeled=100, num_validation=500)

@@ -39,6 +39,7 @@ def results(folder):
     }
 
 
+@pytest.mark.slow
 def test_kills_and_neighbors_change_no_byte(tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
