@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.helpers import labeling_in_parts
 from tests.helpers.labeling_in_parts import SHARDS
 from tests.helpers.toy_teacher import save_model
