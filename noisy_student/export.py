@@ -259,17 +259,20 @@ def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:
 
 def _main(settings: config.Config, arguments: list[str]) -> None:
     given = settings.group(schema.ExportCommandConfig)
-    model_path, export_format = settings.required("model"), given.format
+    name, export_format = settings.required("model"), given.format
+    model_path = model_file.find("model", name)
     end = "-plain.keras" if export_format == "keras" else FORMATS[export_format]
-    output = given.output or Path(model_path).with_name(Path(model_path).stem + end)
+    # Beside the model; weights by name lie in a cache, and are exported to the current folder.
+    place = Path(name) if model_path == name else Path(Path(name).name.replace(".", "-"))
+    output = given.output or place.with_name(place.stem + end)
     make_devices(**dataclasses.asdict(settings.device))
     options = Options(given.probabilities, given.quantization)
     found = check(model_path, output, export_format, arguments, options)
     images = f"{found.num_images} {'' if arguments else 'random '}images"
-    name = "logits" if export_format == "keras" else options.output
+    kind = "logits" if export_format == "keras" else options.output
     changed = f", the class of {found.num_changed} changed" if found.num_changed else ""
     print(
-        f"{output}: outputs {name}; probabilities within {found.difference:.1g} of "
+        f"{output}: outputs {kind}; probabilities within {found.difference:.1g} of "
         f"{model_path} on {images}{changed}"
     )
 

@@ -25,8 +25,8 @@ MEASURED = ("mnist5k", "cifar10_small", "cifar10_randaugment")
 PUBLISHED = ("svhn", "svhn_offline", *BY_SIZE, *L2_ROUNDS)
 LABELED = 1_281_167  # training images of ImageNet
 SOURCE = re.compile(  # of an accuracy: measured here, the paper, another project's README
-    r"\([^()]*(docs/results/[\w/]+\.md|arXiv v\d, (section|table|figure) \d|README, [\w/-]+|"
-    r"from memory)"
+    r"\([^()]*(docs/(RESULTS|results/[\w/]+)\.md|arXiv v\d, (section|table|figure) \d|"
+    r"README, [\w/-]+|from memory)"
 )
 
 
