@@ -21,10 +21,6 @@ def make_no_label():
     return imagenet(1, class__label=None), "has no label"
 
 
-def make_background_class():
-    return imagenet(1, class__label=0), "class number -1"
-
-
 def make_two_names():
     return imagenet(1, class__synset=b"n09"), "'n09' here, but 'n02' before"
 
@@ -76,6 +72,17 @@ def test_labeled_records_that_are_wrong_are_named(tmp_path, make):
     with pytest.raises(ValueError, match=f"shard, record at byte {offset}.*{message}") as error:
         records.read_labeled([path])
     assert "\n" not in str(error.value)
+
+
+def test_a_background_class_is_refused(tmp_path):
+    """A 0 beside the published numbers is named where they are said to count from 1."""
+    good = [imagenet(i) for i in range(3)]
+    path = write(tmp_path / "shard", [*good, imagenet(1, class__label=0)])
+    offset = sum(len(record) + 16 for record in good)
+    with pytest.raises(ValueError, match=f"shard, record at byte {offset}: image/class/label is 0"):
+        records.read_labeled([path], label_offset=1)
+    with pytest.raises(ValueError, match="Two class numbers have the same name 'n02'"):
+        records.read_labeled([path])
 
 
 def test_empty_classes_are_an_error(tmp_path):
