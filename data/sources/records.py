@@ -19,6 +19,8 @@ from data.examples import UNKNOWN_LABEL, EncodedExamples
 from data.sources import folders, image_check, record_index
 from data.sources.record_index import Entry
 
+_zeros: dict[tuple[tuple[str, int, int], ...], Entry | None] = {}  # of `_first_zero`
+
 
 def find_files(patterns: Sequence[str]) -> list[str]:
     """Finds TFRecord files by name.
@@ -96,10 +98,14 @@ def read_labeled(
             another class; or a class without records.
     """
     entries = _originals(patterns)
-    if label_offset == 1 and (zero := _zero(entries)):
+    zero = _first_zero(patterns, entries)
+    if label_offset == 1 and zero:
         raise ValueError(f"{zero.place}: image/class/label is 0: give label_offset 0.")
-    offset = _detected(entries, like) if label_offset is None else label_offset
-    entries = _shifted(entries, offset)
+    if label_offset is None:
+        if zero is None and like and _are_numbered(entries):
+            zero = _first_zero(like)
+        label_offset = _offset(zero)
+    entries = _shifted(entries, label_offset)
     for entry in entries:
         problem = entry.problem
         if not problem and entry.label is None:
@@ -149,7 +155,7 @@ def read_unlabeled(
     entries = _originals(patterns)
     if label_offset is None:
         # A 0 here may stand for no label: the labeled set alone decides.
-        label_offset = _detected(_originals(like)) if like and _are_numbered(entries) else 1
+        label_offset = _offset(_first_zero(like) if like and _are_numbered(entries) else None)
     if label_offset == 0 and all(entry.label == UNKNOWN_LABEL for entry in entries):
         label_offset = 1  # 0 alone: no labels
     entries = _shifted(entries, label_offset)
@@ -190,16 +196,8 @@ def _shifted(entries: list[Entry], label_offset: int) -> list[Entry]:
     ]
 
 
-def _detected(entries: list[Entry], like: Sequence[str] = ()) -> int:
-    """Returns the first number in `image/class/label`: 0 where a record has 0, else 1.
-
-    Args:
-        entries: of labeled records.
-        like: files of the labeled set that they go with, which decide where none of them has 0.
-    """
-    zero = _zero(entries)
-    if zero is None and like and _are_numbered(entries):
-        zero = _zero(_originals(like))
+def _offset(zero: Entry | None) -> int:
+    """Returns the first number in `image/class/label`, given the first entry that has 0."""
     if zero is None:
         return 1
     logging.warning(
@@ -215,9 +213,22 @@ def _are_numbered(entries: list[Entry]) -> bool:
     return any(entry.published and entry.class_name is None for entry in entries)
 
 
-def _zero(entries: list[Entry]) -> Entry | None:
-    """Returns the first entry whose `image/class/label` is 0."""
-    return next((e for e in entries if e.published and e.label == UNKNOWN_LABEL), None)
+def _first_zero(patterns: Sequence[str], entries: list[Entry] | None = None) -> Entry | None:
+    """Returns the first entry whose `image/class/label` is 0.
+
+    Known once in a process, while the files stay: test and unlabeled images ask for the labeled.
+
+    Args:
+        patterns: see `find_files`.
+        entries: what is in them, if it is known.
+    """
+    status = [(path, os.stat(path)) for path in find_files(patterns)]
+    key = tuple((path, found.st_size, found.st_mtime_ns) for path, found in status)
+    if key not in _zeros:
+        entries = _originals(patterns) if entries is None else entries
+        zeros = (e for e in entries if e.published and e.label == UNKNOWN_LABEL)
+        _zeros[key] = next(zeros, None)
+    return _zeros[key]
 
 
 def _class_names(entries: list[Entry]) -> tuple[str, ...]:
