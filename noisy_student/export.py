@@ -119,7 +119,7 @@ def check(
     if output.exists() and not _is_unfinished(output, export_format):
         raise ValueError(f"--output={output} exists already: delete it or choose another.")
     model, card = model_file.load_model(model_path)
-    sample = _sample(_files(images), card["preprocess"])
+    sample = _sample(folders.expand(images), card["preprocess"])
     if is_keras:
         options = dataclasses.replace(options, probabilities=False)
     job = Job(_in_float32(model), card["preprocess"].image_size, sample, options)
@@ -231,18 +231,6 @@ def _complete(output: Path) -> Iterator[Path]:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
-
-
-def _files(images: Sequence[str | Path]) -> list[str]:
-    """Returns image files, and those in folders, each once."""
-    files: list[str] = []
-    for path in map(Path, images):
-        if path.is_dir():
-            found = folders.read_unlabeled(str(path), ())[0].files
-            files += [] if found is None else found.tolist()
-        else:
-            files.append(str(path))
-    return list(dict.fromkeys(files))
 
 
 def _sample(files: Sequence[str | Path], spec: PreprocessSpec) -> np.ndarray:

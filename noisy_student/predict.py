@@ -95,15 +95,10 @@ def check_file(path: str | Path) -> None:
 
 
 def _files(images: Sequence[str | Path]) -> list[str]:
-    files: list[str] = []
-    for path in map(Path, images):
-        if path.is_dir():
-            found = folders.read_unlabeled(str(path), ())[0].files
-            files += [] if found is None else found.tolist()
-        else:
+    for path in images:
+        if not Path(path).is_dir():
             check_file(path)
-            files.append(str(path))
-    return list(dict.fromkeys(files))
+    return folders.expand(images)
 
 
 class Guess(TypedDict):

@@ -133,6 +133,18 @@ def read_unlabeled(
     return _examples(root, paths, labels, tuple(class_names), prefix), skipped
 
 
+def expand(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Returns files as they are, and the images in folders, each once."""
+    files: list[str] = []
+    for path in paths:
+        if os.path.isdir(path):
+            found = read_unlabeled(os.fspath(path), ())[0].files
+            files += [] if found is None else found.tolist()
+        else:
+            files.append(os.fspath(path))
+    return list(dict.fromkeys(files))
+
+
 def _existing(folder: str) -> pathlib.Path:
     """Returns the folder as a path; a ValueError names one that is missing."""
     path = pathlib.Path(folder).expanduser()
