@@ -17,6 +17,7 @@ from noisy_student.artifacts.files import read_json
 from noisy_student.config import flags as command_flags
 from noisy_student.config import option, schema
 from noisy_student.report import charts, phrases, scores, tables
+from noisy_student.report.inputs import file_of
 from noisy_student.train import callbacks as observers
 
 _STUDENTS = ("student", "fixres")
@@ -113,7 +114,7 @@ class Run:
         models = {
             model["name"]: {
                 "label": model["label"],
-                "file": str(self._file(model["name"])),
+                "file": str(self.workdir / file_of(model["name"])),
                 **{key: model[key] for key in ("parameters", "validation_top1", "top1")},
                 "top1_interval": model["top1_interval"],
                 "robustness": {
@@ -153,11 +154,6 @@ class Run:
         if not path.exists():
             raise ValueError(f"{self.workdir} has no results yet: {path} is missing.")
         return read_json(path, dict[str, Any])
-
-    def _file(self, name: str) -> Path:
-        """Returns the file of a model, such as round1_student's."""
-        place = name if name.startswith("control") else name.replace("_", "/", 1)
-        return self.workdir / place / "model.keras"
 
     def __repr__(self) -> str:
         try:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from noisy_student.metrics import intervals
+from noisy_student.report.inputs import file_of
 
 
 class Choice(TypedDict):
@@ -67,11 +68,9 @@ def choose(
 
 
 def _choice(model: Mapping[str, Any], num_validation: int) -> Choice:
-    name, role = model["name"], model["role"]
-    folder = name if role == "control" else name.replace("_", "/", 1)
     return {
-        "model": name,
-        "file": f"{folder}/model.keras",
+        "model": model["name"],
+        "file": file_of(model["name"]),
         "is_best": False,
         "num_validation": num_validation,
         "validation_top1": None,

@@ -152,6 +152,12 @@ def default_flags() -> dict[str, Any]:
     return {each.name: each.to_json(each.default) for each in named(schema.RUN).values()}
 
 
+def file_of(name: str) -> str:
+    """Returns the file of a model, such as round1_student's, relative to the work directory."""
+    place = name if name.startswith("control") else name.replace("_", "/", 1)
+    return f"{place}/model.keras"
+
+
 def order(name: str) -> tuple[int, int, int, str]:
     """Returns the sort key of a model name: rounds and roles, then baselines, then others."""
     match = re.fullmatch(r"round(\d+)_(\w+)", name)
