@@ -47,7 +47,10 @@ def find(name: str, network: str | None = None) -> Weights:
         )
     own = network_of(repository, network or "")
     if not own:
-        raise ValueError("the repository does not tell the network: give --name.")
+        raise ValueError(
+            "the repository does not tell the network: noisy-student convert --source="
+            f"{PREFIX}{name} --name=NETWORK makes a model file of it."
+        )
     if network and own != network:
         raise ValueError(f"these are weights of {own}, not of {network}.")
     # AdvProp was trained on pixels in -1..1.

@@ -269,9 +269,11 @@ def _main(settings: config.Config) -> None:
         count = f"{len(examples)} images, " if examples else ""
         print(f"{path}: {count}benchmarks {', '.join(options.benchmarks)}")
         return
-    name = names["model"] if path != names["model"] else Path(path).parent.name
-    name = Path(path).stem if opened["model"] else name
-    results = run(path, name, examples, output_dir, options, devices, opened["model"])
+    if path != names["model"]:  # weights by name, which lie in a cache
+        title = names["model"]
+    else:
+        title = Path(path).stem if opened["model"] else Path(path).parent.name
+    results = run(path, title, examples, output_dir, options, devices, opened["model"])
     for name, result in results.items():
         print(f"{name}: {benchmark.get(name).describe(result)}")
     if baseline:

@@ -106,7 +106,7 @@ def test_a_repository_of_others_needs_file_and_network(online, model, tmp_path):
         class_names=["a", "b", "c"],
     )
     check_weights(tmp_path / "x.keras", model)
-    with pytest.raises(ValueError, match="give --name"):
+    with pytest.raises(ValueError, match="convert --source=hf:.* --name=NETWORK"):
         hub.find(f"{OTHER}/ema.safetensors")
 
 
