@@ -83,22 +83,13 @@ def check_student(recipe: str, folder: Path, classes: int, steps: int, *override
 
 
 @pytest.mark.slow
-def test_first_steps_of_svhn(tmp_path):
-    check_student("svhn", tmp_path, 10, 2, "--batch_size=4")
+@pytest.mark.parametrize("recipe", ["svhn", "cifar10", "fashion_mnist"])
+def test_first_steps_of_small_images(tmp_path, recipe):
+    check_student(recipe, tmp_path, 10, 2, "--batch_size=4")
 
 
 def test_first_steps_of_imagenet_b0(tmp_path):
     check_student("imagenet_b0", tmp_path, 1000, 2, "--batch_size=2")
-
-
-@pytest.mark.slow
-def test_first_steps_of_cifar10(tmp_path):
-    check_student("cifar10", tmp_path, 10, 2, "--batch_size=4")
-
-
-@pytest.mark.slow
-def test_first_steps_of_fashion_mnist(tmp_path):
-    check_student("fashion_mnist", tmp_path, 10, 2, "--batch_size=4")
 
 
 @pytest.mark.slow

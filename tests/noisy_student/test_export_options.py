@@ -2,40 +2,28 @@
 
 import json
 
-import keras
 import numpy as np
-import PIL.Image
 import pytest
 import tensorflow as tf
 
-import efficientnet
-from data.preprocess import PreprocessSpec
 from noisy_student import export, export_formats
 from noisy_student.artifacts import model_file
+from tests.helpers import small_export
+from tests.helpers.small_export import CLASSES
 
-CLASSES = ("ant", "bee", "cat")
 EVERY_FORMAT = pytest.mark.parametrize("export_format", list(export.FORMATS))
 
 
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
-    keras.utils.set_random_seed(0)
-    model = efficientnet.build_model("efficientnet-b0", 3, width=0.25, depth=0.3)
-    for variable in model.get_layer("head_dense").weights:
-        variable.assign(variable * 100)  # confident
-    path = tmp_path_factory.mktemp("model") / "model.keras"
-    model_file.save_model(model, path, CLASSES, PreprocessSpec(image_size=64))
-    return path
+    return small_export.save_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for number in range(4):
-        small = PIL.Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
-        small.resize((120, 90)).save(folder / f"{number}.png")
-    return folder
+    return small_export.save_photos(
+        tmp_path_factory.mktemp("photos"), (f"{number}.png" for number in range(4))
+    )
 
 
 def images(count: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from noisy_student import report
 from noisy_student.api import process as api_process
 from noisy_student.api.run import _best
 from noisy_student.config import process
-from tests.helpers import run_folder, small_runs, toy_folders
+from tests.helpers import run_folder, run_robustness, small_runs, toy_folders
 
 TINY = {
     "teacher_width": 0.1,
@@ -117,7 +117,7 @@ def test_results_are_of_the_student_that_predicts(runs):
 def test_a_notebook_shows_chart_and_table(tmp_path):
     """Shows a run whose numbers are written by hand."""
     folder = run_folder.make_workdir(tmp_path / "run")
-    run_folder.add_own_robustness(folder)
+    run_robustness.add_own_robustness(folder)
     report.run(folder)
     run = ns.Run(folder)
     assert run.results["top1"] == run.results["models"]["round2_student"]["top1"]

@@ -4,7 +4,7 @@ import pytest
 
 from noisy_student import robustness
 from noisy_student.metrics import compare, verdicts
-from tests.helpers.run_folder import corruption_errors, flip_probabilities
+from tests.helpers.run_robustness import corruption_errors, flip_probabilities
 
 
 def corrupted(num_examples: int = 100, clean_error: float = 0.1, **errors: list[float]) -> dict:

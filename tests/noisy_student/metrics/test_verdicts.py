@@ -1,4 +1,4 @@
-"""What the epsilons of an attack and the clean images allow to claim."""
+"""Verdicts that the epsilons of an attack and the clean images allow."""
 
 import pytest
 

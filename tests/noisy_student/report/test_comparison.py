@@ -12,7 +12,8 @@ import pytest
 
 from noisy_student import config, report
 from noisy_student.metrics import per_image
-from tests.helpers.run_folder import Balance, add_own_robustness, evaluate, make_workdir, write
+from tests.helpers.run_folder import Balance, make_workdir, write
+from tests.helpers.run_robustness import add_own_robustness, evaluate
 
 
 @pytest.fixture

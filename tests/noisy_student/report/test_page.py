@@ -12,15 +12,8 @@ import pytest
 from PIL import Image
 
 from noisy_student import report
-from tests.helpers.run_folder import (
-    DIGITS,
-    Balance,
-    add_own_robustness,
-    add_published_robustness,
-    make_workdir,
-    page_of,
-    write,
-)
+from tests.helpers.run_folder import DIGITS, Balance, make_workdir, page_of, write
+from tests.helpers.run_robustness import add_own_robustness, add_published_robustness
 
 
 @pytest.fixture

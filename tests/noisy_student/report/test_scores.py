@@ -6,12 +6,8 @@ import io
 import pytest
 
 from noisy_student.report import inputs, results, scores, text
-from tests.helpers.run_folder import (
-    add_own_robustness,
-    add_published_robustness,
-    evaluate,
-    make_workdir,
-)
+from tests.helpers.run_folder import make_workdir
+from tests.helpers.run_robustness import add_own_robustness, add_published_robustness, evaluate
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 import pytest
 
 from noisy_student.report import inputs, results, tables
-from tests.helpers.run_folder import evaluate, make_workdir
+from tests.helpers.run_folder import make_workdir
+from tests.helpers.run_robustness import evaluate
 
 
 def test_settings_that_a_model_has_not_are_left_open(tmp_path):

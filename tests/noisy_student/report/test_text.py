@@ -8,7 +8,8 @@ import pytest
 
 from noisy_student import report
 from noisy_student.report import text
-from tests.helpers.run_folder import evaluate, make_workdir
+from tests.helpers.run_folder import make_workdir
+from tests.helpers.run_robustness import evaluate
 
 NAMES = ["=1+2", "+1", "-1", "@SUM(A1)", "a|b", "<b>bold", "\tx"]
 

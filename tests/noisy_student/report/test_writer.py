@@ -10,14 +10,8 @@ from pathlib import Path
 import pytest
 
 from noisy_student import report
-from tests.helpers.run_folder import (
-    add_own_robustness,
-    add_published_robustness,
-    make_workdir,
-    page_of,
-    results_of,
-    write,
-)
+from tests.helpers.run_folder import make_workdir, page_of, results_of, write
+from tests.helpers.run_robustness import add_own_robustness, add_published_robustness
 
 
 @pytest.fixture
