@@ -38,16 +38,6 @@ def test_decay_at_counts_the_present_step():
     assert ema.decay_at(tf.constant(1, tf.int64), 0.9999).numpy() == np.float32(2 / 11)
 
 
-@pytest.fixture
-def fresh_variable_scope():
-    """Drops the variable scope of TensorFlow 1 that all graphs of this process share.
-
-    A `tf.map_fn` whose body raised while it was traced leaves a caching device in it, and
-    `ExponentialMovingAverage.apply` then fails in eager mode.
-    """
-    tf.compat.v1.reset_default_graph()
-
-
 @pytest.mark.usefixtures("fresh_variable_scope")
 @pytest.mark.parametrize("decay", [0.9999, 0.9])
 def test_averages_equal_tensorflow_1(decay):

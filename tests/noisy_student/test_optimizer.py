@@ -60,6 +60,7 @@ def test_rmsprop_by_hand():
             np.testing.assert_allclose(found[step][i], v[i], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("fresh_variable_scope")
 def test_rmsprop_equals_tensorflow_1():
     start, gradients = start_and_gradients()
     found = run_ours(start, gradients)
