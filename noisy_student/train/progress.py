@@ -14,15 +14,17 @@ _PAUSE_ON_TERMINAL = 0.1  # seconds between updates of the line
 _PAUSE_IN_NOTEBOOK = 0.5  # each update is a message to the browser
 _PAUSE_IN_FILE = 15.0  # seconds between lines
 _TICK = 1.0  # seconds between updates of the time that compilation takes
+_SILENCE = 30.0  # seconds without a step, after which a line says that one is running
 COMPILING = "compiling the training step"
 
 
 class Progress:
     """A line with step, metrics and remaining time.
 
-    On a terminal and in a notebook the line is rewritten in place, on a terminal cut to the width.
-    Elsewhere a line is printed every 15 seconds, and for the last step. Until the first step is
-    taken, the time that its compilation takes is shown.
+    On a terminal and in a notebook the line is rewritten in place; on a terminal it loses its least
+    useful parts until it fits. Elsewhere a line is printed every 15 seconds. A line with a
+    validation accuracy, and that of the last step, stay everywhere. Until the first step is taken,
+    the time that its compilation takes is shown.
     """
 
     def __init__(
@@ -47,72 +49,99 @@ class Progress:
         self._name, self._last_step, self._images = name, last_step, images_per_step
         self._shows, self._on_terminal = show, sys.stderr.isatty()
         self._in_notebook = is_notebook(sys.stderr)
-        self._drawn, self._length = -math.inf, 0
+        self._drawn, self._length, self._is_kept = -math.inf, 0, True
+        self._lock = threading.Lock()  # of what is drawn, by the loop and by the thread
         self._row: dict[str, Any] = {}
-        self._draw(step, compiling)
-        self._start, self._compiled = time.perf_counter(), threading.Event()
-        ticker = threading.Thread(target=self._tick, args=(step, compiling), daemon=True)
-        ticker.start()
-        self._ticker = ticker
+        self._step, self._timed_from = step, (step, math.nan)
+        self._compiling: str | None = compiling
+        self._draw(compiling)
+        self._start = self._since = time.perf_counter()
+        self._closed = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+        self._ticker.start()
 
-    def _tick(self, step: int, text: str) -> None:
-        while not self._compiled.wait(_TICK):
-            self._draw(step, f"{text}  {clock(time.perf_counter() - self._start)}")
-
-    def _stop_ticking(self) -> None:
-        self._compiled.set()
-        self._ticker.join()
+    def _tick(self) -> None:
+        """Shows that something goes on while no step ends."""
+        while not self._closed.wait(_TICK):
+            now = time.perf_counter()
+            if self._compiling:
+                self._draw(f"{self._compiling}  {clock(now - self._start)}")
+            elif now - max(self._drawn, self._since) > _SILENCE:
+                self._draw(f"last step {clock(now - self._since)} ago", force=True)
 
     def update(self, step: int) -> None:
         """Shows the number of finished steps."""
-        if not self._compiled.is_set():
-            self._stop_ticking()
+        self._step, self._since = step, time.perf_counter()
+        if self._compiling:
+            self._compiling, self._timed_from = None, (step, self._since)
         if step < self._last_step:
-            self._draw(step, self._text(step))
+            self._draw()
 
     def log(self, row: Mapping[str, object]) -> None:
         """Shows new metrics, a row of ``metrics.jsonl``; the last validation stays visible."""
         self._row.update(row)
-        step = self._row["step"]
-        self._draw(step, self._text(step), force=step == self._last_step)
+        self._step, self._since = self._row["step"], time.perf_counter()
+        if "validation_top1" in row or self._step == self._last_step:
+            self._draw(force=True, keep=True)
+        else:
+            self._draw()
 
     def close(self) -> None:
         """Leaves the line on the terminal or in the notebook."""
-        self._stop_ticking()
-        if self._shows and (self._on_terminal or self._in_notebook):
+        self._closed.set()
+        self._ticker.join()
+        if self._shows and not self._is_kept:
             print(file=sys.stderr, flush=True)
 
-    def _text(self, step: int) -> str:
-        if not self._row:
-            return ""
-        steps_left, rate = self._last_step - step, self._row.get("images_per_second")
+    def _text(self, width: int | None) -> str:
+        steps_left = self._last_step - self._step
+        if not self._row:  # as many steps as --log_every have not been taken yet
+            first, start = self._timed_from
+            steps, seconds = self._step - first, self._since - start
+            if not steps:
+                return ""
+            eta = clock(steps_left * seconds / steps)
+            return f"{steps * self._images / seconds:.0f} img/s  eta {eta}"
+        rate, time_text = self._row.get("images_per_second"), ""
         if not steps_left:
-            return describe(self._row, f"time {clock(self._row['seconds'])}")
-        return describe(self._row, f"eta {clock(steps_left * self._images / rate)}" if rate else "")
+            time_text = f"time {clock(self._row['seconds'])}"
+        elif rate:
+            time_text = f"eta {clock(steps_left * self._images / rate)}"
+        return describe(self._row, time_text, width)
 
-    def _draw(self, step: int, text: str, force: bool = False) -> None:
+    def _draw(self, text: str | None = None, force: bool = False, keep: bool = False) -> None:
+        """Draws the line if it is time, or in any case; a line to keep is not rewritten."""
         pause = _PAUSE_IN_NOTEBOOK if self._in_notebook else _PAUSE_IN_FILE
         pause = _PAUSE_ON_TERMINAL if self._on_terminal else pause
-        if not self._shows or not (force or time.perf_counter() - self._drawn > pause):
+        if not self._shows:
             return
-        self._drawn = time.perf_counter()
-        line = f"{self._name}  step {step}/{self._last_step}  {text}".rstrip()
-        if self._on_terminal:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r{line[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
-        elif self._in_notebook:  # where no escape sequence erases a longer line
-            print(f"\r{line:{self._length}}", end="", file=sys.stderr, flush=True)
-            self._length = len(line)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        with self._lock:
+            if not (force or time.perf_counter() - self._drawn > pause):
+                return
+            self._drawn = time.perf_counter()
+            start = f"{self._name}  step {self._step}/{self._last_step}  "
+            width = shutil.get_terminal_size().columns - 1 if self._on_terminal else None
+            rest = self._text(width and width - len(start)) if text is None else text
+            line = (start + rest).rstrip()
+            end = "\n" if keep else ""
+            if self._on_terminal:
+                shown = f"\r{line[:width]}\x1b[K{end}"
+            elif self._in_notebook:  # where no escape sequence erases a longer line
+                shown = f"\r{line:{self._length}}{end}"
+                self._length = 0 if keep else len(line)
+            else:
+                shown, keep = f"{line}\n", True
+            self._is_kept = keep
+            print(shown, end="", file=sys.stderr, flush=True)
 
 
-def describe(row: Mapping[str, Any], time_text: str = "") -> str:
+def describe(row: Mapping[str, Any], time_text: str = "", width: int | None = None) -> str:
     """Returns a row of ``metrics.jsonl`` as text; 59.1/60.2% is of labeled / unlabeled images.
 
     Args:
         row: metrics by name.
         time_text: remaining or total time, shown after the rate.
+        width: characters of the text, which loses its least useful parts until it fits. None: any.
     """
     kinds = [kind for kind in ("labeled", "unlabeled") if f"{kind}_accuracy" in row]
 
@@ -121,16 +150,19 @@ def describe(row: Mapping[str, Any], time_text: str = "") -> str:
 
     losses = ", ".join(f"{kind} {row[f'{kind}_loss']:.3g}" for kind in kinds)
     rate, accuracy = row.get("images_per_second"), row.get("validation_top1")
-    parts = [
-        f"loss {row['loss']:.3g} ({losses})",
-        f"acc {percent('accuracy', 1)}",
-        f"conf {percent('confidence', 0)}",
-        f"lr {row['learning_rate']:.1e}",
-        f"{rate:.0f} img/s" if rate else "",
-        time_text,
-        "" if accuracy is None else f"val {accuracy:.1f}%",
+    parts = [  # each with its rank: the last ones go first
+        (0, f"loss {row['loss']:.3g}"),
+        (7, f" ({losses})"),
+        (1, f"  acc {percent('accuracy', 1)}"),
+        (6, f"  conf {percent('confidence', 0)}"),
+        (5, f"  lr {row['learning_rate']:.1e}"),
+        (4, f"  {rate:.0f} img/s" if rate else ""),
+        (3, f"  {time_text}" if time_text else ""),
+        (2, "" if accuracy is None else f"  val {accuracy:.1f}%"),
     ]
-    return "  ".join(filter(None, parts))
+    while width is not None and sum(len(text) for _, text in parts) > width and len(parts) > 1:
+        parts.remove(max(parts))
+    return "".join(text for _, text in parts)
 
 
 def clock(seconds: float) -> str:
