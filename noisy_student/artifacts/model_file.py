@@ -242,7 +242,7 @@ def start_from(
     position = {name: index for index, name in enumerate(card["class_names"])}
     has_classes = all(name in position for name in class_names)
     check_fit(model, source, path, with_head=has_classes)
-    arrays, head = {w.path: np.asarray(w) for w in source.weights}, _head(model)
+    arrays, head = {w.path: np.asarray(w) for w in source.weights}, head_path(model)
     for variable in model.weights:
         array, is_head = arrays[variable.path], variable.path.startswith(head)
         if is_head and has_classes:
@@ -275,7 +275,7 @@ def _strides(model: keras.Model) -> dict[str, int]:
     return {**stems, **blocks}
 
 
-def _head(model: keras.Model) -> str:
+def head_path(model: keras.Model) -> str:
     """Returns the beginning of the paths of the classifier's weights."""
     return model.weights[-1].path.rpartition("/")[0] + "/"
 
@@ -294,7 +294,7 @@ def check_fit(
     Raises:
         ValueError: the layers differ; the message lists the differences.
     """
-    head = _head(model)
+    head = head_path(model)
 
     def taken(model: keras.Model) -> list[keras.Variable]:
         return [w for w in model.weights if with_head or not w.path.startswith(head)]

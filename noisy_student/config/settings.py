@@ -68,6 +68,12 @@ class Config:
                 "--init_model, or --fixres_image_size for a fine-tuning."
             )
 
+        if self.rounds.head_steps and self.rounds.init_model in (None, "teacher"):
+            raise ValueError(
+                f"--head_steps={self.rounds.head_steps} is for the classifier of trainings from "
+                "given weights: give --init_model."
+            )
+
     def replace(self, **options: Any) -> "Config":
         """Returns this configuration with some options replaced."""
         return Config(**{**self.given, **options})
@@ -126,6 +132,7 @@ class Config:
             ratio=_of_round(rounds.ratio, number, None),
             steps=_of_round(rounds.student_steps, number, None),
             frozen_blocks=rounds.frozen_blocks if rounds.init_model else -1,
+            head_steps=rounds.head_steps,
             unlabeled_noise=self.group(schema.UnlabeledNoiseConfig),
         )
 
@@ -141,6 +148,7 @@ class Config:
             ratio=0.0,
             teacher_mode="stored",
             frozen_blocks=self.rounds.frozen_blocks,
+            head_steps=0,
             fixres_epochs=tuning.fixres_epochs,
             labeled_weight=1.0,
             unlabeled_noise=schema.UnlabeledNoiseConfig(),
@@ -195,6 +203,7 @@ class Config:
             ratio=0.0,
             steps=rounds.teacher_steps,
             frozen_blocks=-1 if rounds.init_model in (None, "teacher") else rounds.frozen_blocks,
+            head_steps=rounds.head_steps,
         )
         return dataclasses.replace(teacher, teacher_mode="stored", labeled_weight=1.0)
 

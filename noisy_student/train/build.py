@@ -184,6 +184,8 @@ def outline(
         )
         batch_norm_groups(settings.model, devices.num_replicas)
         make_schedule(settings, num_labeled)
+        if settings.head_steps >= (steps := settings.num_steps(num_labeled)):
+            raise ValueError(f"--head_steps={settings.head_steps} are not fewer than all {steps}.")
         scope: contextlib.AbstractContextManager = contextlib.nullcontext()
         if networks.get(settings.model.name).is_foreign:
             _check_foreign(settings)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import efficientnet
 from noisy_student import losses, networks
+from noisy_student.artifacts import model_file
 from noisy_student.runtime.stable_names import stable_names
 from noisy_student.train.build import Learner
 
@@ -84,7 +85,7 @@ def train_step(
         )
 
     # One update, of the weights and their averages.
-    update(learner, tape.gradient(loss, weights))
+    update(learner, _head_first(learner, tape.gradient(loss, weights)))
     return tf.stack(list(metrics.values()))
 
 
@@ -102,6 +103,22 @@ def _pseudo_labels(learner: Learner, batch: Batch) -> tf.Tensor:
         label_smoothing=settings.label_smoothing,
         temperature=settings.temperature,
     )
+
+
+def _head_first(learner: Learner, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns the gradients; in the first ``head_steps``, zero for all but the classifier.
+
+    Where all gradients have been zero, optimizers leave weights as they are and hold no momentum.
+    """
+    head_steps, variables = learner.settings.head_steps, learner.model.trainable_variables
+    if not head_steps:
+        return gradients
+    head = model_file.head_path(learner.model)
+    is_past = learner.optimizer.iterations.value >= head_steps
+    return [
+        gradient if variable.path.startswith(head) else tf.where(is_past, gradient, 0.0)
+        for gradient, variable in zip(gradients, variables, strict=True)
+    ]
 
 
 def compile_steps(learner: Learner) -> Callable[[Iterator[Batch], int], tf.Tensor]:

@@ -41,6 +41,12 @@ class RoundsConfig:
         low=-1,
         high=1000,
     )
+    head_steps: int = option(
+        0,
+        "First steps of trainings from given weights (--init_model) in which the classifier alone "
+        "learns.",
+        low=0,
+    )
     teacher_name: str = option(
         "efficientnet-b0",
         "Network of the first teacher: an EfficientNet, keras:NAME of keras.applications, a .keras "
@@ -208,7 +214,8 @@ class TrainConfig:
     ``max_steps`` cuts the run short. ``unlabeled_batch_size`` is ratio * batch_size, rounded up.
     Each step's gradients come from ``accumulate_steps`` equal parts of its images, one after the
     other. ``unlabeled_noise`` belongs to students. The stem and the first ``frozen_blocks`` blocks
-    stay as they are, unless it is -1, as in trainings from random weights.
+    stay as they are, unless it is -1, as in trainings from random weights. In the first
+    ``head_steps`` all but the classifier's weights do.
 
     A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images. Its rate goes
     on from the end of the schedule of its training, which the other fields describe.
@@ -253,6 +260,7 @@ class TrainConfig:
     frozen_blocks: int
     fixres_epochs: float
     seed: int
+    head_steps: int = 0
     unlabeled_noise: UnlabeledNoiseConfig = UnlabeledNoiseConfig()
     labeled_weight: float = option(
         1.0,

@@ -96,6 +96,16 @@ def test_blocks_are_frozen_where_weights_are_given(start, teacher, student):
         given("--frozen_blocks=3")
 
 
+def test_the_classifier_learns_first_where_weights_are_given():
+    settings = given("--head_steps=7", "--init_model=b0.keras", "--fixres_image_size=40")
+    trainings = (settings.teacher, settings.control(10), *settings.students)
+    assert {training.head_steps for training in trainings} == {7}
+    assert {training.head_steps for training in settings.tuned} == {0}
+    for start in ("--nodebug", "--init_model=teacher"):
+        with pytest.raises(ValueError, match="--head_steps=7 .*--init_model"):
+            given("--head_steps=7", start)
+
+
 @pytest.mark.parametrize(
     "argument",
     [

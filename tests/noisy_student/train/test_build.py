@@ -11,7 +11,7 @@ import tensorflow as tf
 import efficientnet
 from noisy_student.artifacts import model_file
 from noisy_student.config import derived
-from noisy_student.runtime.devices import make_devices
+from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.train import build, step
 from tests.helpers.small_learner import CLASSES, SPEC, STUDENT, batches, learner
 
@@ -68,6 +68,29 @@ def test_training_leaves_the_frozen_blocks(devices, role, number):
         assert np.array_equal(old, new) == name.startswith(frozen), name
     with pytest.raises(ValueError, match="--frozen_blocks=99: efficientnet-b0 has 7 blocks"):
         learner(devices, frozen_blocks=99)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+def test_the_classifier_learns_alone_in_the_first_steps(devices, optimizer):
+    settings = dataclasses.replace(STUDENT.optimizer, name=optimizer)
+    made = learner(devices, optimizer=settings, head_steps=2)
+    train_step = tf.function(functools.partial(step.train_step, made))
+    weights = made.model.trainable_variables
+    changed = []
+    for batch in batches(3):
+        before = [weight.numpy() for weight in weights]
+        train_step(batch)
+        pairs = zip(weights, before, strict=True)
+        changed.append({w.path for w, old in pairs if not np.array_equal(w.numpy(), old)})
+    head = {weight.path for weight in weights if weight.path.startswith("head_dense")}
+    assert len(head) == 2
+    assert changed == [head, head, {weight.path for weight in weights}]
+
+
+def test_all_steps_cannot_be_for_the_classifier():
+    settings = dataclasses.replace(TEACHER, steps=10, head_steps=10)
+    with pytest.raises(ValueError, match="--head_steps=10 .* 10"):
+        build.outline(settings, Devices(tf.distribute.get_strategy(), False), 3, 24)
 
 
 def test_fine_tuning_goes_on_with_the_schedule():
