@@ -39,7 +39,7 @@ def test_exported_model_gives_the_same_probabilities(export_format, model_path, 
         export.run(model_path, output, export_format)
 
 
-@pytest.mark.parametrize("export_format", list(export.FORMATS))
+@small_export.formats("tflite")
 def test_a_mixed_precision_model_is_exported_in_float32(export_format, tmp_path):
     """The logits of the export are those of a float32 model with the weights of the saved one."""
     arguments = {"width": 0.25, "depth": 0.3}
@@ -67,7 +67,7 @@ def test_a_mixed_precision_model_is_exported_in_float32(export_format, tmp_path)
     assert np.abs(rounded - logits).max() > 0.01
 
 
-@pytest.mark.parametrize("export_format", list(export.FORMATS))
+@small_export.formats("tflite", "keras")
 def test_a_failed_export_leaves_nothing(export_format, model_path, tmp_path, monkeypatch):
     monkeypatch.setitem(export._TOLERANCES, "none", -1.0)
     output = tmp_path / "x" / f"model{export.FORMATS[export_format]}"
@@ -85,6 +85,7 @@ def test_a_failed_export_leaves_nothing(export_format, model_path, tmp_path, mon
     assert list((tmp_path / "x").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
 def test_what_a_killed_export_left_does_not_block_the_next(suffix, model_path, tmp_path):
     output = tmp_path / f"model{suffix}"

@@ -11,8 +11,6 @@ from noisy_student.artifacts import model_file
 from tests.helpers import small_export
 from tests.helpers.small_export import CLASSES
 
-EVERY_FORMAT = pytest.mark.parametrize("export_format", list(export.FORMATS))
-
 
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
@@ -34,7 +32,7 @@ def load(output, export_format):
     return export_formats.BACKENDS[export_format][1](output)
 
 
-@EVERY_FORMAT
+@small_export.formats("tflite", "keras")
 def test_an_export_takes_any_number_of_images(export_format, model_path, tmp_path):
     output = tmp_path / f"x{export.FORMATS[export_format]}"
     export.run(model_path, output, export_format)
@@ -48,7 +46,7 @@ def test_an_export_takes_any_number_of_images(export_format, model_path, tmp_pat
     assert np.allclose(table.sum(axis=1), 1, atol=1e-5) != is_keras
 
 
-@EVERY_FORMAT
+@small_export.formats("saved_model")
 def test_logits_are_those_of_the_keras_file_and_have_their_name(
     export_format, model_path, photos, tmp_path
 ):

@@ -55,7 +55,7 @@ def held(cache):
     return {entry["name"]: entry["held"] for entry in cache.report()["sets"]}
 
 
-@pytest.mark.parametrize("kind", ["files", "records"])
+@pytest.mark.parametrize("kind", ["files", pytest.param("records", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("spec", "noise"), [(toy.SMALL, toy.NOISE), (toy.LARGE, toy.NONE)])
 def test_the_cache_changes_no_batch(tmp_path, kind, spec, noise):
     source = source_of(kind, tmp_path)

@@ -75,7 +75,7 @@ def attacked(model, scale, images, labels, steps):
     return 100 * np.mean(np.argmax(model(moved * scale, training=False), 1) == labels)
 
 
-@pytest.mark.parametrize("name", ["cnn", "mobilenet"])
+@pytest.mark.parametrize("name", ["cnn", pytest.param("mobilenet", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("ending", [".keras", ""])
 def test_accuracies_are_those_of_predict(name, ending, models, images, tmp_path):
     folder, found = models
@@ -147,6 +147,7 @@ def test_what_does_not_fit_is_refused_before_the_first_image(models, images, tmp
     assert not list((tmp_path / "out").glob("*.json"))
 
 
+@pytest.mark.slow
 def test_attacks_on_whole_numbers_are_refused(models, images, tmp_path):
     model = models[1]["mobilenet"][0]
     archive = keras.export.ExportArchive()

@@ -123,6 +123,7 @@ def test_labels_are_those_of_noised_images_and_a_noised_network(tmp_path, model,
     assert np.abs(rows - np.stack([clean[name] for name in examples.ids])).max() > 0.05
 
 
+@pytest.mark.slow
 def test_neither_batch_size_nor_shards_nor_other_images_matter(tmp_path, saved, examples):
     whole = label(saved, examples, tmp_path / "whole", batch_size=23)
     part = examples.take([3, 17, 5])

@@ -24,7 +24,11 @@ from tests.helpers.toy_teacher import (
 
 @pytest.mark.parametrize(
     ("source", "form"),
-    [("memory", {}), ("memory", {"published_names": True}), ("records", {"index_only": True})],
+    [
+        ("memory", {}),
+        pytest.param("memory", {"published_names": True}, marks=pytest.mark.slow),
+        pytest.param("records", {"index_only": True}, marks=pytest.mark.slow),
+    ],
     indirect=["source"],
     ids=["records", "published names", "index"],
 )

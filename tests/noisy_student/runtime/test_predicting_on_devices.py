@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from noisy_student.artifacts import predictions
 
+pytestmark = pytest.mark.slow  # two processes that compile everything
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "tests" / "helpers" / "predicting_on_devices.py"
 

@@ -130,7 +130,11 @@ def test_every_step_has_noise_of_its_own_and_the_same_when_repeated(devices):
     assert first == pytest.approx(second, rel=1e-6)
 
 
-@pytest.mark.parametrize("parts", [1, 2], ids=["one micro-batch", "two micro-batches"])
+@pytest.mark.parametrize(
+    "parts",
+    [1, pytest.param(2, marks=pytest.mark.slow)],
+    ids=["one micro-batch", "two micro-batches"],
+)
 def test_unlabeled_images_can_be_exempt_from_dropout(devices, parts):
     """Dropout comes after batch norm, so that each part's loss depends on its own dropout alone."""
     still = dataclasses.replace(STUDENT.optimizer, learning_rate=0.0)
