@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import harness
 
 if TYPE_CHECKING:
-    from noisy_student.train.build import Learner
+    from noisy_student.train.learner import Learner
 
 CLASSES = 1000
 _PHOTOS, _PHOTO_SIDES = 256, (375, 500)

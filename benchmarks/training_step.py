@@ -25,6 +25,7 @@ from noisy_student.config import derived
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import build, step
 from noisy_student.train.batches import training_batches
+from noisy_student.train.learner import Learner
 from noisy_student.train.metrics_log import MetricsLog
 from noisy_student.train.progress import Progress
 from noisy_student.train.training_state import TrainingState
@@ -79,7 +80,7 @@ def logged(bench: Bench, batches: Iterator[step.Batch], steps: int) -> np.ndarra
     return seconds
 
 
-def checkpoint_seconds(learner: build.Learner, repeats: int = 5) -> float:
+def checkpoint_seconds(learner: Learner, repeats: int = 5) -> float:
     """Returns the median seconds of saving a checkpoint."""
     with tempfile.TemporaryDirectory() as directory:
         state = TrainingState(directory, **learner.trackables())

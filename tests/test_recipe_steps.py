@@ -12,6 +12,7 @@ from noisy_student.artifacts import model_file
 from noisy_student.config import derived
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import batches, build, step
+from noisy_student.train.learner import Learner
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
@@ -47,7 +48,7 @@ def pseudo_labeled(folder: Path, count: int, side: int, classes: int) -> list[st
 
 def first_steps(
     settings: config.Config, training: config.TrainConfig, folder: Path, classes: int, steps: int
-) -> tuple[build.Learner, dict[str, np.ndarray]]:
+) -> tuple[Learner, dict[str, np.ndarray]]:
     """Takes the first steps as `train.run` does; the learner, and the logged metrics by name."""
     spec = derived.preprocess_spec(training.model)
     side = spec.image_size if spec.small_image else 96

@@ -12,7 +12,7 @@ from data.pipeline.decoded import DecodedCache
 from noisy_student import config
 from noisy_student.artifacts import student_set
 from noisy_student.config import derived
-from noisy_student.train.build import Learner
+from noisy_student.train.learner import Learner
 from noisy_student.train.step import Batch
 
 

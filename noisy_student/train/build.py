@@ -5,96 +5,23 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-import efficientnet
 from data import optional
 from data.preprocess import PreprocessSpec
 from efficientnet import synced_norm
-from noisy_student import config, ema, losses, networks, optimizer, schedule
+from noisy_student import config, ema, networks, optimizer, schedule
 from noisy_student.artifacts import model_file
 from noisy_student.batch_layout import Layout
 from noisy_student.config import derived
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import Devices
+from noisy_student.train.learner import Learner, name_of
 
 StrPath = str | os.PathLike[str]
 _WINDOWS = 50  # smallest number of windows of moving statistics in a training
-
-
-@dataclass(frozen=True)
-class Learner:
-    """Everything that one training holds in memory.
-
-    Attributes:
-        settings: options of the training, with the momentum of batch norm that its length allows.
-        devices: devices it runs on.
-        layout: placement of a step's images.
-        model: network in training.
-        average_model: the same network with averaged weights, the one that is saved.
-        average: keeps average_model up to date.
-        learning_rate: schedule, a function of the finished steps.
-        optimizer: optimizer of model, built.
-        seed: seed of the network's noise, int64 []. A variable, so that trainings of all seeds and
-            rounds compile to one program.
-        teacher: network that labels the unlabeled images within the step; None: labels are stored.
-        teacher_spec: preprocessing of the teacher's images.
-    """
-
-    settings: config.TrainConfig
-    devices: Devices
-    layout: Layout
-    model: keras.Model
-    average_model: keras.Model
-    average: ema.WeightAverage
-    learning_rate: schedule.LearningRate
-    optimizer: keras.optimizers.Optimizer
-    seed: tf.Variable
-    teacher: keras.Model | None
-    teacher_spec: PreprocessSpec | None
-
-    @property
-    def name(self) -> str:
-        """Name of the training for people."""
-        return name_of(self.settings)
-
-    @property
-    def loss(self) -> losses.LossConfig:
-        """Terms of the loss."""
-        s = self.settings
-        return losses.LossConfig(
-            s.ratio, s.label_smoothing, s.optimizer.weight_decay, s.labeled_weight
-        )
-
-    @property
-    def noised_rows(self) -> dict[str, int]:
-        """Number of rows with noise of a kind, where unlabeled images are exempt from it."""
-        noise = self.settings.unlabeled_noise
-        kinds = {"dropout": noise.dropout, "stochastic_depth": noise.stochastic_depth}
-        return {kind: self.layout.labeled_rows for kind, noised in kinds.items() if not noised}
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes of the classifier."""
-        return self.model.output_shape[-1]
-
-    @property
-    def finished_steps(self) -> int:
-        """Number of finished training steps."""
-        return int(self.optimizer.iterations.numpy())
-
-    @property
-    def decayed_variables(self) -> list[keras.Variable]:
-        """Variables under weight decay."""
-        return [v for v in self.model.trainable_variables if efficientnet.is_decayed(v)]
-
-    def trackables(self) -> dict[str, Any]:
-        """Returns what a checkpoint must hold; noise and batches are functions of the step."""
-        return {"model": self.model, "average": self.average_model, "optimizer": self.optimizer}
 
 
 def build(
@@ -197,11 +124,6 @@ def outline(
     except ValueError as error:
         raise ValueError(f"{name_of(settings)}: {error}") from None
     return network
-
-
-def name_of(settings: config.TrainConfig) -> str:
-    """Returns the name of a training for people, such as "student 1"."""
-    return f"{settings.role} {settings.round}" if settings.round else settings.role
 
 
 def disk_bytes(network: keras.Model) -> tuple[int, int]:

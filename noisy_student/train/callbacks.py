@@ -13,7 +13,7 @@ from absl import logging
 
 from noisy_student.artifacts.json_files import LogRow
 from noisy_student.train import step
-from noisy_student.train.build import Learner
+from noisy_student.train.learner import Learner
 
 # These steer a training by what they see; what they ask for would be ignored.
 _STEERING = (

@@ -15,8 +15,8 @@ from noisy_student.runtime import gpu, inference, preemption
 from noisy_student.runtime.profiler import Profiler
 from noisy_student.train import build, step
 from noisy_student.train.batches import Batches
-from noisy_student.train.build import Learner
 from noisy_student.train.callbacks import Callbacks
+from noisy_student.train.learner import Learner
 from noisy_student.train.metrics_log import MetricsLog
 from noisy_student.train.progress import COMPILING, Progress
 from noisy_student.train.training_state import TrainingState

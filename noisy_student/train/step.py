@@ -10,7 +10,7 @@ import efficientnet
 from noisy_student import losses, networks
 from noisy_student.artifacts import model_file
 from noisy_student.runtime.stable_names import stable_names
-from noisy_student.train.build import Learner
+from noisy_student.train.learner import Learner
 
 Batch = dict[str, tf.Tensor]
 

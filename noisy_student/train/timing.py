@@ -11,7 +11,8 @@ from noisy_student.config import derived
 from noisy_student.metrics.formatting import duration
 from noisy_student.runtime.devices import Devices
 from noisy_student.runtime.speed import TRAINING, measure
-from noisy_student.train.build import Learner, batch_norm_momentum, name_of
+from noisy_student.train.build import batch_norm_momentum
+from noisy_student.train.learner import Learner, name_of
 from noisy_student.train.step import Batch
 
 

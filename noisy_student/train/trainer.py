@@ -26,7 +26,7 @@ from noisy_student.config import derived
 from noisy_student.metrics import intervals
 from noisy_student.runtime.devices import Devices
 from noisy_student.train import batches, build, loop
-from noisy_student.train.build import Learner
+from noisy_student.train.learner import Learner, name_of
 from noisy_student.train.metrics_log import MetricsLog
 from noisy_student.train.training_state import TrainingState
 
@@ -188,7 +188,7 @@ def _request(
     try:
         described["model"]["name"] = derived.identity(settings.model, len(splits.class_names))
     except ValueError as error:
-        raise ValueError(f"{build.name_of(settings)}: {error}") from None
+        raise ValueError(f"{name_of(settings)}: {error}") from None
     request = {
         "stage": "train",
         "settings": described,

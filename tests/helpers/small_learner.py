@@ -9,7 +9,7 @@ from data.preprocess import PreprocessSpec
 from noisy_student import config
 from noisy_student.runtime.devices import Devices
 from noisy_student.train import build
-from noisy_student.train.build import Learner
+from noisy_student.train.learner import Learner
 
 CLASSES, SIZE = 3, 16
 SPEC = PreprocessSpec(image_size=SIZE, small_image=True)

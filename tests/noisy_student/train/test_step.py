@@ -13,7 +13,7 @@ from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.train import build, step
-from noisy_student.train.build import Learner
+from noisy_student.train.learner import Learner
 from tests.helpers.small_learner import CLASSES, SIZE, SPEC, STUDENT, batches, learner
 
 
