@@ -1,6 +1,6 @@
 """Input pipelines: batches for training and for evaluation."""
 
-from data.pipeline.augmentation import Augmentation
+from data.pipeline.augmentation import Augmentation, batch_noise
 from data.pipeline.batches import (
     evaluation_batches,
     noisy_views,
@@ -15,6 +15,7 @@ __all__ = [
     "Order",
     "Selected",
     "Shard",
+    "batch_noise",
     "evaluation_batches",
     "noisy_views",
     "thumbnail_batches",

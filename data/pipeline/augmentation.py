@@ -34,6 +34,8 @@ class Augmentation:
         cutout: fills a square of half the side with gray; small images only.
         magnitude_noise: standard deviation of the operations' magnitudes, for "randaugment" only.
         contrast: form of its Contrast; see `randaugment.policy.Variant`.
+        on_device: the step applies the noise of whole batches (`batch_noise`) to all images at
+            once, on its device; the pipeline leaves it out. Not for "keras_cv".
     """
 
     kind: str = "randaugment"
@@ -43,6 +45,7 @@ class Augmentation:
     cutout: bool = False
     magnitude_noise: float = 0.0
     contrast: str = "true_mean"
+    on_device: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -124,7 +127,10 @@ def _operations(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> 
     # default.
     reach = spec.image_size // 8
     arguments = {"translate": reach, "cutout": reach} if spec.small_image else {}
-    return lambda images, image_seeds: randaugment.rand_augment_batch(
+    policy = randaugment.rand_augment_batch
+    if augmentation.on_device:
+        policy = randaugment.rand_augment_on_device
+    return lambda images, image_seeds: policy(
         images,
         image_seeds,
         num_layers=augmentation.num_layers,

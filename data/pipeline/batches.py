@@ -58,7 +58,9 @@ def training_batches(
     Returns:
         Dictionaries of "images" uint8 [B, S, S, 3] and "labels" int32 [B]. With `selected` also
         "unlabeled_images" uint8 [U, S, S, 3] and "probabilities" float32 [U, C], and with clean
-        copies "unlabeled_clean_images" uint8 [U, T, T, 3]. B and U count the rows of this host.
+        copies "unlabeled_clean_images" uint8 [U, T, T, 3]. Where the step applies the noise
+        (`Augmentation.on_device`), also "seeds" int32 [B, 2] and "unlabeled_seeds" int32 [U, 2]. B
+        and U count the rows of this host.
 
     Raises:
         ValueError: there is nothing to read, a batch size is below 1 or no multiple of n, a label
@@ -71,7 +73,8 @@ def training_batches(
     rows = len(order.shard.rows(batch_size))
     at_once = _AT_ONCE if spec.small_image else 1
     noised = _noised(batches, spec, augmentation, order.seed, rows, at_once=at_once)
-    noised = noised.map(lambda batch: {name: batch[name] for name in ("images", "labels")})
+    names = ["images", "labels", *(["seeds"] if augmentation.on_device else [])]
+    noised = noised.map(lambda batch: {name: batch[name] for name in names})
     if selected is None:
         return _finished(noised)
     noise = selected.augmentation or augmentation
@@ -80,11 +83,13 @@ def training_batches(
     batches = record_batches(selected, spec, num_classes, order, None if whole else cache)
     rows = len(order.shard.rows(selected.batch_size))
     others = _noised(batches, spec, noise, order.seed, rows, selected.clean_spec, at_once)
-    names = {"images": "unlabeled_images", "probabilities": "probabilities"}
+    new_names = {"images": "unlabeled_images", "probabilities": "probabilities"}
     if selected.clean_spec is not None:
-        names["clean_images"] = "unlabeled_clean_images"
+        new_names["clean_images"] = "unlabeled_clean_images"
+    if noise.on_device:
+        new_names["seeds"] = "unlabeled_seeds"
     both = tf.data.Dataset.zip(noised, others).map(
-        lambda batch, other: batch | {new: other[name] for name, new in names.items()}
+        lambda batch, other: batch | {new: other[name] for name, new in new_names.items()}
     )
     return _finished(both)
 
@@ -242,7 +247,9 @@ def _noised(
     `at_once` batches at a time, in endless streams: small ones take less time than starting the
     operations for them.
     """
-    noise = batch_noise(spec, augmentation, seed)
+    noise = batch_noise(
+        spec, Augmentation("none") if augmentation.on_device else augmentation, seed
+    )
     dataset, read = batches.dataset, batches.read
     if clean_spec not in (None, spec) and spec.small_image:
         raise ValueError(f"Small images have one size: {clean_spec} for copies of {spec}.")

@@ -29,43 +29,43 @@ def _auto_contrast_table(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
         for reduce in (tf.reduce_min, tf.reduce_max)
     )
     scale = 255.0 / tf.maximum(high - low, 1.0)
-    stretched = _rounded(_levels(tf.float64) * scale) - _rounded(low * scale)
+    stretched = _rounded(all_levels(tf.float64) * scale) - _rounded(low * scale)
     stretched = tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.int32)
-    return tf.where(high > low, stretched, _levels(tf.int32))
+    return tf.where(high > low, stretched, all_levels(tf.int32))
 
 
 def _equalize_table(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
     del argument
-    indices = tf.reshape(_table_indices(image), [-1, 1])
-    histogram = tf.scatter_nd(indices, tf.ones_like(indices[:, 0]), [3 * 256])
+    indices = tf.reshape(_table_indices(image), [-1])
+    histogram = tf.math.unsorted_segment_sum(tf.ones_like(indices), indices, 3 * 256)
     below = tf.cumsum(tf.reshape(histogram, [3, 256]), axis=1, exclusive=True)
     # PIL's step: all pixels except those of the brightest level present, divided by 255.
     dimmer = tf.where(below < tf.size(image) // 3, below, 0)
     step = tf.reduce_max(dimmer, 1, keepdims=True) // 255
     equalized = tf.minimum((step // 2 + below) // tf.maximum(step, 1), 255)
-    return tf.where(step > 0, equalized, _levels(tf.int32))
+    return tf.where(step > 0, equalized, all_levels(tf.int32))
 
 
 def _invert_table(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
     del image, argument
-    return 255 - _levels(tf.int32)
+    return 255 - all_levels(tf.int32)
 
 
 def _posterize_table(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
     del image
     shift = 8 - tf.cast(bits, tf.int32)
-    return tf.bitwise.left_shift(tf.bitwise.right_shift(_levels(tf.int32), shift), shift)
+    return tf.bitwise.left_shift(tf.bitwise.right_shift(all_levels(tf.int32), shift), shift)
 
 
 def _solarize_table(image: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
     del image
-    levels = _levels(tf.int32)
+    levels = all_levels(tf.int32)
     return tf.where(levels < tf.cast(threshold, tf.int32), levels, 255 - levels)
 
 
 def _solarize_add_table(image: tf.Tensor, addition: tf.Tensor) -> tf.Tensor:
     del image
-    levels = _levels(tf.int32)
+    levels = all_levels(tf.int32)
     added = tf.clip_by_value(levels + tf.cast(addition, tf.int32), 0, 255)
     return tf.where(levels < 128, added, levels)
 
@@ -74,21 +74,22 @@ def _contrast_table(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     total = tf.cast(tf.reduce_sum(tf.cast(_luminance(image), tf.int32)), tf.int64)
     count = tf.size(image, tf.int64) // 3
     mean = (2 * total + count) // (2 * count)  # rounded half up
-    return tf.cast(_blend(tf.cast(mean, tf.float32), _levels(tf.float32), factor), tf.int32)
+    return tf.cast(_blend(tf.cast(mean, tf.float32), all_levels(tf.float32), factor), tf.int32)
 
 
 def _published_contrast_table(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Blends toward H * W / 256, which the public code takes for the mean gray level."""
     gray = tf.minimum(tf.size(image) // (3 * 256), 255)
-    return tf.cast(_blend(tf.cast(gray, tf.float32), _levels(tf.float32), factor), tf.int32)
+    return tf.cast(_blend(tf.cast(gray, tf.float32), all_levels(tf.float32), factor), tf.int32)
 
 
 def _brightness_table(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     del image
-    return tf.cast(_blend(tf.constant(0.0), _levels(tf.float32), factor), tf.int32)
+    return tf.cast(_blend(tf.constant(0.0), all_levels(tf.float32), factor), tf.int32)
 
 
-def _levels(dtype: tf.DType) -> tf.Tensor:
+def all_levels(dtype: tf.DType) -> tf.Tensor:
+    """Returns the levels 0..255, [1, 256]."""
     return tf.constant(np.arange(256)[np.newaxis], dtype)
 
 
@@ -96,7 +97,8 @@ def _table_indices(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(image, tf.int32) + tf.constant([0, 256, 512])
 
 
-def _apply_table(image: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+def apply_table(image: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+    """Replaces the levels of an image, uint8 [H, W, 3], by a table, int32 [3, 256]."""
     table = tf.cast(tf.broadcast_to(table, [3, 256]), tf.uint8)
     return tf.gather(tf.reshape(table, [-1]), _table_indices(image))
 
@@ -130,7 +132,7 @@ def _translate_y_map(height: tf.Tensor, width: tf.Tensor, pixels: tf.Tensor) -> 
     return tf.stack([1, 0, 0, 0, 1, pixels])
 
 
-def _apply_map(image: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+def apply_map(image: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     """Samples nearest neighbors at pixel centers, in the 16.16 fixed point of Image.transform."""
     height, width = tf.unstack(tf.shape(image)[:2])
     a, b, c, d, e, f = tf.unstack(matrix)
@@ -148,11 +150,12 @@ def _apply_map(image: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
 # Filters: operations that need neighbors, several channels or a position.
 
 
-def _color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+def color_filter(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Blends an image, uint8 [H, W, 3], with its gray version."""
     return _blend(_luminance(image)[..., tf.newaxis], tf.cast(image, tf.float32), factor)
 
 
-def _sharpness(rows: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+def sharpness_filter(rows: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Blends rows, uint8 [H, 3 W], with PIL's SMOOTH filter: 3 x 3 ones with a 5 in the middle.
 
     Border pixels keep their values.
@@ -171,7 +174,8 @@ def _rows(image: tf.Tensor) -> tf.Tensor:
     return tf.reshape(image, [tf.shape(image)[0], 3 * tf.shape(image)[1]])
 
 
-def _cutout(image: tf.Tensor, half_side: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
+def cutout_filter(image: tf.Tensor, half_side: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
+    """Fills a square of an image, uint8 [H, W, 3], around `center`, int32 [2], with gray."""
     half_side = tf.cast(half_side, tf.int32)
     y = tf.range(tf.shape(image)[0])[:, tf.newaxis, tf.newaxis] - center[0]
     x = tf.range(tf.shape(image)[1])[:, tf.newaxis] - center[1]
@@ -196,7 +200,7 @@ def _rounded(product: tf.Tensor) -> tf.Tensor:
     return tf.minimum(product, product.dtype.max)
 
 
-_TABLES = {
+TABLES = {
     "AutoContrast": _auto_contrast_table,
     "Equalize": _equalize_table,
     "Invert": _invert_table,
@@ -206,18 +210,18 @@ _TABLES = {
     "Contrast": _contrast_table,
     "Brightness": _brightness_table,
 }
-_MAPS = {
+MAPS = {
     "Rotate": _rotate_map,
     "ShearX": _shear_x_map,
     "ShearY": _shear_y_map,
     "TranslateX": _translate_x_map,
     "TranslateY": _translate_y_map,
 }
-NAMES = (*_TABLES, *_MAPS, "Color", "Sharpness", "Cutout")
-_KINDS = (*[0] * len(_TABLES), *[1] * len(_MAPS), 2, 3, 4)
+NAMES = (*TABLES, *MAPS, "Color", "Sharpness", "Cutout")
+KINDS = (*[0] * len(TABLES), *[1] * len(MAPS), 2, 3, 4)
 CONTRASTS = {"true_mean": _contrast_table, "published": _published_contrast_table}
 WITHOUT_ARGUMENT = ("AutoContrast", "Equalize", "Invert")
-SIGNED = tuple(_MAPS)  # RandAugment draws the sign of their argument
+SIGNED = tuple(MAPS)  # RandAugment draws the sign of their argument
 
 
 def apply(
@@ -239,7 +243,7 @@ def apply(
     Returns:
       uint8 [H, W, 3].
     """
-    tables = _TABLES | {"Contrast": CONTRASTS[contrast]}
+    tables = TABLES | {"Contrast": CONTRASTS[contrast]}
     rows = _rows(image)  # outside of its branch, where XLA would divide for every pixel
 
     def table() -> tf.Tensor:
@@ -247,20 +251,20 @@ def apply(
             return tf.broadcast_to(make(image, argument), [3, 256])
 
         branches = [functools.partial(branch, make) for make in tables.values()]
-        return _apply_table(image, tf.switch_case(operation, branches))
+        return apply_table(image, tf.switch_case(operation, branches))
 
     def affine() -> tf.Tensor:
         height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float64))
         wide = tf.cast(argument, tf.float64)
-        branches = [functools.partial(make, height, width, wide) for make in _MAPS.values()]
-        return _apply_map(image, tf.switch_case(operation - len(_TABLES), branches))
+        branches = [functools.partial(make, height, width, wide) for make in MAPS.values()]
+        return apply_map(image, tf.switch_case(operation - len(TABLES), branches))
 
     def sharpness() -> tf.Tensor:
-        return tf.reshape(_sharpness(rows, argument), tf.shape(image))
+        return tf.reshape(sharpness_filter(rows, argument), tf.shape(image))
 
-    color = functools.partial(_color, image, argument)
-    cutout = functools.partial(_cutout, image, argument, center)
-    kind = tf.gather(_KINDS, operation)
+    color = functools.partial(color_filter, image, argument)
+    cutout = functools.partial(cutout_filter, image, argument, center)
+    kind = tf.gather(KINDS, operation)
     result = tf.switch_case(kind, [table, affine, color, sharpness, cutout])
     return tf.ensure_shape(result, image.shape)
 

@@ -70,11 +70,11 @@ def rand_augment(
     """
     image = operations.checked(image, rank=3)
     seed = tf.convert_to_tensor(seed, tf.int32)
-    noise, contrast = _checked(variant)
-    arguments = _arguments(num_layers, magnitude, translate, cutout, noise)
+    noise, contrast = checked_variant(variant)
+    table = arguments(num_layers, magnitude, translate, cutout, noise)
     with tf.device("CPU:0"):
         added = registered.functions()
-        augmented = _augment_one(image, seed, arguments, num_layers, contrast, added)
+        augmented = _augment_one(image, seed, table, num_layers, contrast, added)
         return tf.ensure_shape(augmented, image.shape)
 
 
@@ -109,15 +109,15 @@ def rand_augment_batch(
     """
     images = operations.checked(images, rank=4)
     seeds = tf.convert_to_tensor(seeds, tf.int32)
-    noise, contrast = _checked(variant)
-    arguments = _arguments(num_layers, magnitude, translate, cutout, noise)
+    noise, contrast = checked_variant(variant)
+    table = arguments(num_layers, magnitude, translate, cutout, noise)
     with tf.device("CPU:0"):
         added = registered.functions()
-        augmented = _augment_batch(images, seeds, arguments, num_layers, contrast, added)
+        augmented = _augment_batch(images, seeds, table, num_layers, contrast, added)
         return tf.ensure_shape(augmented, images.shape)
 
 
-def _checked(variant: Variant) -> tuple[float, str]:
+def checked_variant(variant: Variant) -> tuple[float, str]:
     """Returns magnitude_noise and contrast."""
     noise, contrast = variant.get("magnitude_noise", 0.0), variant.get("contrast", "true_mean")
     if unknown := variant.keys() - Variant.__annotations__.keys():
@@ -131,7 +131,7 @@ def _checked(variant: Variant) -> tuple[float, str]:
     return noise, contrast
 
 
-def _arguments(
+def arguments(
     num_layers: int, magnitude: float, translate: float, cutout: float, magnitude_noise: float
 ) -> tf.Tensor:
     """Returns all operations' arguments at equally likely magnitudes, float32 [magnitudes, N]."""
@@ -153,67 +153,84 @@ def _arguments(
 def _augment_one(
     image: tf.Tensor,
     seed: tf.Tensor,
-    arguments: tf.Tensor,
+    table: tf.Tensor,
     num_layers: int,
     contrast: str,
     added: tuple[registered.Function, ...],
 ) -> tf.Tensor:
-    return _augment(image, _draws(seed, num_layers), arguments, contrast, added)
+    return _augment(image, draws(seed, num_layers), table, contrast, added)
 
 
 @tf.function(autograph=False, jit_compile=True)
 def _augment_batch(
     images: tf.Tensor,
     seeds: tf.Tensor,
-    arguments: tf.Tensor,
+    table: tf.Tensor,
     num_layers: int,
     contrast: str,
     added: tuple[registered.Function, ...],
 ) -> tf.Tensor:
     return tf.map_fn(
-        lambda pair: _augment(pair[0], pair[1], arguments, contrast, added),
-        (images, _draws(seeds, num_layers)),
+        lambda pair: _augment(pair[0], pair[1], table, contrast, added),
+        (images, draws(seeds, num_layers)),
         fn_output_signature=tf.TensorSpec(images.shape[1:], tf.uint8),
     )
 
 
-def _draws(seeds: tf.Tensor, num_layers: int) -> tf.Tensor:
+def draws(seeds: tf.Tensor, num_layers: int) -> tf.Tensor:
     """Draws four uniform numbers per layer, float32 [..., num_layers, 4]."""
     numbers = seeds_lib.uniform(seeds, 4 * num_layers)
     return tf.reshape(numbers, tf.concat([tf.shape(seeds)[:-1], [num_layers, 4]], 0))
 
 
+def drawn(
+    numbers: tf.Tensor, table: tf.Tensor, size: tf.Tensor, num_added: int = 0
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Turns the random numbers of a layer into operation, argument and center.
+
+    Args:
+      numbers: float32 [..., 4], uniform in [0, 1): operation and magnitude, sign, center (2).
+      table: float32 [magnitudes, operations]; see `arguments`.
+      size: int32 [2], height and width of the images.
+      num_added: number of operations besides the sixteen.
+
+    Returns:
+      int32 [...], index of the operation; float32 [...], its argument; int32 [..., 2], row and
+      column of Cutout's center.
+    """
+    count = len(operations.NAMES) + num_added
+    signed = [name in operations.SIGNED for name in operations.NAMES]
+    has_sign = tf.constant([*signed, *[False] * num_added])
+    operation = seeds_lib.uniform_int(numbers[..., 0], count)
+    # The fraction is uniform as well, and independent of the operation.
+    fraction = tf.math.mod(numbers[..., 0] * count, 1.0)
+    quantile = seeds_lib.uniform_int(fraction, tf.shape(table)[0])
+    argument = tf.gather(tf.reshape(table, [-1]), quantile * count + operation)
+    negative = tf.gather(has_sign, operation) & (numbers[..., 1] < 0.5)
+    center = seeds_lib.uniform_int(numbers[..., 2:], size)
+    return operation, tf.where(negative, -argument, argument), center
+
+
 def _augment(
     image: tf.Tensor,
-    draws: tf.Tensor,
-    arguments: tf.Tensor,
+    numbers: tf.Tensor,
+    table: tf.Tensor,
     contrast: str,
     added: tuple[registered.Function, ...],
 ) -> tf.Tensor:
-    """Applies one operation per row of `draws`: operation and magnitude, sign, center (2 numbers).
+    """Applies one operation per row of the random numbers.
 
     Args:
       image: uint8 [H, W, 3].
-      draws: float32 [num_layers, 4], uniform in [0, 1).
-      arguments: float32 [magnitudes, operations]; see `_arguments`.
+      numbers: float32 [num_layers, 4]; see `drawn`.
+      table: float32 [magnitudes, operations]; see `arguments`.
       contrast: form of Contrast.
       added: operations besides the sixteen.
     """
     own = len(operations.NAMES)
-    count = own + len(added)
-    signed = [name in operations.SIGNED for name in operations.NAMES]
-    has_sign = tf.constant([*signed, *[False] * len(added)])
 
-    def layer(image: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
-        operation = seeds_lib.uniform_int(draw[0], count)
-        # The fraction is uniform as well, and independent of the operation.
-        fraction = tf.math.mod(draw[0] * count, 1.0)
-        quantile = seeds_lib.uniform_int(fraction, tf.shape(arguments)[0])
-        place = quantile * count + operation
-        argument = tf.gather(tf.reshape(arguments, [-1]), place)
-        negative = tf.gather(has_sign, operation) & (draw[1] < 0.5)
-        argument = tf.where(negative, -argument, argument)
-        center = seeds_lib.uniform_int(draw[2:], tf.shape(image)[:2])
+    def layer(image: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+        operation, argument, center = drawn(row, table, tf.shape(image)[:2], len(added))
         apply_own = functools.partial(
             operations.apply, image, operation, argument, center, contrast
         )
@@ -222,7 +239,7 @@ def _augment(
         others = [functools.partial(registered.apply, each, image, argument) for each in added]
         return tf.switch_case(tf.maximum(operation - own + 1, 0), [apply_own, *others])
 
-    return tf.foldl(layer, draws, initializer=image)
+    return tf.foldl(layer, numbers, initializer=image)
 
 
 def contact_sheet(image: np.ndarray, magnitudes: Sequence[float]) -> Image.Image:

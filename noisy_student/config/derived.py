@@ -63,6 +63,15 @@ def augmentation(noise: NoiseConfig) -> pipeline.Augmentation:
     return pipeline.Augmentation(**dataclasses.asdict(noise))
 
 
+def unlabeled_augmentation(settings: TrainConfig) -> pipeline.Augmentation:
+    """Returns the image noise of a student's unlabeled images."""
+    noise, kind = settings.noise, settings.unlabeled_noise.kind
+    if kind is not None:
+        # Published: cutout belongs to RandAugment.
+        noise = dataclasses.replace(noise, kind=kind, cutout=noise.cutout and kind != "crop")
+    return augmentation(noise)
+
+
 def model_cost(model: ModelConfig, num_classes: int) -> Cost:
     """Returns parameters, operations and activations of a network for one image."""
     if networks.get(model.name).is_foreign:

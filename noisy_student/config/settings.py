@@ -62,17 +62,12 @@ class Config:
         tuned = self.options["fixres_image_size"] is not None
         self.tuned = tuple(map(self.fixres, numbers)) if tuned else ()
         self._check_profile_steps()
-        if self.rounds.frozen_blocks >= 0 and not (self.rounds.init_model or tuned):
-            raise ValueError(
-                f"--frozen_blocks={self.rounds.frozen_blocks} would freeze random weights: give "
-                "--init_model, or --fixres_image_size for a fine-tuning."
-            )
-
-        if self.rounds.head_steps and self.rounds.init_model in (None, "teacher"):
-            raise ValueError(
-                f"--head_steps={self.rounds.head_steps} is for the classifier of trainings from "
-                "given weights: give --init_model."
-            )
+        self._check_start()
+        if self.log.augment_on == "device" and "keras_cv" in (
+            self.teacher.noise.kind,
+            self.options["unlabeled_augment"],
+        ):
+            raise ValueError("--augment_on=device: keras_cv's RandAugment runs on the host alone.")
 
     def replace(self, **options: Any) -> "Config":
         """Returns this configuration with some options replaced."""
@@ -236,6 +231,20 @@ class Config:
             if self.options[name] == value:
                 raise ValueError(f"--noised_labels excludes --{name}={value}, {why}.")
         return self.group(schema.LabelConfig, noise=self.group(NoiseConfig), noise_seed=seed)
+
+    def _check_start(self) -> None:
+        """Refuses options of trainings from given weights where there are none."""
+        rounds = self.rounds
+        if rounds.frozen_blocks >= 0 and not (rounds.init_model or self.tuned):
+            raise ValueError(
+                f"--frozen_blocks={rounds.frozen_blocks} would freeze random weights: give "
+                "--init_model, or --fixres_image_size for a fine-tuning."
+            )
+        if rounds.head_steps and rounds.init_model in (None, "teacher"):
+            raise ValueError(
+                f"--head_steps={rounds.head_steps} is for the classifier of trainings from given "
+                "weights: give --init_model."
+            )
 
     def _check_profile_steps(self) -> None:
         steps = self.log.profile_steps

@@ -1,6 +1,5 @@
 """Batches of training and validation images, from the input pipeline."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +92,7 @@ def training_batches(
             selected_files,
             layout.micro_unlabeled,
             examples=unlabeled,
-            augmentation=derived.augmentation(_unlabeled_noise(learner.settings)),
+            augmentation=learner.noises[1],
             clean_spec=learner.teacher_spec,
         )
 
@@ -103,7 +102,7 @@ def training_batches(
         micro_batches = pipeline.training_batches(
             labeled,
             derived.preprocess_spec(learner.settings.model),
-            derived.augmentation(learner.settings.noise),
+            learner.noises[0],
             pipeline.Order(learner.settings.seed, start_step, shard),
             batch_size=layout.micro_labeled,
             selected=selected,
@@ -112,13 +111,3 @@ def training_batches(
         return layout.per_replica(micro_batches, hosts, host)
 
     return learner.devices.distribute(of_host)
-
-
-def _unlabeled_noise(settings: config.TrainConfig) -> config.NoiseConfig:
-    """Returns the image noise of unlabeled images."""
-    kind = settings.unlabeled_noise.kind
-    if kind is None:
-        return settings.noise
-    # Published: cutout belongs to RandAugment.
-    cutout = settings.noise.cutout and kind != "crop"
-    return dataclasses.replace(settings.noise, kind=kind, cutout=cutout)

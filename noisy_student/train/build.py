@@ -30,6 +30,7 @@ def build(
     num_classes: int,
     num_labeled: int,
     teacher_model: StrPath | None = None,
+    augments: bool = False,
 ) -> Learner:
     """Builds everything in the strategy's scope.
 
@@ -40,6 +41,7 @@ def build(
         num_labeled: labeled images of an epoch.
         teacher_model: saved model that labels the unlabeled images within the step; None: their
             labels are stored.
+        augments: whether the step applies the noise of whole batches.
 
     Raises:
         ValueError: the batch size cannot be split evenly over replicas and accumulated steps.
@@ -79,6 +81,7 @@ def build(
         seed=seed,
         teacher=teacher,
         teacher_spec=teacher_spec,
+        augments=augments,
     )
 
 

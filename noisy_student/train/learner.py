@@ -1,5 +1,6 @@
 """Everything that one training holds in memory."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,9 +8,11 @@ import keras
 import tensorflow as tf
 
 import efficientnet
+from data import pipeline
 from data.preprocess import PreprocessSpec
 from noisy_student import config, ema, losses, schedule
 from noisy_student.batch_layout import Layout
+from noisy_student.config import derived
 from noisy_student.runtime.devices import Devices
 
 
@@ -30,6 +33,7 @@ class Learner:
             rounds compile to one program.
         teacher: network that labels the unlabeled images within the step; None: labels are stored.
         teacher_spec: preprocessing of the teacher's images.
+        augments: the step applies the noise of whole batches, which batches come without.
     """
 
     settings: config.TrainConfig
@@ -43,6 +47,7 @@ class Learner:
     seed: tf.Variable
     teacher: keras.Model | None
     teacher_spec: PreprocessSpec | None
+    augments: bool = False
 
     @property
     def name(self) -> str:
@@ -56,6 +61,14 @@ class Learner:
         return losses.LossConfig(
             s.ratio, s.label_smoothing, s.optimizer.weight_decay, s.labeled_weight
         )
+
+    @property
+    def noises(self) -> tuple[pipeline.Augmentation, pipeline.Augmentation]:
+        """Image noise of labeled and of unlabeled images."""
+        own = derived.augmentation(self.settings.noise)
+        noises = own, derived.unlabeled_augmentation(self.settings)
+        labeled, unlabeled = (dataclasses.replace(n, on_device=self.augments) for n in noises)
+        return labeled, unlabeled
 
     @property
     def noised_rows(self) -> dict[str, int]:

@@ -7,8 +7,10 @@ from typing import Any
 import tensorflow as tf
 
 import efficientnet
+from data import pipeline
 from noisy_student import losses, networks
 from noisy_student.artifacts import model_file
+from noisy_student.config import derived
 from noisy_student.runtime.stable_names import stable_names
 from noisy_student.train.learner import Learner
 
@@ -42,7 +44,8 @@ def train_step(
         batch: this replica's rows of a micro-batch: "images" uint8 [b, S, S, 3] and "labels" int32
             [b]; for students also "unlabeled_images" uint8 [u, S, S, 3] and their stored
             "probabilities" float32 [u, C], or "unlabeled_clean_images" uint8 [u, T, T, 3] for a
-            teacher within the step. Image noise has already been applied.
+            teacher within the step. Image noise has already been applied, or, with "seeds" int32
+            [b, 2] and "unlabeled_seeds" int32 [u, 2], is applied here.
         micro_batch: index of the micro-batch, if gradients are accumulated.
         update: takes the gradients of this share of the loss.
 
@@ -53,6 +56,7 @@ def train_step(
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     share = layout.share(replica, micro_batch)
 
+    batch = _noised(learner, batch) if learner.augments else batch
     images, targets = batch["images"], None
     if layout.unlabeled:
         images = tf.concat([images, batch["unlabeled_images"]], axis=0)
@@ -87,6 +91,17 @@ def train_step(
     # One update, of the weights and their averages.
     update(learner, _head_first(learner, tape.gradient(loss, weights)))
     return tf.stack(list(metrics.values()))
+
+
+def _noised(learner: Learner, batch: Batch) -> Batch:
+    """Returns the batch with the image noise that the input pipeline left to the step."""
+    settings, noised = learner.settings, dict(batch)
+    spec = derived.preprocess_spec(settings.model)
+    kinds = ("", "unlabeled_") if learner.layout.unlabeled else ("",)
+    for kind, noise in zip(kinds, learner.noises, strict=False):
+        apply = pipeline.batch_noise(spec, noise, settings.seed)
+        noised[f"{kind}images"] = apply(batch[f"{kind}images"], batch[f"{kind}seeds"])
+    return noised
 
 
 def _pseudo_labels(learner: Learner, batch: Batch) -> tf.Tensor:

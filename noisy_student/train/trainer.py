@@ -90,7 +90,8 @@ def run(
     if opened.done:
         return read_json(output_dir / "train.json", TrainSummary)
     teacher = inputs.teacher_model if settings.teacher_mode == "online" else None
-    learner = build.build(settings, devices, len(splits.class_names), len(splits.labeled), teacher)
+    sizes, augments = (len(splits.class_names), len(splits.labeled)), log.augment_on == "device"
+    learner = build.build(settings, devices, *sizes, teacher, augments)
     with opened.locked(devices.is_chief), devices.writable(output_dir) as directory:
         state = TrainingState(output_dir, directory, **learner.trackables())
 

@@ -66,6 +66,13 @@ class LogConfig:
     steps_per_execution: int = option(
         1, "Training steps per call of the devices.", low=1, high=1_000_000
     )
+    augment_on: str = option(
+        "host",
+        "Where images are noised, but for random crops of large ones: by the host's cores, or on "
+        "the device within the step, if the host is too slow. Both give the same images.",
+        choices=("host", "device"),
+        changes_result=False,
+    )
     profile_steps: tuple[int, int] | None = option(
         None, "FIRST,END: profile these steps of every training (TensorBoard).", low=0
     )

@@ -96,6 +96,12 @@ def test_blocks_are_frozen_where_weights_are_given(start, teacher, student):
         given("--frozen_blocks=3")
 
 
+@pytest.mark.parametrize("option", ["augment", "unlabeled_augment"])
+def test_keras_cv_runs_on_the_host_alone(option):
+    with pytest.raises(ValueError, match="--augment_on=device: keras_cv"):
+        given("--augment_on=device", f"--{option}=keras_cv")
+
+
 def test_the_classifier_learns_first_where_weights_are_given():
     settings = given("--head_steps=7", "--init_model=b0.keras", "--fixres_image_size=40")
     trainings = (settings.teacher, settings.control(10), *settings.students)

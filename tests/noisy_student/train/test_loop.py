@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from data import sources, tfrecord_file
 from noisy_student import config, train
+from noisy_student.artifacts import model_file
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import given_teacher, step
 from noisy_student.train.metrics_log import MetricsLog
@@ -113,6 +114,19 @@ def test_logs_and_models(splits, devices, tmp_path, capsys):
         path.name for path in tmp_path.iterdir()
     }
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_noise_within_the_step_trains_the_same_model(splits, devices, tmp_path):
+    for where in ("host", "device"):
+        log = dataclasses.replace(LOG, augment_on=where)
+        train.run(dataclasses.replace(TEACHER, steps=2), splits, tmp_path / where, devices, log)
+    host, device = (read_weights(tmp_path / where) for where in ("host", "device"))
+    for one, other in zip(host, device, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def read_weights(folder):
+    return model_file.load_model(folder / "model.keras")[0].get_weights()
 
 
 def test_no_validation_images(splits, devices, tmp_path):
