@@ -74,14 +74,15 @@ class Config:
         return Config(**{**self.given, **options})
 
     def group(self, group: type[T], **derived: Any) -> T:
-        """Returns one dataclass of `schema`.
+        """Returns one dataclass of `schema`; what is not given has the default of this class.
 
         Args:
-            group: The class.
+            group: The class. Commands may have options of one name with other defaults.
             **derived: Values of fields that are no options.
         """
         options = option.options_of(cast(type, group))
-        return group(**{field: self.options[o.name] for field, o in options.items()} | derived)
+        values = {field: self.given.get(o.name, o.default) for field, o in options.items()}
+        return group(**values | derived)
 
     def required(self, name: str) -> Any:
         """Returns an option that must be given.

@@ -1,12 +1,15 @@
 """Answers of ``noisy_student.predict`` as text, CSV and JSON."""
 
 import csv
+import dataclasses
 import io
 import json
 
 import numpy as np
 
-from noisy_student import predict
+from noisy_student import config, predict
+from noisy_student.config import option, schema
+from tests.helpers import small_export
 
 
 def test_the_most_likely_classes_in_every_form():
@@ -36,4 +39,31 @@ def test_the_most_likely_classes_in_every_form():
         "class_name": "cat",
         "title": "",
         "probability": 0.7,
+    }
+
+
+def test_without_output_the_classes_are_text(tmp_path, capsys, monkeypatch):
+    model = small_export.save_model(tmp_path)
+    photos = small_export.save_photos(tmp_path, ("a.png",))
+    predict._main(config.Config(model=model, top_k=2), [str(photos / "a.png")])
+    file, *classes = capsys.readouterr().out.splitlines()
+    assert file == str(photos / "a.png")
+    assert [line.split()[1] in small_export.CLASSES for line in classes] == [True, True]
+
+
+def test_options_of_one_name_have_the_defaults_of_their_commands():
+    settings = config.Config()
+    for group in (*schema.RUN, *schema.TOOLS):
+        made = settings.group(group, **derived_fields(group))
+        for field, each in option.options_of(group).items():
+            assert getattr(made, field) == each.default, (group.__name__, field)
+
+
+def derived_fields(group):
+    """Returns fields that are no options and have no default."""
+    options = option.options_of(group)
+    return {
+        field.name: None
+        for field in dataclasses.fields(group)
+        if field.name not in options and field.default is dataclasses.MISSING
     }
