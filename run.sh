@@ -11,13 +11,16 @@ default_recipe=mnist5k
 help() {
   cat <<TEXT
 Usage: bash run.sh [RECIPE] [--flag=value ...]   train, evaluate and report (RECIPE: $default_recipe if not given)
+       bash run.sh STAGE [--flag=value ...]      one stage, such as predict or evaluate, as noisy-student does
        bash run.sh test [pytest arguments]       run the tests; without arguments check the style too
        bash run.sh docs                          build the documentation as a site in site/
        bash run.sh setup                         only install
        bash run.sh help                          this text
 Recipes:
 $(recipe_titles)
+Stages:  $(stages)
 Flags:   bash run.sh --help lists them; a flag given here overrides the recipe's.
+Shell:   source .venv/bin/activate gives the command noisy-student, and import noisy_student anywhere.
 Python:  3.11, 3.12 or 3.13; PYTHON=/path/to/python bash run.sh ... chooses one.
 TEXT
 }
@@ -33,6 +36,15 @@ recipes() {
     file=${file##*/}
     names+=${names:+, }${file%.flags}
   done
+  echo "$names"
+}
+
+# Prints the names of the stages: the commands of noisy-student.
+stages() {
+  local name names=
+  while IFS= read -r name; do
+    names+=${names:+, }$name
+  done < <(sed -n 's/^    "\([a-z]*\)": ("[a-z_.]*",.*/\1/p' "$root/noisy_student/cli.py")
   echo "$names"
 }
 
@@ -79,17 +91,20 @@ make_venv() {
   "$python" -m venv "$venv" >/dev/null || fail "$python could not make $venv"
 }
 
-# Installs the packages of requirements file $1 unless they are there. The stamp, written last, holds
-# what was asked for, so that an interrupted or changed installation is repeated.
+# Installs the packages of requirements file $1, and this folder as a package, unless they are there.
+# The stamp, written last, holds what was asked for, so that an interrupted or changed installation is
+# repeated.
 install() {
   make_venv
   local stamp=$venv/installed-${1%.txt} log=$venv/install.log reason wanted
-  wanted=$("$venv/bin/python" -V; cat "$root"/requirements*.txt)
+  local packages=("--requirement=$root/$1")
+  [[ ! -f $root/pyproject.toml ]] || packages+=("--editable=$root")
+  wanted=$("$venv/bin/python" -V; echo "${#packages[@]}"; cat "$root"/requirements*.txt)
   [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]] || return 0
   rm -f "$venv"/installed-*
   echo "Installing $1 into $venv (once; 3 GB, one or two minutes) ..." >&2
   if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar=off \
-    --requirement="$root/$1" >"$log" 2>&1 </dev/null; then
+    "${packages[@]}" >"$log" 2>&1 </dev/null; then
     reason=$(sed -n 's/^ERROR: //p' "$log" | tail -n 1)
     ! grep -q 'connection broken' "$log" || reason="no connection to the package index; $reason"
     fail "pip could not install $1 (${reason:-no reason given}); its log is $log"
@@ -126,7 +141,12 @@ build_docs() {
 run_recipe() {
   local recipe=$1
   shift
-  [[ -f $root/recipes/$recipe.flags ]] || fail "unknown recipe '$recipe'; there are: $(recipes)"
+  if [[ ! -f $root/recipes/$recipe.flags ]]; then
+    [[ ", $(stages), " == *", $recipe, "* ]] ||
+      fail "unknown recipe '$recipe'; there are: $(recipes); and the stages: $(stages)"
+    install requirements.txt
+    exec "$venv/bin/python" -P -m noisy_student "$recipe" "$@"
+  fi
   install requirements.txt
   exec "$venv/bin/python" -P -m noisy_student.iterate "--flagfile=$root/recipes/$recipe.flags" "$@"
 }

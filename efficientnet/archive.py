@@ -18,6 +18,7 @@ import keras
 CARD = "card.json"
 _LARGEST_JSON = 64 << 20  # bytes; a card with a million class names is smaller
 _LARGEST_RATIO = 100  # of unpacked to packed bytes; weights are hardly packed at all
+_SHOWN = 5  # models that an error names
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip archive can carry
 
 
@@ -81,15 +82,29 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             check_sizes(path, archive)
             return json.loads(archive.read(CARD))
-    except FileNotFoundError:
-        raise ValueError(f"Model file {path} does not exist.") from None
-    except (zipfile.BadZipFile, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError):
+        raise no_file(path) from None
+    except zipfile.BadZipFile:
         raise ValueError(f"{path} is damaged or not a .keras file.") from None
     except KeyError:
         raise ValueError(
             f"{path} is a Keras model without {CARD} (class names and preprocessing): python -m "
             "noisy_student.card FILE writes one; python -m efficientnet.convert converts weights."
         ) from None
+
+
+def no_file(path: str | os.PathLike[str]) -> ValueError:
+    """Returns the error for a model that is no file; it names the models that are there."""
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    found = sorted(str(each) for each in folder.glob("**/*.keras" if path.is_dir() else "*.keras"))
+    problem = "is a folder, not a .keras file" if path.is_dir() else "does not exist"
+    why = ""
+    if path.name == "best.keras" and found:
+        why = " (best.keras is written where there are validation images)"
+    shown = ", ".join([*found[:_SHOWN], *(["..."] if len(found) > _SHOWN else [])])
+    there = f" There: {shown}." if found else ""
+    return ValueError(f"Model file {path} {problem}{why}.{there}")
 
 
 def check_sizes(path: str | os.PathLike[str], archive: zipfile.ZipFile) -> None:

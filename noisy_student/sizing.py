@@ -6,22 +6,21 @@ constants are those of the small recipes (docs/RESULTS.md), or rules of thumb be
 paper's.
 """
 
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL.Image
+from absl import logging
 
 from data import sources
 from noisy_student import config
 from noisy_student.artifacts.files import read_json, write_json
 from noisy_student.artifacts.json_files import Sizing
-from noisy_student.config import option, schema
+from noisy_student.config import derived, option, schema
 from noisy_student.config.schema.data import LEAST_VALIDATION
 from noisy_student.estimate import Counts, estimate
+from noisy_student.metrics.formatting import duration
 from noisy_student.metrics.intervals import accuracy_interval
 from noisy_student.runtime.devices import Devices
 from noisy_student.runtime.speed import Speed, measure
@@ -96,13 +95,20 @@ def sized(
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, stored)
-    print(f"chosen for {minutes:g} minutes (--auto; flags that are given win):")
+    print(f"chosen for --minutes={minutes:g} (--auto; flags that are given win):")
     print(f"  {_validation_line(settings, splits)}")
     known = option.named(schema.RUN)
     choices = {k: v for k, v in stored["choices"].items() if k not in settings.given}
     chosen = settings.replace(**choices)
     for name in choices:
         print(f"  {known[name].to_flag(chosen.options[name])}: {stored['reasons'][name]}")
+    if seconds := stored.get("seconds"):
+        print(f"  expected in all: {duration(seconds)}, compilation included")
+        if seconds > 60 * minutes:
+            logging.warning(
+                f"--minutes={minutes:g} is too short: the smallest run takes about "
+                f"{duration(seconds)} on this machine."
+            )
     return chosen
 
 
@@ -155,6 +161,7 @@ def choose(
         "minutes": settings.options["minutes"],
         "choices": {name: known[name].to_json(values[name]) for name in choices.reasons},
         "reasons": choices.reasons,
+        "seconds": choices.seconds(),
     }
 
 
@@ -221,7 +228,7 @@ def _choose_optimizer(choices: _Choices) -> None:
 
 def _choose_sizes(choices: _Choices, labeled: sources.Examples) -> None:
     """Chooses image size, networks and steps: the largest that the time allows."""
-    side, smallest = _sides(labeled)
+    side, smallest = derived.sides(labeled, _SAMPLE)
     is_small = side <= _SMALL and not choices.has("image_size", "small_image")
     if is_small:
         _keep_small(choices, side, smallest)
@@ -242,8 +249,10 @@ def _choose_sizes(choices: _Choices, labeled: sources.Examples) -> None:
     steps, wanted = _steps(choices, share), _images(choices)
     for (name, value), images in zip(steps.items(), wanted, strict=False):
         reason = f"{share * images:,.0f} images, for {choices.counts.labeled} labeled ones"
+        if value == _LEAST_STEPS:
+            reason = "the least"
         if share < 1:
-            reason += f"; {images:,.0f} if the time allowed (--minutes)"
+            reason += f"; {images:,.0f} images if the time allowed (--minutes)"
         choices.take(reason, **{name: value})
 
 
@@ -329,13 +338,3 @@ def _round(steps: float) -> int:
     """Returns a number of steps with two digits, and not too few."""
     digits = max(0, math.floor(math.log10(max(steps, 1))) - 1)
     return max(_LEAST_STEPS, round(steps / 10**digits) * 10**digits)
-
-
-def _sides(examples: sources.Examples) -> tuple[int, int]:
-    """Returns the median and the smallest shorter side of some images."""
-    places = np.linspace(0, len(examples) - 1, min(len(examples), _SAMPLE)).astype(int)
-    sides = []
-    for place in places:
-        with PIL.Image.open(io.BytesIO(examples.encoded(place))) as image:
-            sides.append(min(image.size))
-    return int(np.median(sides)), min(sides)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from noisy_student import cli
+
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = """
 import json, os, sys
@@ -30,6 +32,8 @@ def make_copy(folder: Path) -> Path:
     (folder / "noisy_student").mkdir()
     (folder / "noisy_student/__init__.py").touch()
     (folder / "noisy_student/iterate.py").write_text(STAND_IN)
+    (folder / "noisy_student/__main__.py").write_text(STAND_IN)
+    shutil.copy(ROOT / "noisy_student/cli.py", folder / "noisy_student")
     return folder
 
 
@@ -90,6 +94,14 @@ def test_runs_a_named_recipe_from_where_the_caller_stands(repository, tmp_path):
     assert Path(call["file"]) == repository / "noisy_student/iterate.py"
 
 
+def test_a_stage_is_run_as_the_console_command_does(repository, tmp_path):
+    call = seen(run(repository, "predict", "--model=a.keras", "photos", cwd=tmp_path))
+    assert call["arguments"] == ["predict", "--model=a.keras", "photos"]
+    assert call["file"] == str(repository / "noisy_student" / "__main__.py")
+    assert call["cwd"] == str(tmp_path)
+    assert all(stage in run(repository, "help").stdout for stage in cli.COMMANDS)
+
+
 def test_passes_the_exit_status_on(repository):
     assert run(repository, "--fail").returncode == 7
 
@@ -97,7 +109,8 @@ def test_passes_the_exit_status_on(repository):
 def test_unknown_recipe_lists_those_there_are(repository):
     result = run(repository, "mnist6k")
     assert result.returncode == 1
-    assert result.stderr == "run.sh: unknown recipe 'mnist6k'; there are: mnist5k, other\n"
+    assert result.stderr.startswith("run.sh: unknown recipe 'mnist6k'; there are: mnist5k, other;")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_help_names_the_recipes_and_installs_nothing(tmp_path):

@@ -102,5 +102,6 @@ def _refuse(given: Mapping[str, Any], names: Iterable[str], dataset: str, valid:
     for name in names:
         if name in given:
             raise ValueError(
-                f"{name} {given[name]!r} goes with dataset {valid}, not with {dataset!r}."
+                f"{name} {given[name]!r} goes with dataset {valid}, not with {dataset!r}: give "
+                "that with --dataset."
             )

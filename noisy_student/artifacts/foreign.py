@@ -20,7 +20,10 @@ from noisy_student.config import schema
 from noisy_student.networks import contract
 
 _SAVED_MODEL = "saved_model.pb"
-_HINT = "it has no card: describe it with --class_names, --image_size, --input_range, --outputs"
+_HINT = (
+    "it has no card: give --class_names, and --image_size, --input_range or --outputs where its "
+    "layers do not show them"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +112,7 @@ def open_model(path: StrPath, description: Description) -> Opened:
     """
     path, given = Path(path), description.given
     if not path.exists():
-        raise ValueError(f"Model file {path} does not exist.")
+        raise archive.no_file(path)
     names = class_names(given.class_names, path)
     if path.is_dir():
         call, side, range_found = _saved_model(path)

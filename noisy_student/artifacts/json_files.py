@@ -31,6 +31,7 @@ class Sizing(TypedDict):
     minutes: float  # the time it aimed at
     choices: dict[str, Any]  # flag -> value, as in `RunConfig.flags`
     reasons: dict[str, str]  # flag -> reason
+    seconds: NotRequired[float]  # how long the run was expected to take
 
 
 class Done(TypedDict):

@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from efficientnet import archive
+
 _FREE_WEIGHTS = 2**27  # of a layer, whatever the size of the file
 _SIZES = {
     *("units", "filters", "input_dim", "output_dim", "kernel_size", "size", "padding", "n"),
@@ -55,7 +57,7 @@ def _refuse_excess(path: str | os.PathLike[str]) -> None:
             stored = sum(info.file_size for info in file.infolist())
             json.loads(file.read("config.json"), object_pairs_hook=collect)
     except FileNotFoundError:
-        raise ValueError(f"Model file {path} does not exist.") from None
+        raise archive.no_file(path) from None
     except (KeyError, ValueError, RecursionError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged or no Keras model: {error}") from None
     largest = sorted(sizes)[-2:]

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
 import PIL.Image
 from absl import logging
 
@@ -173,3 +174,13 @@ def warn_of_framing(trainings: Iterable[TrainConfig], examples: sources.Examples
                 f"{width}x{height} pixels ({examples.ids[0]}) to --image_size={size}. "
                 "--enlarge_small_image resizes them."
             )
+
+
+def sides(examples: sources.Examples, count: int) -> tuple[int, int]:
+    """Returns the median and the smallest shorter side of at most `count` images, in pixels."""
+    places = np.linspace(0, len(examples) - 1, min(len(examples), count)).astype(int)
+    found = []
+    for place in places:
+        with PIL.Image.open(io.BytesIO(examples.encoded(place))) as image:
+            found.append(min(image.size))
+    return int(np.median(found)), min(found)

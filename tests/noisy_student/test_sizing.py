@@ -1,6 +1,7 @@
 """Choices of --auto at made-up speeds, which a run keeps."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,22 @@ def test_the_time_is_kept(minutes, side):
     settings = chosen(images, CPU, minutes=minutes)
     assert seconds(settings, images, CPU) < 60 * minutes * 0.75
     assert (len(settings.students) == 1) == (minutes < 10)
+
+
+@pytest.mark.parametrize(("minutes", "rates", "fits"), [(1, SLOW, False), (30, CPU, True)])
+def test_the_expected_time_is_said_and_a_time_that_is_too_short(
+    tmp_path, monkeypatch, capsys, caplog, minutes, rates, fits
+):
+    monkeypatch.setattr(sizing, "measure", lambda devices: rates)
+    settings = config.Config(auto=True, minutes=minutes)
+    devices = make_devices("one", "float32", "off")
+    sizing.sized(settings, splits(), devices, tmp_path, write=True)
+    printed = capsys.readouterr().out
+    assert re.search(r"expected in all: \d+ (s|min)", printed)
+    assert ("--teacher_steps=100: the least" in printed) != fits
+    assert (f"--minutes={minutes:g} is too short" in caplog.text) != fits
+    stored = json.loads((tmp_path / sizing.FILE).read_text())
+    assert (stored["seconds"] <= 60 * minutes) == fits
 
 
 def test_more_time_never_means_less_training():

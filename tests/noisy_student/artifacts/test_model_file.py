@@ -1,4 +1,5 @@
 import json
+import re
 import zipfile
 
 import keras
@@ -49,6 +50,17 @@ def test_files_that_are_no_saved_model_are_named(model, tmp_path):
     model.save(tmp_path / "plain.keras")
     with pytest.raises(ValueError, match="plain.keras is a Keras model without card.json"):
         model_file.load_model(tmp_path / "plain.keras")
+
+
+@pytest.mark.parametrize("given", ["", "round1/student", "round1/student/best.keras"])
+def test_what_is_no_model_names_the_models_that_are_there(tmp_path, given):
+    model = tmp_path / "round1" / "student" / "model.keras"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"")
+    for read in (model_file.read_card, model_file.load_model):
+        with pytest.raises(ValueError, match=re.escape(f"There: {model}.")) as error:
+            read(tmp_path / given)
+    assert ("validation images" in str(error.value)) == given.endswith("best.keras")
 
 
 def test_the_archive_carries_no_dates(model, tmp_path):
