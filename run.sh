@@ -91,20 +91,28 @@ make_venv() {
   "$python" -m venv "$venv" >/dev/null || fail "$python could not make $venv"
 }
 
-# Installs the packages of requirements file $1, and this folder as a package, unless they are there.
-# The stamp, written last, holds what was asked for, so that an interrupted or changed installation is
-# repeated.
+# Makes this folder's packages and the command noisy-student part of the environment, as pip's
+# editable installation does, which would have to download a build system.
+link_packages() {
+  local command=$venv/bin/noisy-student
+  [[ ! -x $command ]] || return 0
+  printf '%s\n' "$root" >"$(echo "$venv"/lib/python3.*/site-packages)/noisy-student.pth"
+  printf '#!/usr/bin/env bash\nexec %q -P -m noisy_student "$@"\n' "$venv/bin/python" >"$command"
+  chmod +x "$command"
+}
+
+# Installs the packages of requirements file $1 unless they are there. The stamp, written last, holds
+# what was asked for, so that an interrupted or changed installation is repeated.
 install() {
   make_venv
+  link_packages
   local stamp=$venv/installed-${1%.txt} log=$venv/install.log reason wanted
-  local packages=("--requirement=$root/$1")
-  [[ ! -f $root/pyproject.toml ]] || packages+=("--editable=$root")
-  wanted=$("$venv/bin/python" -V; echo "${#packages[@]}"; cat "$root"/requirements*.txt)
+  wanted=$("$venv/bin/python" -V; cat "$root"/requirements*.txt)
   [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]] || return 0
   rm -f "$venv"/installed-*
   echo "Installing $1 into $venv (once; 3 GB, one or two minutes) ..." >&2
   if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar=off \
-    "${packages[@]}" >"$log" 2>&1 </dev/null; then
+    --requirement="$root/$1" >"$log" 2>&1 </dev/null; then
     reason=$(sed -n 's/^ERROR: //p' "$log" | tail -n 1)
     ! grep -q 'connection broken' "$log" || reason="no connection to the package index; $reason"
     fail "pip could not install $1 (${reason:-no reason given}); its log is $log"

@@ -102,6 +102,29 @@ def test_a_stage_is_run_as_the_console_command_does(repository, tmp_path):
     assert all(stage in run(repository, "help").stdout for stage in cli.COMMANDS)
 
 
+def test_the_environment_has_the_command_and_the_packages(repository, tmp_path):
+    (tmp_path / "noisy_student.py").write_text("raise SystemExit('another module')")
+    (tmp_path / "script.py").write_text("import noisy_student; print(noisy_student.__file__)")
+    binaries = repository / ".venv" / "bin"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment |= {"KERAS_BACKEND": "", "NOISY_STUDENT_COMMAND": ""}
+    call = subprocess.run(
+        [binaries / "noisy-student", "predict", "a b"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert seen(call)["arguments"] == ["predict", "a b"]
+    call = subprocess.run(
+        [binaries / "python", "-P", tmp_path / "script.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert call.stdout.strip() == str(repository / "noisy_student" / "__init__.py"), call.stderr
+
+
 def test_passes_the_exit_status_on(repository):
     assert run(repository, "--fail").returncode == 7
 
