@@ -7,6 +7,7 @@ from typing import Any
 from noisy_student.metrics.benchmarks import ACCURACIES, BENCHMARKS, PERTURBED, TITLES
 from noisy_student.metrics.formatting import interval
 from noisy_student.metrics.verdicts import Lead, Verdict, is_significant
+from noisy_student.report.inputs import file_of
 from noisy_student.report.results import Difference
 
 _ON = {
@@ -55,7 +56,10 @@ def describe_difference(figures: Mapping[str, Any], difference: Difference) -> s
 
 
 def describe_baselines(figures: Mapping[str, Any]) -> str:
-    """Says how the student compares with the supervised baselines."""
+    """Says how the student compares with the supervised baselines.
+
+    Returns "" where there are neither baselines nor a gain to explain.
+    """
     labels = {model["name"]: model["label"] for model in figures["models"]}
     verdicts = []
     for difference in filter(None, figures["over_controls"]):
@@ -63,6 +67,8 @@ def describe_baselines(figures: Mapping[str, Any]) -> str:
         verdict = "better than" if low > 0 else "worse than" if high < 0 else "level with"
         verdicts.append(f"{verdict} the {_lower(labels[difference['before']])}")
     if not verdicts:
+        if not figures["gain"] or figures["gain"]["points"] <= 0:
+            return ""
         return (
             "This run has no supervised baseline (--controls=student,chain), so the gain may come"
             " from longer training instead of the pseudo labels."
@@ -74,20 +80,46 @@ def describe_baselines(figures: Mapping[str, Any]) -> str:
 
 
 def describe_choice(figures: Mapping[str, Any]) -> str:
-    """Says which model file to use and why; "" if the run trained none."""
-    choice = figures["choice"]
+    """Says which model file to use and why; "" if the run trained none.
+
+    Recommends none that is significantly worse than its teacher or than the best other model on the
+    test images: names both files instead.
+    """
+    choice, behind = figures["choice"], figures["behind"]
     if not choice:
         return ""
     labels = {model["name"]: model["label"] for model in figures["models"]}
-    text = f"Use {choice['file']} ({labels[choice['model']]})"
+    chosen = f"{choice['file']} ({labels[choice['model']]})"
     if not choice["is_best"]:
-        return f"{text}: the last model. Without validation images, no model is known to be best."
-    text += (
-        f": the best on {choice['num_validation']:,} validation images, with"
+        why = "Without validation images, no model is known to be best."
+        return _warn(figures, behind) + why if behind else f"Use {chosen}: the last model. {why}"
+    reason = (
+        f"the best on {choice['num_validation']:,} validation images, with"
         f" {choice['validation_top1']:.1f}% (95% interval {interval(choice['interval'])})."
     )
     if choice["level"]:
-        text += f" Within that interval, too: {', '.join(labels[n] for n in choice['level'])}."
+        reason += f" Within that interval, too: {', '.join(labels[n] for n in choice['level'])}."
+    if behind:
+        return f"{_warn(figures, behind)}{labels[choice['model']]} is {reason}"
+    return f"Use {chosen}: {reason}"
+
+
+def _warn(figures: Mapping[str, Any], behind: Difference) -> str:
+    """Says that a model is worse than another one, by how much, and where both files are."""
+    models = {model["name"]: model for model in figures["models"]}
+    before, after = models[behind["before"]], models[behind["after"]]
+    is_student = before["role"] in ("student", "fixres")
+    other = before["label"] if is_student else f"the {_lower(before['label'])}"
+    text = (
+        f"{after['label']} is worse than {other} on the test images, by"
+        f" {-behind['points']:.1f} points (95% interval {interval(behind['interval'], '+.1f')})."
+        f" Their files: {file_of(before['name'])} ({before['label']}) and"
+        f" {file_of(after['name'])} ({after['label']}). "
+    )
+    if before["role"] == "teacher" and after["role"] != "control":
+        text += (
+            'For likely causes, see "My student is not better than its teacher" in docs/FAQ.md. '
+        )
     return text
 
 

@@ -1,7 +1,7 @@
 """The results of a run as one dictionary, the content of ``results.json``."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from noisy_student.metrics import calibration, compare, intervals, verdicts
@@ -98,21 +98,23 @@ def _figures(inputs: Inputs) -> dict[str, Any]:
         for benchmark, contents in inputs.evaluations.items()
     }
 
-    def gain_over(before: Model | None) -> Difference | None:
-        if before is None or student is None:
+    def difference(before: Model | None, after: Model | None) -> Difference | None:
+        if before is None or after is None:
             return None
-        clean = evaluations["clean"]
-        pair = (clean.get(model["name"], {}) for model in (before, student))
-        return _difference(before, student, *pair)
+        pair = (evaluations["clean"].get(model["name"], {}) for model in (before, after))
+        return _difference(before, after, *pair)
 
+    trained = [model for model in models if model["name"] in inputs.trainings]
+    choice = choose(models, list(inputs.trainings), _num_validation(inputs))
     return {
         "dataset": inputs.settings.get("dataset"),
         "seed": inputs.settings.get("seed"),
         "split_sizes": inputs.settings.get("split_sizes"),
         "models": models,
-        "choice": choose(models, list(inputs.trainings), _num_validation(inputs)),
-        "gain": gain_over(teacher),
-        "over_controls": [gain_over(model) for model in baselines],
+        "choice": choice,
+        "behind": choice and _behind(choice["model"], trained, difference),
+        "gain": difference(teacher, student),
+        "over_controls": [difference(model, student) for model in baselines],
         "changes": inputs.gallery
         and {
             key: inputs.gallery[key] for key in ("before", "after", "count_fixed", "count_broken")
@@ -131,6 +133,24 @@ def _figures(inputs: Inputs) -> dict[str, Any]:
         "robustness": _robustness(evaluations, teacher, student, baselines),
         "missing": inputs.missing,
     }
+
+
+def _behind(
+    chosen: str, trained: Sequence[Model], difference: Callable[[Model, Model], Difference | None]
+) -> Difference | None:
+    """Compares the model to use with its teacher, then with the best other trained model.
+
+    Returns:
+        The first difference whose interval lies below 0 on the test images; None without one.
+    """
+    after = next(model for model in trained if model["name"] == chosen)
+    others = [model for model in trained if model is not after and model["top1"] is not None]
+    best = sorted(others, key=lambda model: model["top1"])[-1:]
+    for before in [*(model for model in others if model["role"] == "teacher"), *best]:
+        found = difference(before, after)
+        if found and found["interval"][1] < 0:
+            return found
+    return None
 
 
 def _provenance(inputs: Inputs) -> dict[str, Any]:

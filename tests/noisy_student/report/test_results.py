@@ -4,10 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from noisy_student import report
-from noisy_student.metrics import intervals
+from noisy_student.metrics import intervals, per_image
 from noisy_student.report import phrases
 from tests.helpers.run_folder import make_workdir, page_of, results_of, write
 
@@ -86,6 +87,46 @@ def test_missing_baseline_is_admitted(workdir):
     figures = report.run(workdir)["figures"]
     assert figures["missing"] == [] and figures["over_controls"] == []
     assert "--controls=" in phrases.describe_baselines(figures)
+    figures["gain"] |= {"points": -0.1}  # nothing to explain
+    assert phrases.describe_baselines(figures) == ""
+
+
+def set_correct(workdir: Path, name: str, wrong: range) -> None:
+    """Sets which of the 1000 test images a model gets wrong."""
+    path = workdir / f"evaluation/{name}/clean.json"
+    record = per_image.record(map(str, range(1000)), np.isin(np.arange(1000), wrong))
+    changes = {"top1": 100 - len(wrong) / 10, "by_image": {"top1": record}}
+    write(path, json.loads(path.read_text()) | changes)
+
+
+@pytest.mark.parametrize("has_validation", [True, False])
+def test_a_model_that_is_worse_than_its_teacher_is_not_recommended(workdir, has_validation):
+    set_correct(workdir, "round2_student", range(150))  # the teacher: the first 100
+    if not has_validation:
+        settings = json.loads((workdir / "config.json").read_text())
+        settings["split_sizes"]["validation"] = 0
+        write(workdir / "config.json", settings)
+    results = report.run(workdir)
+    behind = results["figures"]["behind"]
+    assert (behind["before"], behind["after"]) == ("round0_teacher", "round2_student")
+    assert behind["points"] == -5 and behind["interval"][1] < 0
+    text = phrases.describe_choice(results["figures"])
+    assert text.startswith("Student 2 is worse than the teacher on the test images, by 5.0 points")
+    assert "round0/teacher/model.keras (Teacher) and round2/student/model.keras" in text
+    assert "docs/FAQ.md" in text and "Use " not in text
+    assert ("best on 500 validation images" in text) == has_validation
+    assert text in report.table(results)
+
+
+def test_a_model_behind_another_student_or_baseline_is_not_recommended(workdir):
+    set_correct(workdir, "control_chain", range(20))
+    figures = report.run(workdir)["figures"]
+    assert (figures["behind"]["before"], figures["behind"]["points"]) == ("control_chain", -4.4)
+    text = phrases.describe_choice(figures)
+    assert text.startswith("Student 2 is worse than the baseline (equal total compute) on the test")
+    assert "control_chain/model.keras" in text and "FAQ" not in text
+    set_correct(workdir, "control_chain", range(60))
+    assert report.run(workdir)["figures"]["behind"] is None
 
 
 def test_calibration_error_computed_by_hand(workdir):
