@@ -4,7 +4,8 @@ Called, ``ns.evaluate(model, data, ...)``, it is `noisy_student.api.evaluate`.
 """
 
 from noisy_student import _called
-from noisy_student.evaluate.runner import check, compare, missing_packages, run
+from noisy_student.evaluate.comparison import compare
+from noisy_student.evaluate.runner import check, missing_packages, run
 
 __all__ = ["check", "compare", "missing_packages", "run"]
 

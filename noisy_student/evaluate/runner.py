@@ -23,7 +23,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,8 @@ from noisy_student.artifacts.model_file import Card
 from noisy_student.config import derived, option, schema
 from noisy_student.evaluate import benchmark, resumable
 from noisy_student.evaluate.benchmark import Result, Task
+from noisy_student.evaluate.comparison import compare
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
-from noisy_student.metrics import benchmarks, verdicts
-from noisy_student.metrics import compare as comparison
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import Devices, make_devices
 
@@ -220,34 +219,6 @@ def _evaluated(
     )
 
 
-def compare(results: dict[str, Result], baseline: dict[str, Result]) -> Iterator[str]:
-    """Yields lines of a model's metrics relative to a baseline, and of its gains over it.
-
-    Args:
-        results: benchmark -> result of the model.
-        baseline: benchmark -> result of the baseline.
-    """
-    for name in benchmarks.CORRUPTED + benchmarks.PERTURBED:
-        if name in results:
-            mean = comparison.relative(name, results[name], baseline[name], "the baseline")
-            if mean is not None:
-                yield f"{name}: {mean['name']}: {mean['percent']:.1f}"
-    pairs = {name: {"model": results[name], "baseline": baseline[name]} for name in results}
-    for verdict in verdicts.verdicts(pairs, "baseline", "model"):
-        low, high = verdict["interval"]
-        over = f" over {verdict['over']}" if verdict["over"] else ""
-        yield (
-            f"{verdict['benchmark']}: {verdict['after']:.2f}% vs. {verdict['before']:.2f}%{over}, "
-            f"gain {verdict['points']:+.2f} points, 95% interval {low:+.2f} to {high:+.2f}"
-        )
-        for lead in verdict.get("by_epsilon", []):
-            low, high = lead["interval"]
-            yield (
-                f"{verdict['benchmark']} at epsilon {lead['epsilon']:g}: gain "
-                f"{lead['points']:+.2f} points, 95% interval {low:+.2f} to {high:+.2f}"
-            )
-
-
 def _main(settings: config.Config) -> None:
     given, options = settings.group(schema.EvaluateCommandConfig), settings.evaluation
     names = {"model": settings.required("model"), "baseline_model": given.baseline_model}
@@ -269,18 +240,32 @@ def _main(settings: config.Config) -> None:
         count = f"{len(examples)} images, " if examples else ""
         print(f"{path}: {count}benchmarks {', '.join(options.benchmarks)}")
         return
-    if path != names["model"]:  # weights by name, which lie in a cache
-        title = names["model"]
-    else:
-        title = Path(path).stem if opened["model"] else Path(path).parent.name
+    title = _title(names["model"], path)
     results = run(path, title, examples, output_dir, options, devices, opened["model"])
     for name, result in results.items():
-        print(f"{name}: {benchmark.get(name).describe(result)}")
+        print(f"{f'{title}, ' if baseline else ''}{name}: {benchmark.get(name).describe(result)}")
     if baseline:
         folder, other = output_dir / "baseline", opened["baseline_model"]
-        others = run(baseline, "baseline", examples, folder, options, devices, other)
-        for line in compare(results, others):
+        second = _title(str(given.baseline_model), baseline)
+        others = run(baseline, second, examples, folder, options, devices, other)
+        second = f"{second} (baseline)"
+        for name, result in others.items():
+            print(f"{second}, {name}: {benchmark.get(name).describe(result)}")
+        for line in compare(results, others, (title, second)):
             print(line)
+
+
+def _title(given: str, path: str) -> str:
+    """Returns what reports call a model: its file, or its folder where all files have one name.
+
+    Args:
+        given: the value of the flag.
+        path: the file found for it.
+    """
+    if path != given:  # weights by name, which lie in a cache
+        return given
+    file = Path(path).resolve()
+    return file.parent.name if file.name in ("model.keras", "best.keras") else file.stem
 
 
 def _open(flag: str, path: str, settings: config.Config, devices: Devices) -> Opened | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -47,6 +48,27 @@ def unpaired_interval(
     """
     half = _DEVIATES * math.hypot(*map(standard_error, percents, counts))
     return difference - half, difference + half
+
+
+def accuracy_difference(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[float, tuple[float, float], bool]:
+    """Compares two models on clean test images, paired where both saw the same ones.
+
+    Args:
+        before: content of the first model's ``clean.json``.
+        after: content of the second model's.
+
+    Returns:
+        Accuracy of the second minus that of the first in points, its 95% interval, and whether it
+        is paired.
+    """
+    points = after["top1"] - before["top1"]
+    interval = paired_interval(before.get("by_image", {}), after.get("by_image", {}), {"top1": 1.0})
+    if interval is not None:
+        return points, interval, True
+    counts = before["num_examples"], after["num_examples"]
+    return points, unpaired_interval(points, (before["top1"], after["top1"]), counts), False
 
 
 def interval_error(bounds: tuple[float, float]) -> float:

@@ -79,13 +79,7 @@ def read(workdir: Path) -> Inputs:
         _model_name(path.parent.relative_to(workdir)): _read(path, TrainSummary)
         for path in _trainings(workdir)
     }
-    evaluations = {
-        benchmark: {
-            path.parent.name: _evaluation(path, benchmark)
-            for path in evaluation.glob(f"*/{benchmark}.json")
-        }
-        for benchmark in ("clean", *BENCHMARKS)
-    }
+    evaluations = _evaluations(evaluation)
     selections = {
         _round_of(path): _read(path, SelectionReport)
         for path in _of_rounds(workdir, "selected/selection.json")
@@ -110,6 +104,36 @@ def read(workdir: Path) -> Inputs:
         _seconds(workdir, "compile_seconds"),
         [path for path in expected if not (workdir / path).exists()],
     )
+
+
+def _evaluations(evaluation: Path) -> dict[str, dict[str, Any]]:
+    """Returns benchmark -> model -> content of its file.
+
+    A baseline of ``evaluate --baseline_model`` is a further model. Where its weights are those of a
+    model with a folder of its own, its results fill in what that one lacks.
+    """
+    found: dict[str, dict[str, Any]] = {
+        benchmark: {
+            path.parent.name: _evaluation(path, benchmark)
+            for path in evaluation.glob(f"*/{benchmark}.json")
+        }
+        for benchmark in ("clean", *BENCHMARKS)
+    }
+    weights = {
+        content["request"].get("weights"): name
+        for contents in found.values()
+        for name, content in contents.items()
+    }
+    for folder in sorted(evaluation.glob("*/baseline")):
+        paths = {name: folder / f"{name}.json" for name in found}
+        contents = {name: _evaluation(p, name) for name, p in paths.items() if p.exists()}
+        for benchmark, content in contents.items():
+            title, key = content["model"], content["request"].get("weights", str(folder))
+            name = f"{title} (baseline)"
+            if title == "baseline" or name in weights.values():
+                name = f"baseline of {folder.parent.name}"
+            found[benchmark].setdefault(weights.setdefault(key, name), content)
+    return found
 
 
 def _expected(rounds: int, trained: Iterable[str], benchmarks: Iterable[str]) -> list[str]:
@@ -139,10 +163,13 @@ def _seconds(
             stages.append(((0, number, position), f"{verb} round{number}", path))
         for path in workdir.glob(f"selection/{folder}/done.json"):
             stages.append(((0, 1, position - 2), f"{verb} once", path))
-    for path in workdir.glob("evaluation/*/*.json"):
+    evaluation = workdir / "evaluation"
+    for path in (*evaluation.glob("*/*.json"), *evaluation.glob("*/baseline/*.json")):
         if path.stem not in ("clean", *BENCHMARKS):  # not ours
             continue
-        stages.append(((2, 0, 0), f"evaluate {path.parent.name} {path.stem}", path))
+        stages.append(
+            ((2, 0, 0), f"evaluate {path.parent.relative_to(evaluation)} {path.stem}", path)
+        )
     contents = {name: read_json(path, Timed) for _, name, path in sorted(stages)}
     return {name: content[kind] for name, content in contents.items() if kind in content}
 
@@ -178,7 +205,7 @@ def label(name: str) -> str:
     kind, number, role, _ = order(name)
     if kind == 0:
         return ("Teacher", f"Student {number}", f"Student {number}, fine-tuned")[role]
-    return BASELINES.get(name, name.replace("_", " ").capitalize())
+    return BASELINES.get(name, name)
 
 
 def _round_of(path: Path) -> int:

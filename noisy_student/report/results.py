@@ -185,7 +185,7 @@ def _model(name: str, inputs: Inputs) -> Model:
     return {
         "name": name,
         "label": label(name),
-        "role": "control" if name.startswith("control") else name.partition("_")[2],
+        "role": _role(name),
         **{key: training.get(key) for key in _TRAINING_KEYS},
         "num_examples": count,
         "top1": top1,
@@ -196,21 +196,19 @@ def _model(name: str, inputs: Inputs) -> Model:
     }
 
 
+def _role(name: str) -> str:
+    """Returns "teacher", "student", "fixres" or "control"; "" for a model of no run."""
+    kind = order(name)[0]
+    return ("" if kind else name.partition("_")[2]) if kind != 1 else "control"
+
+
 def _difference(
     before: Model, after: Model, clean_before: Mapping[str, Any], clean_after: Mapping[str, Any]
 ) -> Difference | None:
-    """Compares two models on clean test images, paired where both saw the same ones."""
+    """Compares two models on clean test images; None if one was not evaluated on them."""
     if before["top1"] is None or after["top1"] is None:
         return None
-    points = after["top1"] - before["top1"]
-    interval = intervals.paired_interval(
-        clean_before.get("by_image", {}), clean_after.get("by_image", {}), {"top1": 1.0}
-    )
-    paired = interval is not None
-    if interval is None:
-        interval = intervals.unpaired_interval(
-            points, (before["top1"], after["top1"]), (before["num_examples"], after["num_examples"])
-        )
+    points, interval, paired = intervals.accuracy_difference(clean_before, clean_after)
     return {
         "before": before["name"],
         "after": after["name"],

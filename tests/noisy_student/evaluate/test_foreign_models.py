@@ -109,7 +109,15 @@ def test_models_are_compared_with_a_baseline(models, images, tmp_path, capsys):
     baseline = {"baseline_model": folder / "mobilenet.keras", "input_range": "0..255"}
     evaluate(folder / "cnn.keras", images, output, benchmarks="clean,fgsm", **baseline)
     assert (output / "baseline" / "clean.json").exists()
-    assert "points, 95% interval" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    top1 = {
+        name: json.loads((output / place / "clean.json").read_text())["top1"]
+        for name, place in (("cnn", "."), ("mobilenet (baseline)", "baseline"))
+    }
+    for name, accuracy in top1.items():
+        assert f"{name}, clean: top-1 {accuracy:.2f}%" in "\n".join(lines)
+    compared = next(line for line in lines if line.startswith("accuracy on clean images"))
+    assert ", ".join(f"{name} {accuracy:.1f}%" for name, accuracy in top1.items()) in compared
 
 
 def test_a_report_sets_several_models_side_by_side(models, images, tmp_path):

@@ -74,11 +74,18 @@ def test_metrics_relative_to_a_baseline_and_gains(model, examples, tmp_path):
     baseline = dict(results)
     half = {name: {"5": rates["5"] / 2} for name, rates in corrupted["errors"].items()}
     baseline["corruptions"] = corrupted | {"errors": half, "by_image": {}}
-    lines = list(evaluate.compare(results, baseline))
-    mean, halved = corrupted["mean_error"], corrupted["mean_error"] / 2
-    assert lines[0].startswith("corruptions: ") and lines[0].endswith(": 200.0")
-    assert f"{mean:.2f}% vs. {halved:.2f}% over 3 settings, gain {halved - mean:+.2f}" in lines[1]
+    lines = list(evaluate.compare(results, baseline, ("a", "b")))
+    top1, mean = results["clean"]["top1"], corrupted["mean_error"]
+    assert lines[0].startswith(
+        f"accuracy on clean images: a {top1:.1f}%, b {top1:.1f}%: 0.0 points"
+    )
+    assert lines[1].startswith("corruptions: ") and lines[1].endswith(": a 200.0")
+    assert lines[2].startswith(
+        f"errors on corrupted images: a {mean:.1f}%, b {mean / 2:.1f}%, over 3 settings:"
+        f" {mean / 2:.1f} points more errors for a ("
+    )
     average = np.mean(attacked["top1"][1:])
-    assert lines[2].startswith(f"fgsm: {average:.2f}% vs. {average:.2f}% over epsilon 1, 8")
-    assert "gain +0.00" in lines[2] and len(lines) == 5
-    assert lines[4].startswith("fgsm at epsilon 8: gain +0.00 points, 95% interval -")
+    assert lines[3].startswith(
+        f"accuracy under FGSM: a {average:.1f}%, b {average:.1f}%, over epsilon 1, 8: 0.0 points"
+    )
+    assert "for a (not significant; 95% interval -" in lines[5] and len(lines) == 6

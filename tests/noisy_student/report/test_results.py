@@ -185,3 +185,30 @@ def test_seconds_are_listed_in_the_order_of_the_method(finished):
 def test_rounds_that_are_still_to_come_are_missing(workdir):
     shutil.rmtree(workdir / "round2")
     assert "round2/student/train.json" in report.run(workdir)["figures"]["missing"]
+
+
+def add_model(workdir: Path, place: str, name: str, wrong: range, **other) -> None:
+    """Writes the accuracy of a model that is of no run, on 1000 test images."""
+    record = per_image.record(map(str, range(1000)), np.isin(np.arange(1000), wrong))
+    content = {"benchmark": "clean", "model": name, "request": {"weights": name}, "seconds": 1.0}
+    content |= {"num_examples": 1000, "top1": 100 - len(wrong) / 10, "by_image": {"top1": record}}
+    write(workdir / f"evaluation/{place}/clean.json", content | other)
+
+
+def test_a_baseline_is_a_further_model(tmp_path):
+    add_model(tmp_path, "small", "small", range(300))
+    add_model(tmp_path, "small/baseline", "big", range(100))
+    add_model(tmp_path, "tiny", "tiny", range(400))
+    add_model(tmp_path, "tiny/baseline", "small", range(300))  # the same weights as small/
+    add_model(tmp_path, "old", "old", range(600))
+    add_model(tmp_path, "old/baseline", "baseline", range(500))  # of an older version
+    results = report.run(tmp_path)
+    found = {model["label"]: model["top1"] for model in results["figures"]["models"]}
+    assert found == {
+        "baseline of old": 50.0,
+        "big (baseline)": 90.0,
+        "old": 40.0,
+        "small": 70.0,
+        "tiny": 60.0,
+    }
+    assert results["provenance"]["seconds"]["evaluate small/baseline clean"] == 1.0
