@@ -21,9 +21,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 INK, MUTED, RULE = "#1d2126", "#646b74", "#dfe2e6"
 GREY, BLUE, RED, BROWN = "#b9bec6", "#1b5faa", "#b3261e", "#c77324"
 _TEACHER = "#7d848e"
-# Readable on white and on black: first and last student in red, green, blue; then baselines.
+# Readable on white and on black: first and last student in red, green, blue; then other models.
 _STUDENTS = ((0x7F, 0xB3, 0xE6), (0x2A, 0x6C, 0xB8))
-_BASELINES = (BROWN, "#8a8d2f", "#a8527f")
+_OTHERS = (BROWN, "#8a8d2f", "#a8527f")
 
 STYLE = {
     "font.size": 10,
@@ -54,20 +54,21 @@ _styled = matplotlib.rc_context(STYLE)
 
 
 def colors(models: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns model -> color: gray teacher, light to dark blue students, baselines in other hues.
+    """Returns model -> color: gray teacher, light to dark blue students, others in other hues.
 
     Args:
         models: of results.json.
     """
-    students = [model["name"] for model in models if model["role"] not in ("teacher", "control")]
-    baselines = [model["name"] for model in models if model["role"] == "control"]
+    students = [model["name"] for model in models if model["role"] in ("student", "fixres")]
+    others = [model["name"] for model in models if model["role"] in ("control", "")]
+    hues = _OTHERS if len(others) < len(models) else (BLUE, *_OTHERS, _TEACHER)
     palette = {model["name"]: _TEACHER for model in models}
     for position, name in enumerate(students):
         share = position / (len(students) - 1) if len(students) > 1 else 1.0
         mixed = (round(a + share * (b - a)) for a, b in zip(*_STUDENTS, strict=True))
         palette[name] = "#" + "".join(f"{value:02x}" for value in mixed)
-    for position, name in enumerate(baselines):
-        palette[name] = _BASELINES[position % len(_BASELINES)]
+    for position, name in enumerate(others):
+        palette[name] = hues[position % len(hues)]
     return palette
 
 
@@ -77,9 +78,8 @@ def accuracy(models: Sequence[Mapping[str, Any]]) -> str:
     models = [model for model in models if model["top1"] is not None]
     palette = colors(models)
     axes = _axes(height=3.0, width=max(4.8, 0.8 * len(models)))
-    tested = [model for model in models if model["role"] != "control"]
-    points = [model["top1"] for model in tested]
-    axes.plot(range(len(tested)), points, color=RULE, zorder=1)
+    rounds = [model["top1"] for model in models if model["role"] not in ("control", "")]
+    axes.plot(range(len(rounds)), rounds, color=RULE, zorder=1)
     for x, model in enumerate(models):
         low, high = model["top1_interval"]
         color = palette[model["name"]]

@@ -49,6 +49,7 @@ class Inputs:
         seconds: stage -> seconds, in the order of the method.
         compile_seconds: training -> those of its seconds that went into compilation, if known.
         missing: expected files that are absent.
+        is_run: False for a folder of evaluations alone, which lacks nothing.
     """
 
     settings: dict[str, Any]
@@ -62,6 +63,7 @@ class Inputs:
     seconds: dict[str, float]
     compile_seconds: dict[str, float]
     missing: list[str]
+    is_run: bool
 
 
 def read(workdir: Path) -> Inputs:
@@ -88,7 +90,6 @@ def read(workdir: Path) -> Inputs:
     models = [*trainings, *evaluations["clean"]]
     rounds = max([int(flags.get("rounds", 0)), *selections, *(order(name)[1] for name in models)])
     benchmarks = flags.get("benchmarks", ["clean", "fgsm"])
-    # A folder of evaluations alone lacks nothing.
     is_run = bool(settings or trainings) or not any(evaluations.values())
     expected = _expected(rounds, sorted_names(trainings), benchmarks) if is_run else []
     return Inputs(
@@ -103,6 +104,7 @@ def read(workdir: Path) -> Inputs:
         _seconds(workdir),
         _seconds(workdir, "compile_seconds"),
         [path for path in expected if not (workdir / path).exists()],
+        is_run,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from noisy_student.metrics.benchmarks import ACCURACIES, BENCHMARKS, PERTURBED, TITLES
 from noisy_student.metrics.formatting import interval
 from noisy_student.metrics.verdicts import Lead, Verdict, is_significant
+from noisy_student.report import side_by_side
 from noisy_student.report.inputs import file_of
 from noisy_student.report.results import Difference
 
@@ -21,12 +22,14 @@ _ON = {
 
 
 def headline(figures: Mapping[str, Any]) -> str:
-    """Says in one line whether the student beats its teacher.
+    """Says in one line whether the student beats its teacher, or which of other models is best.
 
     Args:
         figures: "figures" of results.json.
     """
     gain = figures["gain"]
+    if figures.get("side_by_side"):
+        return side_by_side.headline(figures)
     if not gain:
         return f"Noisy Student Training on {dataset(figures)}"
     points, (low, high) = abs(gain["points"]), gain["interval"]
@@ -130,11 +133,16 @@ def describe_robustness(figures: Mapping[str, Any]) -> list[str]:
         return []
     labels = {model["name"]: model["label"] for model in figures["models"]}
     student, verdicts = labels[compared["after"]], compared["verdicts"]
+
+    def within(name: str) -> str:
+        return labels[name] if figures["side_by_side"] else f"the {_lower(labels[name])}"
+
+    before = within(compared["before"])
     return [
-        summarize(verdicts, student, "the teacher"),
-        *(describe(verdict, student) for verdict in verdicts),
+        summarize(verdicts, student, before),
+        *(describe(verdict, student, before) for verdict in verdicts),
         *(
-            summarize(over, student, f"the {_lower(labels[baseline])}")
+            summarize(over, student, within(baseline))
             for baseline, over in compared["over_controls"].items()
             if over
         ),

@@ -1,10 +1,11 @@
 """The results of a run as one dictionary, the content of ``results.json``."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from noisy_student.metrics import calibration, compare, intervals, verdicts
+from noisy_student.report import side_by_side
 from noisy_student.report.choice import choose
 from noisy_student.report.inputs import Inputs, label, order, sorted_names
 
@@ -90,9 +91,7 @@ def _figures(inputs: Inputs) -> dict[str, Any]:
     evaluated = {name for models in inputs.evaluations.values() for name in models}
     names = sorted_names({*inputs.trainings, *evaluated})
     models = [_model(name, inputs) for name in names]
-    teacher = next((model for model in models if model["role"] == "teacher"), None)
-    student = _last_student(models)
-    baselines = [model for model in models if model["role"] == "control"]
+    teacher, student, baselines = _roles(models, None)
     evaluations = {
         benchmark: {name: contents[name] for name in names if name in contents}
         for benchmark, contents in inputs.evaluations.items()
@@ -104,6 +103,9 @@ def _figures(inputs: Inputs) -> dict[str, Any]:
         pair = (evaluations["clean"].get(model["name"], {}) for model in (before, after))
         return _difference(before, after, *pair)
 
+    compared = None
+    if models and not inputs.is_run and all(model["role"] == "" for model in models):
+        compared = side_by_side.compare(models, difference)
     trained = [model for model in models if model["name"] in inputs.trainings]
     choice = choose(models, list(inputs.trainings), _num_validation(inputs))
     return {
@@ -111,6 +113,7 @@ def _figures(inputs: Inputs) -> dict[str, Any]:
         "seed": inputs.settings.get("seed"),
         "split_sizes": inputs.settings.get("split_sizes"),
         "models": models,
+        "side_by_side": compared,
         "choice": choice,
         "behind": choice and _behind(choice["model"], trained, difference),
         "gain": difference(teacher, student),
@@ -130,13 +133,13 @@ def _figures(inputs: Inputs) -> dict[str, Any]:
         },
         "is_imagenet": _is_imagenet(inputs),
         **compare.benchmark_metrics(evaluations, teacher["name"] if teacher else None),
-        "robustness": _robustness(evaluations, teacher, student, baselines),
+        "robustness": _robustness(evaluations, *_roles(models, compared)),
         "missing": inputs.missing,
     }
 
 
 def _behind(
-    chosen: str, trained: Sequence[Model], difference: Callable[[Model, Model], Difference | None]
+    chosen: str, trained: list[Model], difference: Callable[[Model, Model], Difference | None]
 ) -> Difference | None:
     """Compares the model to use with its teacher, then with the best other trained model.
 
@@ -217,6 +220,21 @@ def _difference(
         "interval": [round(bound, 4) for bound in interval],
         "paired": paired,
     }
+
+
+def _roles(
+    models: list[Model], compared: side_by_side.SideBySide | None
+) -> tuple[Model | None, Model | None, list[Model]]:
+    """Returns the teacher, the last student and the baselines.
+
+    Of models that are of no run: the second best, the best, and all others.
+    """
+    if compared and compared["differences"]:
+        by_name = {model["name"]: model for model in models}
+        first, *others = [by_name[found["before"]] for found in compared["differences"]]
+        return first, by_name[str(compared["best"])], others
+    teacher = next((model for model in models if model["role"] == "teacher"), None)
+    return teacher, _last_student(models), [m for m in models if m["role"] == "control"]
 
 
 def _robustness(

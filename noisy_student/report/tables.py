@@ -76,6 +76,17 @@ def accuracy(results: Mapping[str, Any]) -> Table:
     return dense(Table([*headers, "batch", "seconds"], rows))
 
 
+def accuracy_notes(headers: Sequence[str]) -> str:
+    """Explains the columns of `accuracy` that are there."""
+    notes = {
+        "images": "Images: seen in training, copies included.",
+        "batch": "Batch: labeled + pseudo-labeled images per step.",
+        "seconds": "Seconds: training time.",
+    }
+    known = [note for header, note in notes.items() if header in headers]
+    return " ".join(["Accuracies in percent.", *known])
+
+
 def classes(figures: Mapping[str, Any]) -> Table | None:
     """Returns accuracy by class of teacher and last student, all classes or the worst ones.
 
@@ -99,8 +110,14 @@ def classes(figures: Mapping[str, Any]) -> Table | None:
 
 
 def shown_classes(figures: Mapping[str, Any]) -> dict[str, ClassCounts]:
-    """Returns counts by class of the teacher and the last student, or of any one model."""
+    """Returns counts by class of the teacher and the last student, or of any one model.
+
+    Of models that are of no run: those of the second best and the best.
+    """
     found, compared = figures["by_class"], figures["gain"] or {}
+    if side_by_side := figures["side_by_side"]:
+        best = {"before": None, "after": side_by_side["best"]}
+        compared = side_by_side["differences"][0] if side_by_side["differences"] else best
     names = [compared[key] for key in ("before", "after") if compared.get(key) in found]
     if not names:
         names = list(found)[-1:]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from noisy_student.metrics.benchmarks import ATTACKS, CORRUPTED, PERTURBED, TITLES
-from noisy_student.report import phrases, scores, tables
+from noisy_student.report import phrases, scores, side_by_side, tables
 from noisy_student.report.tables import Table
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -40,7 +40,12 @@ def markdown(results: Mapping[str, Any]) -> str:
         results: content of results.json.
     """
     figures, command = results["figures"], results["provenance"]["command"]
-    lines = [f"# {markdown_text(phrases.headline(figures))}", ""]
+    whose = "the" if figures["side_by_side"] else "this run's"
+    headline, compared = phrases.headline(figures), figures["side_by_side"]
+    title = side_by_side.title(compared) if compared else headline
+    lines = [f"# {markdown_text(title)}", ""]
+    if title != headline:
+        lines += [f"**{markdown_text(headline)}**", ""]
     for finding in _findings(figures):
         lines += [f"- {markdown_text(finding)}"]
     lines += ["", "## Accuracy", "", *_table(tables.accuracy(results))]
@@ -51,7 +56,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         if table:
             lines += [f"## {title}", "", *_table(table)]
     for title, found in (
-        ("Robustness on this run's test images", scores.own_scores(figures)),
+        (f"Robustness on {whose} test images", scores.own_scores(figures)),
         ("Robustness on published benchmarks", scores.published_scores(figures)),
     ):
         if found:
@@ -129,7 +134,8 @@ def csv_name(cell: str) -> str:
 
 
 def _findings(figures: Mapping[str, Any]) -> list[str]:
-    differences = [figures["gain"], *figures["over_controls"]]
+    compared = figures["side_by_side"] or {"differences": []}
+    differences = [figures["gain"], *figures["over_controls"], *compared["differences"]]
     lines = [phrases.describe_difference(figures, gain) for gain in differences if gain]
     if choice := phrases.describe_choice(figures):
         lines.append(choice)

@@ -209,6 +209,17 @@ def make_workdir(folder: Path, names: list[str] = DIGITS, png=digit_png) -> Path
     return folder
 
 
+def add_model(workdir: Path, place: str, name: str, wrong: range, **other) -> None:
+    """Writes the accuracy of a model that is of no run, on 1000 test images."""
+    missed, labels = np.isin(np.arange(1000), wrong), np.arange(1000) % 4
+    content = {"benchmark": "clean", "model": name, "request": {"weights": name}, "seconds": 1.0}
+    content |= {"num_examples": 1000, "top1": 100 - len(wrong) / 10, "top5": 100.0}
+    content |= {"by_image": {"top1": per_image.record(map(str, range(1000)), missed)}}
+    guesses = np.where(missed, (labels + 1) % 4, labels)
+    content |= {"by_class": by_class.count(labels, guesses, list("abcd"))}
+    write(workdir / f"evaluation/{place}/clean.json", content | other)
+
+
 def results_of(workdir: Path) -> dict:
     return read_json(workdir / "report/results.json")
 

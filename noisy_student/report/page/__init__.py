@@ -12,7 +12,7 @@ import jinja2
 
 from noisy_student.metrics.benchmarks import BENCHMARKS, TITLES
 from noisy_student.metrics.formatting import duration, interval
-from noisy_student.report import charts, phrases, scores, tables
+from noisy_student.report import charts, phrases, scores, side_by_side, tables
 from noisy_student.report.comparison import NOTE, Comparison
 from noisy_student.report.inputs import Inputs, default_flags
 from noisy_student.report.page import captioned, robustness
@@ -50,21 +50,25 @@ def render(results: Mapping[str, Any], inputs: Inputs) -> str:
     histories = {name: log.get("history", []) for name, log in inputs.trainings.items()}
     has_robustness = any(figures[benchmark] for benchmark in BENCHMARKS)
     paper = tables.paper_gains(figures, phrases.dataset(figures))
+    curves = captioned.training_curves(models, histories, palette)
+    is_run, compared = inputs.is_run, figures["side_by_side"]
+    has_origin = is_run or bool(provenance["seconds"])
     sections = [
-        Section("accuracy", "Accuracy by round"),
+        Section("accuracy", "Accuracy" if compared else "Accuracy by round"),
         Section("classes", "Accuracy by class", bool(figures["by_class"])),
-        Section("training", "Training curves"),
-        Section("pseudo_labels", "Pseudo labels"),
+        Section("training", "Training curves", is_run or bool(curves)),
+        Section("pseudo_labels", "Pseudo labels", is_run or bool(figures["pseudo_labels"])),
         Section("samples", "Images kept and dropped", bool((inputs.samples or {}).get("sheets"))),
         Section("robustness", "Robustness", has_robustness),
         Section("robust_gallery", "Examples of robustness", bool(gallery and gallery["images"])),
-        Section("changes", "Where student and teacher differ"),
-        Section("noise", "Input of the student"),
+        Section("changes", "Where student and teacher differ", is_run or bool(inputs.gallery)),
+        Section("noise", "Input of the student", is_run or bool(inputs.noise)),
         Section("paper", "Results of the paper", paper is not None),
-        Section("provenance", "How to reproduce this run"),
+        Section("provenance", "How to reproduce this run" if is_run else "Time", has_origin),
     ]
     return _ENVIRONMENT.get_template("report.html").render(
-        title=phrases.headline(figures),
+        title=side_by_side.title(compared) if compared else phrases.headline(figures),
+        headline=phrases.headline(figures),
         sections=[section for section in sections if section.is_shown],
         results=results,
         figures=figures,
@@ -73,8 +77,8 @@ def render(results: Mapping[str, Any], inputs: Inputs) -> str:
         models={model["name"]: model for model in models},
         colors={model["label"]: palette[model["name"]] for model in models},
         accuracy_chart=captioned.accuracy(models),
-        curves=captioned.training_curves(models, histories, palette),
-        networks=captioned.networks(models),
+        curves=curves,
+        networks=captioned.networks(models) if any(m["model_name"] for m in models) else "",
         labels_charts=captioned.pseudo_labels(figures["pseudo_labels"]),
         benchmarks=robustness.benchmarks(figures, palette) if has_robustness else [],
         paper=paper,

@@ -1,7 +1,7 @@
 """Charts, tables and notes of each robustness benchmark, for the page."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,8 +80,10 @@ def _corruptions(
         bars = charts.bars(
             list(map(tables.title, names)), means, palette, "error, mean over severities"
         )
-        title = "Error by corruption, teacher and students"
-        large.append(chart(title, bars, f"Mean error: {_means(means, labels)}."))
+        title = "Error by corruption"
+        large.append(
+            chart(title + _whose(means, figures), bars, f"Mean error: {_means(means, labels)}.")
+        )
         overall = _curves(shared, names)
         curves = {
             family: _curves(shared, present)
@@ -114,7 +116,7 @@ def _perturbations(
     shown = _without_baselines(values, figures)
     svg = charts.bars(list(map(tables.title, names)), shown, palette, "flip probability")
     alt = f"Mean flip probability: {_means(shown, _labels(figures))}."
-    bars = chart("How often the prediction changes, teacher and students", svg, alt)
+    bars = chart("How often the prediction changes" + _whose(shown, figures), svg, alt)
     table = tables.settings(figures, benchmark)
     return _benchmark(figures, benchmark, [bars], [], table)
 
@@ -182,10 +184,16 @@ def _curves(shared: Errors, names: Sequence[str]) -> dict[str, dict[float, float
 
 
 def _without_baselines(values: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns teacher and students if there are any, else all; the tables show baselines, too."""
-    baselines = {model["name"] for model in figures["models"] if model["role"] == "control"}
-    chain = {name: value for name, value in values.items() if name not in baselines}
+    """Returns teacher and students if there are any, else all; the tables show all models."""
+    others = {model["name"] for model in figures["models"] if model["role"] in ("control", "")}
+    chain = {name: value for name, value in values.items() if name not in others}
     return chain or dict(values)
+
+
+def _whose(shown: Collection[str], figures: Mapping[str, Any]) -> str:
+    """Returns the end of a title of a chart of teacher and students alone; "" for others."""
+    roles = {model["role"] for model in figures["models"] if model["name"] in shown}
+    return "" if roles & {"control", ""} else ", teacher and students"
 
 
 def _labels(figures: Mapping[str, Any]) -> dict[str, str]:

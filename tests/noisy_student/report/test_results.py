@@ -10,7 +10,7 @@ import pytest
 from noisy_student import report
 from noisy_student.metrics import intervals, per_image
 from noisy_student.report import phrases
-from tests.helpers.run_folder import make_workdir, page_of, results_of, write
+from tests.helpers.run_folder import add_model, make_workdir, page_of, results_of, write
 
 
 @pytest.fixture
@@ -185,14 +185,6 @@ def test_seconds_are_listed_in_the_order_of_the_method(finished):
 def test_rounds_that_are_still_to_come_are_missing(workdir):
     shutil.rmtree(workdir / "round2")
     assert "round2/student/train.json" in report.run(workdir)["figures"]["missing"]
-
-
-def add_model(workdir: Path, place: str, name: str, wrong: range, **other) -> None:
-    """Writes the accuracy of a model that is of no run, on 1000 test images."""
-    record = per_image.record(map(str, range(1000)), np.isin(np.arange(1000), wrong))
-    content = {"benchmark": "clean", "model": name, "request": {"weights": name}, "seconds": 1.0}
-    content |= {"num_examples": 1000, "top1": 100 - len(wrong) / 10, "by_image": {"top1": record}}
-    write(workdir / f"evaluation/{place}/clean.json", content | other)
 
 
 def test_a_baseline_is_a_further_model(tmp_path):
