@@ -41,8 +41,10 @@ class Clean(benchmark.Benchmark):
         }
 
     def describe(self, result: Result) -> str:
-        """Returns both accuracies."""
-        accuracies = f"top-1 {result['top1']:.2f}%, top-5 {result['top5']:.2f}%"
+        """Returns both accuracies; top-1 alone for five classes or fewer."""
+        accuracies = f"top-1 {result['top1']:.2f}%"
+        if len(result.get("by_class", {}).get("names", range(6))) > 5:
+            accuracies += f", top-5 {result['top5']:.2f}%"
         return f"{accuracies} ({result['num_examples']} images)"
 
 

@@ -49,6 +49,7 @@ class Inputs:
         seconds: stage -> seconds, in the order of the method.
         compile_seconds: training -> those of its seconds that went into compilation, if known.
         missing: expected files that are absent.
+        operations: operations of RandAugment that the user registered, of all trainings.
         is_run: False for a folder of evaluations alone, which lacks nothing.
     """
 
@@ -63,6 +64,7 @@ class Inputs:
     seconds: dict[str, float]
     compile_seconds: dict[str, float]
     missing: list[str]
+    operations: list[str]
     is_run: bool
 
 
@@ -104,8 +106,16 @@ def read(workdir: Path) -> Inputs:
         _seconds(workdir),
         _seconds(workdir, "compile_seconds"),
         [path for path in expected if not (workdir / path).exists()],
+        _operations(workdir),
         is_run,
     )
+
+
+def _operations(workdir: Path) -> list[str]:
+    """Returns the operations of RandAugment that the user registered, of finished trainings."""
+    done = [path.with_name("done.json") for path in _trainings(workdir)]
+    requests = [read_json(path).get("request", {}) for path in done if path.exists()]
+    return sorted({name for request in requests for name in request.get("operations", ())})
 
 
 def _evaluations(evaluation: Path) -> dict[str, dict[str, Any]]:

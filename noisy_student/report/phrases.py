@@ -160,18 +160,6 @@ def describe_intervals(verdicts: Sequence[Verdict]) -> str:
     return text
 
 
-def deviations(selections: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns deviations of the pseudo labels from the paper."""
-    noised = [str(s["round"]) for s in selections if s.get("noised_labels")]
-    if not noised:
-        return []
-    rounds = f"round{'s' if len(noised) > 1 else ''} {', '.join(noised)}"
-    return [
-        f"Noised teacher ({rounds}): it labeled augmented images, with dropout and stochastic depth"
-        " on. In the paper, the teacher is not noised."
-    ]
-
-
 def describe(verdict: Verdict, student: str, baseline: str = "the teacher") -> str:
     """Describes one verdict, as in "On ImageNet-C, Student 2 is more robust than the teacher: ...".
 
@@ -217,6 +205,9 @@ def summarize(verdicts: Sequence[Verdict], student: str, baseline: str) -> str:
     if not verdicts:
         return ""
     if len(verdicts) == 1:
+        if verdicts[0]["verdict"] == "level":
+            between = f"between {student} and {baseline}"
+            return f"The difference {between} on the one benchmark of both is not significant."
         claim = _claim(verdicts[0], baseline)
         return f"On the one benchmark that both ran, {student} is {claim}."
     kinds = [verdict["verdict"] for verdict in verdicts]
@@ -276,10 +267,15 @@ def _claim(verdict: Verdict, baseline: str) -> str:
 def _describe_attack(verdict: Verdict, student: str, baseline: str) -> str:
     """Says from which epsilon on which model leads, and what the mean lead is worth."""
     leads, points = verdict["by_epsilon"], verdict["points"]
+    significant = [is_significant(lead["interval"]) for lead in leads]
+    if not any(significant) and verdict["verdict"] == "level":
+        return f"No significant difference {_lower(_ON[verdict['benchmark']])}."
     by_epsilon = ", ".join(f"{lead['points']:+.1f} at {lead['epsilon']:g}" for lead in leads)
     by_epsilon = by_epsilon.replace(" at", " points at", 1)
     text = f"{_ON[verdict['benchmark']]}, {_leaders(leads, student, baseline)}: {by_epsilon}"
-    unclear = [f"{each['epsilon']:g}" for each in leads if not is_significant(each["interval"])]
+    unclear = [
+        f"{lead['epsilon']:g}" for lead, clear in zip(leads, significant, strict=True) if not clear
+    ]
     if len(unclear) == len(leads):
         text += ", none of them significant"
     elif unclear:

@@ -157,7 +157,7 @@ def _behind(
 
 
 def _provenance(inputs: Inputs) -> dict[str, Any]:
-    """Returns command, flags, versions, device, seed, and seconds by stage.
+    """Returns command, flags, versions, device, seed, operations, and seconds by stage.
 
     "excluded" counts images excluded as near duplicates of test images; None: not searched for.
     """
@@ -166,6 +166,7 @@ def _provenance(inputs: Inputs) -> dict[str, Any]:
     return {
         **{key: inputs.settings.get(key) for key in keys},
         "excluded": excluded and excluded["count"],
+        "operations": inputs.operations,
         "seconds": inputs.seconds,
         "compile_seconds": inputs.compile_seconds,
     }
@@ -192,11 +193,17 @@ def _model(name: str, inputs: Inputs) -> Model:
         **{key: training.get(key) for key in _TRAINING_KEYS},
         "num_examples": count,
         "top1": top1,
-        "top5": clean.get("top5"),
+        "top5": clean.get("top5") if _has_top5(clean, inputs) else None,
         "calibration_error": clean.get("calibration_error"),
         "standard_error": error,
         "top1_interval": interval,
     }
+
+
+def _has_top5(clean: Mapping[str, Any], inputs: Inputs) -> bool:
+    """Returns False for five classes or fewer, of which the top five are all."""
+    names = clean.get("by_class", {}).get("names") or inputs.settings.get("class_names")
+    return not names or len(names) > 5
 
 
 def _role(name: str) -> str:

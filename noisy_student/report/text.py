@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from noisy_student.metrics.benchmarks import ATTACKS, CORRUPTED, PERTURBED, TITLES
-from noisy_student.report import phrases, scores, side_by_side, tables
+from noisy_student.report import label_notes, phrases, scores, side_by_side, tables
 from noisy_student.report.tables import Table
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -77,8 +77,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         lines += [f"PGD: {markdown_text(phrases.describe_pgd(figures['pgd'], labels))}", ""]
     if figures["pseudo_labels"]:
         lines += ["## Pseudo labels", "", *_table(tables.pseudo_labels(figures["pseudo_labels"]))]
-        for sentence in phrases.deviations(figures["pseudo_labels"]):
-            lines += [sentence, ""]
+        for sentence in label_notes.notes(figures["pseudo_labels"]):
+            lines += [markdown_text(sentence), ""]
     if command:
         code = [f"    {line}" for line in command.splitlines()]
         lines += ["## Command", "", *code, ""]

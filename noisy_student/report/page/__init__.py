@@ -12,7 +12,7 @@ import jinja2
 
 from noisy_student.metrics.benchmarks import BENCHMARKS, TITLES
 from noisy_student.metrics.formatting import duration, interval
-from noisy_student.report import charts, phrases, scores, side_by_side, tables
+from noisy_student.report import charts, label_notes, phrases, scores, side_by_side, tables
 from noisy_student.report.comparison import NOTE, Comparison
 from noisy_student.report.inputs import Inputs, default_flags
 from noisy_student.report.page import captioned, robustness
@@ -105,6 +105,8 @@ def _facts(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[st
             if excluded is None
             else f"{excluded:,} excluded (--exclude)"
         )
+    if added := provenance["operations"]:
+        facts["operations of RandAugment that the user registered"] = ", ".join(added)
     facts |= provenance["versions"] or {}
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -155,6 +157,7 @@ _ENVIRONMENT.filters |= {
 }
 _ENVIRONMENT.tests["small"] = _is_small
 _ENVIRONMENT.globals |= {
+    "label_notes": label_notes,
     "phrases": phrases,
     "scores": scores,
     "tables": tables,

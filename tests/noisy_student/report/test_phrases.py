@@ -104,3 +104,13 @@ def test_all_verdicts_in_one_sentence():
         " not significant; on 1 it is less robust."
     )
     assert phrases.summarize([], "Student 1", "the teacher") == ""
+
+
+@pytest.mark.parametrize("points", [0.0, 1.0])
+def test_a_difference_that_is_not_significant_has_no_numbers(points):
+    answer = attack({1: -points, 2: points}, "level", clean=None)
+    assert phrases.describe(answer, "Student 1") == "No significant difference under FGSM."
+    assert phrases.summarize([answer], "Student 1", "the teacher") == (
+        "The difference between Student 1 and the teacher on the one benchmark of both is not"
+        " significant."
+    )

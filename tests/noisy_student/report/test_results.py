@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from noisy_student import report
-from noisy_student.metrics import intervals, per_image
+from noisy_student.metrics import by_class, intervals, per_image
 from noisy_student.report import phrases
 from tests.helpers.run_folder import add_model, make_workdir, page_of, results_of, write
 
@@ -204,3 +204,21 @@ def test_a_baseline_is_a_further_model(tmp_path):
         "tiny": 60.0,
     }
     assert results["provenance"]["seconds"]["evaluate small/baseline clean"] == 1.0
+
+
+def test_registered_operations_are_named(workdir):
+    for place, names in (("round0/teacher", ["swirl"]), ("round1/student", ["swirl", "fade"])):
+        write(workdir / place / "done.json", {"request": {"operations": names}, "seconds": 1.0})
+    results = report.run(workdir)
+    assert results["provenance"]["operations"] == ["fade", "swirl"]
+    assert "<dd>fade, swirl</dd>" in page_of(workdir)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(5, None), (6, 99.4)])
+def test_top5_needs_more_than_five_classes(tmp_path, count, expected):
+    labels, names = np.arange(1000) % count, [f"c{i}" for i in range(count)]
+    counts = by_class.count(labels, labels, names)
+    add_model(tmp_path, "big", "big", range(100), top5=99.4, by_class=counts)
+    results = report.run(tmp_path)
+    assert results["figures"]["models"][0]["top5"] == expected
+    assert ("top-5" in report.table(results)) == (expected is not None)
