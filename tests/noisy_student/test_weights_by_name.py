@@ -38,7 +38,7 @@ def test_evaluation_of_weights_by_name(tmp_path):
     result = json.loads(Path(tmp_path / "out" / "clean.json").read_text())
     assert result["model"] == NAME and result["num_examples"] == 6
     baseline = json.loads(Path(tmp_path / "out" / "baseline" / "clean.json").read_text())
-    assert (baseline["model"], baseline["top1"]) == ("baseline", result["top1"])
+    assert (baseline["model"], baseline["top1"]) == (NAME, result["top1"])
     (converted,) = (tmp_path / "cache" / "noisy-student").iterdir()
     assert len(model_file.read_card(converted)["class_names"]) == 1000
 
