@@ -21,7 +21,7 @@ RESULTS = RECIPES.parent / "docs" / "results"
 NAMES = sorted(path.stem for path in RECIPES.glob("*.flags"))
 BY_SIZE = tuple(f"imagenet_b{size}" for size in range(8))
 L2_ROUNDS = tuple(f"imagenet_l2_round{number}" for number in (1, 2, 3))
-MEASURED = ("mnist5k", "cifar10_small", "cifar10_randaugment")
+MEASURED = ("mnist5k", "cifar10_small", "cifar10_randaugment", "cifar10_pretrained")
 PUBLISHED = ("svhn", "svhn_offline", *BY_SIZE, *L2_ROUNDS)
 LABELED = 1_281_167  # training images of ImageNet
 SOURCE = re.compile(  # of an accuracy: measured here, the paper, another project's README
@@ -101,7 +101,7 @@ def test_every_accuracy_has_its_source_in_its_line(recipe):
 def test_what_recipes_expect_is_what_was_measured():
     found = {path.parent.name for path in RESULTS.glob("*/*.csv")}
     assert found == set(MEASURED)
-    for recipe in ("mnist5k", "cifar10_small"):
+    for recipe in ("mnist5k", "cifar10_small", "cifar10_pretrained"):
         measured = publish.read_table(RESULTS / recipe / "compute.csv", STUDIES)
         expected = []
         for arm, sd_of in (("teacher", "sd "), ("student 1", ""), ("student 2", "")):
