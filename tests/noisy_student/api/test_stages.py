@@ -133,7 +133,7 @@ def test_bad_evaluations_are_refused(path):
         ns.evaluate(path, (IMAGES, np.arange(20) % 5), ["fgms"])
     with pytest.raises(ValueError, match="the student of a run"):
         ns.evaluate(print, (IMAGES, np.arange(20) % 5))
-    with pytest.raises(ValueError, match="describe it with --class_names"):
+    with pytest.raises(ValueError, match="give --class_names"):
         ns.evaluate(foreign_model(), (IMAGES, np.arange(20) % 5))
 
 

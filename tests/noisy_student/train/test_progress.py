@@ -41,6 +41,7 @@ def test_without_a_rate_there_is_no_eta(capsys):
     progress = Progress("student 1", 0, 1000, 100)
     row = {name: value for name, value in ROW.items() if name != "images_per_second"}
     progress.log(row | {"step": 1000})
+    progress.close()
     first, last = capsys.readouterr().err.splitlines()
     assert first == "student 1  step 0/1000  compiling the training step"
     assert "img/s" not in last and "eta" not in last and last.endswith("time 0:30")
