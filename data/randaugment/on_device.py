@@ -27,10 +27,10 @@ def rand_augment_on_device(
     Args:
       images: uint8 [B, H, W, 3].
       seeds: int32 [B, 2].
-      num_layers: as in `rand_augment`, like all arguments below.
-      magnitude: magnitude of every operation.
-      translate: pixels that translations move at magnitude 10.
-      cutout: half the side of Cutout's square at magnitude 10, in pixels.
+      num_layers: as in `rand_augment`, like all others.
+      magnitude: 10 is "full".
+      translate: in pixels.
+      cutout: in pixels.
       **variant: see `policy.Variant`.
 
     Returns:
@@ -54,23 +54,11 @@ def rand_augment_on_device(
 
 
 def _apply(
-    images: tf.Tensor,
-    operation: tf.Tensor,
-    argument: tf.Tensor,
-    center: tf.Tensor,
-    contrast: str = "true_mean",
+    images: tf.Tensor, operation: tf.Tensor, argument: tf.Tensor, center: tf.Tensor, contrast: str
 ) -> tf.Tensor:
-    """Applies to each image of a batch its own operation, and computes every kind for all.
+    """Applies `operations.apply` to batches, and computes every kind of operation for all images.
 
-    Args:
-      images: uint8 [B, H, W, 3].
-      operation: int32 [B], indices into `operations.NAMES`.
-      argument: float32 [B].
-      center: int32 [B, 2].
-      contrast: form of Contrast, a key of `operations.CONTRASTS`.
-
-    Returns:
-      uint8 [B, H, W, 3].
+    All but `contrast` have a leading dimension B.
     """
     shape = tf.shape(images)
     height, width = tf.unstack(tf.cast(shape[1:3], tf.float64))

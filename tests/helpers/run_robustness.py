@@ -38,7 +38,7 @@ def corruption_errors(share: float = 1.0) -> dict[str, dict[str, float]]:
 
 
 def flip_probabilities(share: float = 1.0, small: bool = True) -> dict[str, float]:
-    """Of the ten perturbations; the teacher's are 0.02 to 0.065."""
+    """Returns flip probabilities of the ten perturbations; the teacher's are 0.02 to 0.065."""
     names = robustness.SMALL_PERTURBATIONS if small else robustness.PERTURBATIONS
     return {name: share * (0.02 + 0.005 * row) for row, name in enumerate(names)}
 
@@ -54,7 +54,7 @@ def evaluate(folder: Path, benchmark: str, model: str, **content) -> None:
 
 
 def add_own_robustness(folder: Path, png: Callable[[int], str] = digit_png) -> None:
-    """What is made of the run's own test images: corruptions, perturbations, PGD, a gallery."""
+    """Adds benchmarks on the run's own test images: corruptions, perturbations, PGD, gallery."""
     size = {"num_examples": 1000, "image_size": 32, "native_size": 32, "provenance": MADE}
     for model, share in ROBUSTNESS.items():
         errors = corruption_errors(share)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from data.preprocess import PreprocessSpec
 from noisy_student import config
 from noisy_student.runtime.devices import Devices
-from noisy_student.train import build
+from noisy_student.train import build, step
 from noisy_student.train.learner import Learner
 
 CLASSES, SIZE = 3, 16
@@ -77,3 +77,23 @@ def batches(steps: int, parts: int = 1):
 def learner(devices: Devices, teacher=None, **changes) -> Learner:
     settings = dataclasses.replace(STUDENT, **changes)
     return build.build(settings, devices, CLASSES, num_labeled=8, teacher_model=teacher)
+
+
+@dataclasses.dataclass
+class Training:
+    """A learner and its compiled steps."""
+
+    learner: Learner
+
+    def __post_init__(self):
+        self._run = step.compile_steps(self.learner)
+
+    def run(self, stream, count: int = 1) -> np.ndarray:
+        return self._run(stream, count).numpy()
+
+
+def gradients_of(learner: Learner, batch, micro_batch=0):
+    """One replica's gradients and metrics; nothing is updated."""
+    found = []
+    metrics = step.train_step(learner, batch, micro_batch, lambda _, each: found.extend(each))
+    return found, metrics
