@@ -15,20 +15,14 @@ import tensorflow as tf
 class Layout:
     """Sizes of one update.
 
-    Attributes:
-        labeled: labeled images of an update.
-        unlabeled: unlabeled images of an update, 0 or more.
-        replicas: number of replicas, which share every micro-batch.
-        micro_batches: number of micro-batches of an update.
-
     Raises:
         ValueError: the images cannot be split evenly.
     """
 
-    labeled: int
-    unlabeled: int
-    replicas: int = 1
-    micro_batches: int = 1
+    labeled: int  # labeled images of an update
+    unlabeled: int  # unlabeled images of an update, 0 or more
+    replicas: int = 1  # number of replicas, which share every micro-batch
+    micro_batches: int = 1  # number of micro-batches of an update
 
     def __post_init__(self) -> None:
         if self.labeled % self.micro_batches:
@@ -122,16 +116,11 @@ class Share:
 
     Losses are scaled here: shares of a mean sum, over all replicas and micro-batches, to the mean
     over all images of the update.
-
-    Attributes:
-        layout: sizes of the update.
-        replica: index of the replica, int32 scalar.
-        micro_batch: index of the micro-batch, int32 scalar.
     """
 
-    layout: Layout
-    replica: tf.Tensor | int
-    micro_batch: tf.Tensor | int
+    layout: Layout  # sizes of the update
+    replica: tf.Tensor | int  # index of the replica, int32 scalar
+    micro_batch: tf.Tensor | int  # index of the micro-batch, int32 scalar
 
     @property
     def numbers(self) -> tf.Tensor:

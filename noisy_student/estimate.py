@@ -39,17 +39,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected seconds of the stages of a run.
+    """Expected seconds of the stages of a run."""
 
-    Attributes:
-        trainings: trainings in their order, baselines last, each with its time.
-        labeling: time of all pseudo labels.
-        evaluation: time of the benchmarks: forward passes and gradients.
-    """
-
+    # Trainings in their order, baselines last, each with its time.
     trainings: list[tuple[config.TrainConfig, float]]
-    labeling: float
-    evaluation: float
+    labeling: float  # time of all pseudo labels
+    evaluation: float  # time of the benchmarks: forward passes and gradients
 
     @property
     def seconds(self) -> float:

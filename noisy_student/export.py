@@ -53,17 +53,11 @@ _BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class Check:
-    """Comparison of an exported model with the original.
-
-    Attributes:
-        num_images: Number of images.
-        difference: Largest difference of a probability.
-        num_changed: Images whose most likely class changed.
-    """
+    """Comparison of an exported model with the original."""
 
     num_images: int
-    difference: float
-    num_changed: int
+    difference: float  # largest difference of a probability
+    num_changed: int  # images whose most likely class changed
 
     def passes(self, quantization: str) -> bool:
         """Returns False where the exported model is not fit for use."""

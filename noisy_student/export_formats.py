@@ -25,14 +25,10 @@ Card = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """Form of an exported model.
+    """Form of an exported model."""
 
-    Attributes:
-        probabilities: Output probabilities instead of logits.
-        quantization: "none" (float32), "float16" (weights) or "int8" (weights and activations).
-    """
-
-    probabilities: bool = True
+    probabilities: bool = True  # output probabilities instead of logits
+    # "none" (float32), "float16" (weights) or "int8" (weights and activations).
     quantization: str = "none"
 
     @property

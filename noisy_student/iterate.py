@@ -89,17 +89,11 @@ def _run(rounds: "Rounds") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model.
+    """A trained model."""
 
-    Attributes:
-        name: Its name in the evaluation and the report, such as "round1_student".
-        directory: Output of its training.
-        summary: Summary of its training.
-    """
-
-    name: str
-    directory: Path
-    summary: TrainSummary
+    name: str  # its name in the evaluation and the report, such as "round1_student"
+    directory: Path  # output of its training
+    summary: TrainSummary  # summary of its training
 
     @property
     def path(self) -> Path:
@@ -109,23 +103,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Rounds:
-    """The stages of a run, each on the files of the ones before.
+    """The stages of a run, each on the files of the ones before."""
 
-    Attributes:
-        settings: Options of the run.
-        splits: The images.
-        workdir: Directory of the run.
-        devices: Devices that all stages share.
-        command: Command line to show in the report.
-        callbacks: Keras callbacks of all trainings.
-    """
-
-    settings: config.Config
-    splits: sources.Splits
-    workdir: Path
-    devices: Devices
-    command: str
-    callbacks: Sequence[keras.callbacks.Callback] = ()
+    settings: config.Config  # options of the run
+    splits: sources.Splits  # the images
+    workdir: Path  # directory of the run
+    devices: Devices  # that all stages share
+    command: str  # command line to show in the report
+    callbacks: Sequence[keras.callbacks.Callback] = ()  # Keras callbacks of all trainings
 
     def first_teacher(self) -> Model:
         """Trains the first teacher, or takes the one that is given."""

@@ -10,20 +10,14 @@ from noisy_student.batch_layout import Share
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Terms of `student_loss`.
+    """Terms of `student_loss`."""
 
-    Attributes:
-        ratio: weight of the unlabeled mean; unlabeled / labeled images of a batch in the published
-            code. In the paper it is 1 (algorithm 1) or that of one mean over both (section 3.1).
-        label_smoothing: 0..1, of true labels and hard pseudo labels; 0.1 in the paper's code.
-        weight_decay: factor of the L2 term; 1e-5 in the paper's code, 1e-4 for SVHN.
-        labeled_weight: weight of the labeled mean; 1 in the paper.
-    """
-
+    # Weight of the unlabeled mean; unlabeled / labeled images of a batch in the published code. In
+    # the paper it is 1 (algorithm 1) or that of one mean over both (section 3.1).
     ratio: float
-    label_smoothing: float
-    weight_decay: float
-    labeled_weight: float = 1.0
+    label_smoothing: float  # 0..1, of true labels and hard pseudo labels; 0.1 in the paper's code
+    weight_decay: float  # factor of the L2 term; 1e-5 in the paper's code, 1e-4 for SVHN
+    labeled_weight: float = 1.0  # weight of the labeled mean; 1 in the paper
 
 
 def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

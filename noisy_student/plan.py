@@ -33,28 +33,19 @@ _SLOTS = {"rmsprop": 2, "adamw": 2, "sgd": 1}
 
 @dataclass(frozen=True)
 class Plan:
-    """Cost of one training; bytes are per device.
+    """Cost of one training; bytes are per device."""
 
-    Attributes:
-        image: Cost of one image.
-        steps: Training steps.
-        images: Images seen in all steps.
-        operations: Operations of all steps; a multiply-add counts as two.
-        weights: Bytes of weights, their averages and batch norm's statistics, and of an online
-            teacher's weights.
-        slots: Bytes of the optimizer's slots and of gradients.
-        activations: Largest number of bytes kept for the backward pass; compilers recompute some.
-        seconds: Training time.
-    """
-
-    image: Cost
-    steps: int
-    images: int
-    operations: float
+    image: Cost  # cost of one image
+    steps: int  # training steps
+    images: int  # images seen in all steps
+    operations: float  # operations of all steps; a multiply-add counts as two
+    # Bytes of weights, their averages and batch norm's statistics, and of an online teacher's
+    # weights.
     weights: float
-    slots: float
+    slots: float  # bytes of the optimizer's slots and of gradients
+    # Largest number of bytes kept for the backward pass; compilers recompute some.
     activations: float
-    seconds: float
+    seconds: float  # training time
 
     @property
     def memory(self) -> float:
@@ -115,32 +106,20 @@ def plan(
 
 @dataclass(frozen=True)
 class Labeling:
-    """Cost of stored pseudo labels: one forward pass over each image.
+    """Cost of stored pseudo labels: one forward pass over each image."""
 
-    Attributes:
-        name: "selection" or "labels" and the round.
-        model: Network that labels.
-        images: Number of images.
-        seconds: Time.
-    """
-
-    name: str
-    model: config.ModelConfig
+    name: str  # "selection" or "labels" and the round
+    model: config.ModelConfig  # network that labels
     images: int
-    seconds: float
+    seconds: float  # time
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Cost of a run without its evaluation.
+    """Cost of a run without its evaluation."""
 
-    Attributes:
-        trainings: Trainings in their order, each with its cost.
-        labelings: Labelings in their order; empty if the number of images is unknown.
-    """
-
-    trainings: list[tuple[config.TrainConfig, Plan]]
-    labelings: list[Labeling]
+    trainings: list[tuple[config.TrainConfig, Plan]]  # trainings in their order, each with its cost
+    labelings: list[Labeling]  # labelings in their order; empty if the number of images is unknown
 
     @property
     def seconds(self) -> float:

@@ -102,19 +102,12 @@ def _files(images: Sequence[str | Path]) -> list[str]:
 
 
 class Guess(TypedDict):
-    """One of the most likely classes of an image.
+    """One of the most likely classes of an image."""
 
-    Attributes:
-        label: its number, from 0.
-        class_name: its name.
-        title: longer name, or "".
-        probability: 0..1.
-    """
-
-    label: int
+    label: int  # its number, from 0
     class_name: str
-    title: str
-    probability: float
+    title: str  # longer name, or ""
+    probability: float  # 0..1
 
 
 def guesses(probabilities: np.ndarray, card: model_file.Card, top_k: int) -> list[Guess]:

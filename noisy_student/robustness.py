@@ -61,17 +61,11 @@ _TOP = 5  # classes that the top-5 distance compares
 
 @dataclasses.dataclass(frozen=True)
 class PartialMean:
-    """A mean over the available part of a benchmark: not an mCE or mFR.
+    """A mean over the available part of a benchmark: not an mCE or mFR."""
 
-    Attributes:
-        percent: the mean, in percent of the baseline.
-        present: the names averaged over, in the benchmark's order.
-        missing: the names that were not available.
-    """
-
-    percent: float
-    present: tuple[str, ...]
-    missing: tuple[str, ...]
+    percent: float  # the mean, in percent of the baseline
+    present: tuple[str, ...]  # the names averaged over, in the benchmark's order
+    missing: tuple[str, ...]  # the names that were not available
 
 
 def corruption_error(

@@ -37,15 +37,10 @@ class Input(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget:
-    """The number of images of a supervised training: what some other trainings saw.
+    """The number of images of a supervised training: what some other trainings saw."""
 
-    Attributes:
-        kind: see `spec.Supervised`.
-        trainings: the jobs whose images count.
-    """
-
-    kind: spec.Budget
-    trainings: tuple["Job", ...]
+    kind: spec.Budget  # see `spec.Supervised`
+    trainings: tuple["Job", ...]  # the jobs whose images count
 
     def images(self, root: Path) -> int:
         """Returns the number of images, once the trainings below `root` are done."""
@@ -57,29 +52,18 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One command of a stage.
+    """One command of a stage."""
 
-    Attributes:
-        name: its directory below that of the recipe.
-        stage: module of `noisy_student`.
-        seed: determines everything random.
-        flags: changed flags, without those below.
-        splits: file of the splits below the directory of the recipe.
-        inputs: outputs of other jobs.
-        budget: number of images of a supervised training, or None.
-        training: the training, without the length that `budget` gives; None for other stages.
-        tags: changed flags in its name: those of its first input, then its own.
-    """
-
-    name: str
-    stage: str
-    seed: int
-    flags: tuple[str, ...]
-    splits: str
-    inputs: tuple[Input, ...] = ()
-    budget: Budget | None = None
+    name: str  # its directory below that of the recipe
+    stage: str  # module of `noisy_student`
+    seed: int  # determines everything random
+    flags: tuple[str, ...]  # changed flags, without those below
+    splits: str  # file of the splits below the directory of the recipe
+    inputs: tuple[Input, ...] = ()  # outputs of other jobs
+    budget: Budget | None = None  # number of images of a supervised training, or None
+    # The training, without the length that `budget` gives; None for other stages.
     training: config.TrainConfig | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()  # changed flags in its name: those of its first input, then its own
 
     @property
     def parents(self) -> tuple["Job", ...]:
@@ -121,25 +105,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Chain:
-    """An arm at one seed.
-
-    Attributes:
-        study: the study of the arm.
-        arm: the arm.
-        seed: the seed.
-        trainings: in order; the last model is evaluated.
-        tests: the evaluations.
-        jobs: all jobs.
-        given: flags given beside the recipe.
-    """
+    """An arm at one seed."""
 
     study: Study
     arm: Arm
     seed: int
-    trainings: tuple[Job, ...]
-    tests: tuple[Job, ...]
-    jobs: tuple[Job, ...]
-    given: tuple[str, ...] = ()
+    trainings: tuple[Job, ...]  # in order; the last model is evaluated
+    tests: tuple[Job, ...]  # the evaluations
+    jobs: tuple[Job, ...]  # all jobs
+    given: tuple[str, ...] = ()  # flags given beside the recipe
 
     @property
     def changed(self) -> str:

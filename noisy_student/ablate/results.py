@@ -27,41 +27,23 @@ _SUMMARIES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of one model; the fields are the columns of the CSV file.
+    """One metric of one model; the fields are the columns of the CSV file."""
 
-    Attributes:
-        recipe: name of the flag file.
-        study: name of the study.
-        arm: name of the arm.
-        seed: seed of the chain.
-        metric: benchmark and measure on test images, such as clean.top1.
-        value: of the metric, in percent.
-        validation_top1: at the last step of the model's training, in percent.
-        steps: of the model's training.
-        images_seen: labeled and unlabeled images of the model's training.
-        seconds: of the model's training.
-        chain_seconds: of all jobs of the chain, shared ones included.
-        study_seconds: of all jobs of the study in this file, each once.
-        changed: flags that differ from the recipe's, stage by stage.
-        versions: of packages.
-        code: commit of the code that trained the model; "+" marks uncommitted changes.
-    """
-
-    recipe: str
+    recipe: str  # name of the flag file
     study: str
     arm: str
-    seed: int
-    metric: str
-    value: float
-    validation_top1: float
-    steps: int
-    images_seen: int
-    seconds: float
-    chain_seconds: float
-    study_seconds: float
-    changed: str
-    versions: str
-    code: str
+    seed: int  # seed of the chain
+    metric: str  # benchmark and measure on test images, such as clean.top1
+    value: float  # of the metric, in percent
+    validation_top1: float  # at the last step of the model's training, in percent
+    steps: int  # of the model's training
+    images_seen: int  # labeled and unlabeled images of the model's training
+    seconds: float  # of the model's training
+    chain_seconds: float  # of all jobs of the chain, shared ones included
+    study_seconds: float  # of all jobs of the study in this file, each once
+    changed: str  # flags that differ from the recipe's, stage by stage
+    versions: str  # of packages
+    code: str  # commit of the code that trained the model; "+" marks uncommitted changes
 
 
 def collect(recipe: str, study: Study, chains: Iterable[Chain], root: Path) -> list[Row]:

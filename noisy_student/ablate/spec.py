@@ -73,23 +73,14 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class Arm:
-    """A chain of trainings whose last model is evaluated.
+    """A chain of trainings whose last model is evaluated."""
 
-    Attributes:
-        name: unique in its study; identifies the arm in CSV files.
-        rounds: one student each; with none, the teacher is evaluated.
-        data: flags changed in every stage that reads unlabeled images.
-        teacher: flags changed for the first teacher.
-        last: a training after the last round, or None.
-        test: flags changed for the evaluation.
-    """
-
-    name: str
-    rounds: tuple[Round, ...] = (Round(),)
-    data: Flags = ()
-    teacher: Flags = ()
-    last: Supervised | FineTuning | None = None
-    test: Flags = ()
+    name: str  # unique in its study; identifies the arm in CSV files
+    rounds: tuple[Round, ...] = (Round(),)  # one student each; with none, the teacher is evaluated
+    data: Flags = ()  # flags changed in every stage that reads unlabeled images
+    teacher: Flags = ()  # flags changed for the first teacher
+    last: Supervised | FineTuning | None = None  # a training after the last round, or None
+    test: Flags = ()  # flags changed for the evaluation
 
     @property
     def is_baseline(self) -> bool:
@@ -106,46 +97,32 @@ class Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A claim about the sign of ``first - second`` in one metric.
+    """A claim about the sign of ``first - second`` in one metric."""
 
-    Attributes:
-        first: name of an arm.
-        second: name of an arm.
-        metric: benchmark and measure, such as ``clean.top1``.
-        sign: 1 claims a positive difference, -1 a negative one, 0 none.
-    """
-
-    first: str
-    second: str
-    metric: str = "clean.top1"
-    sign: int = 1
+    first: str  # name of an arm
+    second: str  # name of an arm
+    metric: str = "clean.top1"  # benchmark and measure, such as ``clean.top1``
+    sign: int = 1  # 1 claims a positive difference, -1 a negative one, 0 none
 
 
 @dataclass(frozen=True)
 class Study:
     """A claim and the arms and comparisons that test it.
 
-    Attributes:
-        name: the value of ``--study``.
-        claim: one or two sentences.
-        source: where the claim is made.
-        arms: in the order of the table.
-        comparisons: decide the claim; the first one stands for it in the table of claims.
-        benchmarks: evaluated beside "clean" and "fgsm".
-        shown: metrics in the table beside those of the comparisons.
-        shares_baselines: its supervised baselines also appear in the tables of other studies.
-
     Raises:
         ValueError: two arms have one name, or a comparison names no arm.
     """
 
-    name: str
-    claim: str
-    source: str
-    arms: tuple[Arm, ...]
+    name: str  # the value of ``--study``
+    claim: str  # one or two sentences
+    source: str  # where the claim is made
+    arms: tuple[Arm, ...]  # in the order of the table
+    # Decide the claim; the first one stands for it in the table of claims.
     comparisons: tuple[Comparison, ...]
-    benchmarks: tuple[str, ...] = ()
+    benchmarks: tuple[str, ...] = ()  # evaluated beside "clean" and "fgsm"
+    # Metrics in the table beside those of the comparisons.
     shown: tuple[str, ...] = ("clean.top1", "fgsm.top1.4")
+    # Its supervised baselines also appear in the tables of other studies.
     shares_baselines: bool = False
 
     def __post_init__(self) -> None:

@@ -17,25 +17,15 @@ VERDICTS = (SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_REFUTED, TOO_FEW)
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of two arms on the same seeds.
+    """The difference of two arms on the same seeds."""
 
-    Attributes:
-        mean: of first - second, in the unit of the metric.
-        sd: standard deviation over seeds; NaN for one seed.
-        low: lower end of the 95% interval of the mean; NaN for one seed.
-        high: upper end.
-        p_value: of the two-sided paired t-test that the mean is 0; NaN for one seed.
-        seeds: seeds that both arms have.
-        verdict: one of `VERDICTS`.
-    """
-
-    mean: float
-    sd: float
-    low: float
-    high: float
-    p_value: float
-    seeds: tuple[int, ...]
-    verdict: str
+    mean: float  # of first - second, in the unit of the metric
+    sd: float  # standard deviation over seeds; NaN for one seed
+    low: float  # lower end of the 95% interval of the mean; NaN for one seed
+    high: float  # upper end
+    p_value: float  # of the two-sided paired t-test that the mean is 0; NaN for one seed
+    seeds: tuple[int, ...]  # seeds that both arms have
+    verdict: str  # one of `VERDICTS`
 
 
 def mean_sd(values: Mapping[int, float]) -> tuple[float, float]:

@@ -18,28 +18,19 @@ class Decision:
     A record is selected if its confidence is within `min_confidence` and `max_confidence`. It has
     `copies` of its class, and one more if it does not rank behind the cut: by falling confidence,
     then rising id.
-
-    Attributes:
-        min_confidence: 0..1.
-        images_per_class: N, the target for every class that is not empty; None: no balancing.
-        before: int64 [C], records of each class.
-        above: int64 [C], records that reach min_confidence: n.
-        copies: int32 [C], floor(N / n), at most max_copies; 0 for an empty class.
-        cut_confidence: float64 [C], confidence of the last record with one more copy; inf: none.
-        cut_id: uint64 [C], id of that record.
-        max_copies: largest number of copies of an image; None: no limit.
-        max_confidence: 0..1; records above it are in none of the counts.
     """
 
-    min_confidence: float
+    min_confidence: float  # 0..1
+    # N, the target for every class that is not empty; None: no balancing.
     images_per_class: int | None
-    before: np.ndarray
-    above: np.ndarray
-    copies: np.ndarray
+    before: np.ndarray  # int64 [C], records of each class
+    above: np.ndarray  # int64 [C], records that reach min_confidence: n
+    copies: np.ndarray  # int32 [C], floor(N / n), at most max_copies; 0 for an empty class
+    # float64 [C], confidence of the last record with one more copy; inf: none.
     cut_confidence: np.ndarray
-    cut_id: np.ndarray
-    max_copies: int | None = None
-    max_confidence: float = 1.0
+    cut_id: np.ndarray  # uint64 [C], id of that record
+    max_copies: int | None = None  # largest number of copies of an image; None: no limit
+    max_confidence: float = 1.0  # 0..1; records above it are in none of the counts
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the content of `decision.json`; `from_dict` restores the decision exactly."""

@@ -56,19 +56,12 @@ class Description:
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """A model without a card, ready for use.
+    """A model without a card, ready for use."""
 
-    Attributes:
-        path: file or folder.
-        model: RGB 0..255 [B, S, S, 3] -> logits [B, C].
-        card: the card that it would have.
-        has_gradients: whether gradients reach the pixels, as attacks need.
-    """
-
-    path: Path
-    model: Callable[..., tf.Tensor]
-    card: Card
-    has_gradients: bool
+    path: Path  # file or folder
+    model: Callable[..., tf.Tensor]  # RGB 0..255 [B, S, S, 3] -> logits [B, C]
+    card: Card  # the card that it would have
+    has_gradients: bool  # whether gradients reach the pixels, as attacks need
 
     @property
     def fingerprint(self) -> str:

@@ -29,36 +29,23 @@ _COUNTED_BYTES = 2**32  # of images; training with an index needs no larger numb
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """Storage format of a student set.
+    """Storage format of a student set."""
 
-    Attributes:
-        num_shards: number of files.
-        index_only: whether to write an index (`data.pipeline.selected_index`) without images.
-        hard_labels: whether to store one-hot probabilities in place of the teacher's.
-        published_names: whether records have the published code's file names.
-    """
-
-    num_shards: int
+    num_shards: int  # number of files
+    # Whether to write an index (`data.pipeline.selected_index`) without images.
     index_only: bool = False
-    hard_labels: bool = False
-    published_names: bool = False
+    hard_labels: bool = False  # whether to store one-hot probabilities in place of the teacher's
+    published_names: bool = False  # whether records have the published code's file names
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SelectedSet:
-    """The images of a selected set, their copies and their order.
+    """The images of a selected set, their copies and their order."""
 
-    Attributes:
-        images: int64 [n], indices of the images among the examples, ascending.
-        labels: int32 [n], their pseudo labels.
-        copies: int32 [n], how often each image is in the set.
-        positions: int64 [copies.sum()], see `random_positions`.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    copies: np.ndarray
-    positions: np.ndarray
+    images: np.ndarray  # int64 [n], indices of the images among the examples, ascending
+    labels: np.ndarray  # int32 [n], their pseudo labels
+    copies: np.ndarray  # int32 [n], how often each image is in the set
+    positions: np.ndarray  # int64 [copies.sum()], see `random_positions`
 
 
 def random_positions(copies: np.ndarray, seed: int) -> np.ndarray:

@@ -21,37 +21,25 @@ MAX_INT = 2**31 - 1  # TensorFlow counts steps and images in int32
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option.
+    """One option."""
 
-    Attributes:
-        name: Name of the flag and of the Python argument.
-        default: Typed value; None means unset.
-        help: What it does, for ``--help``.
-        kind: Type of the value or of each item: bool, int, float or str.
-        is_list: Whether the value is a tuple of items, comma-separated in a flag.
-        low: Smallest number allowed.
-        high: Largest number allowed; of whole numbers by default the largest int32.
-        below: Number that must not be reached.
-        choices: Strings or numbers allowed. An int option may have a word instead.
-        per_round: Whether the items belong to rounds 1, 2, ..., the last one repeated.
-        changes_result: Whether results depend on it. Otherwise a study reuses results that were
-            computed with another value.
-        substitute: Option that scales the same quantity while this one is unset.
-        remote: Whether text may be an address such as gs://bucket; paths are local otherwise.
-    """
-
-    name: str
-    default: Any
-    help: str
-    kind: type
-    is_list: bool = False
-    low: float | None = None
+    name: str  # name of the flag and of the Python argument
+    default: Any  # typed value; None means unset
+    help: str  # what it does, for ``--help``
+    kind: type  # type of the value or of each item: bool, int, float or str
+    is_list: bool = False  # whether the value is a tuple of items, comma-separated in a flag
+    low: float | None = None  # smallest number allowed
+    # Largest number allowed; of whole numbers by default the largest int32.
     high: float | None = None
-    below: float | None = None
+    below: float | None = None  # number that must not be reached
+    # Strings or numbers allowed. An int option may have a word instead.
     choices: tuple[Any, ...] = ()
-    per_round: bool = False
+    per_round: bool = False  # whether the items belong to rounds 1, 2, ..., the last one repeated
+    # Whether results depend on it. Otherwise a study reuses results that were computed with another
+    # value.
     changes_result: bool = True
-    substitute: str | None = None
+    substitute: str | None = None  # option that scales the same quantity while this one is unset
+    # Whether text may be an address such as gs://bucket; paths are local otherwise.
     remote: bool = False
 
     def parse(self, value: Any) -> Any:

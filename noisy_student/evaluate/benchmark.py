@@ -21,21 +21,13 @@ Result = dict[str, Any]  # content of a benchmark's JSON file
 
 @dataclass(frozen=True)
 class Task:
-    """One benchmark to run for one model.
+    """One benchmark to run for one model."""
 
-    Attributes:
-        name: name of the benchmark.
-        settings: options of the evaluation.
-        request: everything that the result depends on, JSON-like.
-        folder: receives files of the benchmark's own, such as results of its parts.
-        examples: labeled test images; empty for a benchmark with images of its own.
-    """
-
-    name: str
-    settings: config.EvaluationConfig
-    request: Mapping[str, Any]
-    folder: Path
-    examples: Examples
+    name: str  # name of the benchmark
+    settings: config.EvaluationConfig  # options of the evaluation
+    request: Mapping[str, Any]  # everything that the result depends on, JSON-like
+    folder: Path  # receives files of the benchmark's own, such as results of its parts
+    examples: Examples  # labeled test images; empty for a benchmark with images of its own
 
 
 class Benchmark(Protocol):

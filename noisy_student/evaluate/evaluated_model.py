@@ -26,25 +26,17 @@ _Out = TypeVar("_Out")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluatedModel:
-    """A model with everything that its predictions depend on.
+    """A model with everything that its predictions depend on."""
 
-    Attributes:
-        model: images [B, S, S, 3], 0..255 -> logits [B, C]; runs in eval mode unless called with
-            training=True.
-        class_names: the C classes, in the order of the logits.
-        spec: preprocessing of the images.
-        batch_size: images per batch.
-        jit_compile: compile forward passes and attacks with XLA.
-        seed: seed of corruptions, perturbations and random starts.
-        spread: shares the rows of a batch among replicas (`Devices.spread`).
-    """
-
+    # Images [B, S, S, 3], 0..255 -> logits [B, C]; runs in eval mode unless called with
+    # training=True.
     model: Callable[..., tf.Tensor]
-    class_names: tuple[str, ...]
-    spec: PreprocessSpec
-    batch_size: int
-    jit_compile: bool = False
-    seed: int = 0
+    class_names: tuple[str, ...]  # the C classes, in the order of the logits
+    spec: PreprocessSpec  # preprocessing of the images
+    batch_size: int  # images per batch
+    jit_compile: bool = False  # compile forward passes and attacks with XLA
+    seed: int = 0  # seed of corruptions, perturbations and random starts
+    # Shares the rows of a batch among replicas (`Devices.spread`).
     spread: Callable[[Callable[..., tf.Tensor]], Callable[..., tf.Tensor]] = lambda step: step
 
     @functools.cached_property

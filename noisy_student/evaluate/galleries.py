@@ -35,19 +35,12 @@ _Arrays = dict[str, np.ndarray]  # predictions of one model
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models, and the images on which both were evaluated.
+    """Two models, and the images on which both were evaluated."""
 
-    Attributes:
-        folder: folder of the evaluations, with a sub-folder for each model.
-        models: names of the first and the last model.
-        examples: the test images.
-        spec: preprocessing of the models.
-    """
-
-    folder: Path
-    models: tuple[str, str]
+    folder: Path  # folder of the evaluations, with a sub-folder for each model
+    models: tuple[str, str]  # names of the first and the last model
     examples: Examples
-    spec: PreprocessSpec
+    spec: PreprocessSpec  # preprocessing of the models
 
     def has(self, file: str) -> bool:
         """Returns True if both evaluations wrote a file."""

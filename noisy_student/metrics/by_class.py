@@ -9,23 +9,14 @@ MOST_CLASSES = 20  # of a complete confusion matrix
 
 
 class ClassCounts(TypedDict):
-    """Predictions of test images by true class; one entry per class.
+    """Predictions of test images by true class; one entry per class."""
 
-    Attributes:
-        names: the C classes.
-        num_examples: images of the class.
-        num_correct: those of them that are classified correctly.
-        confused_with: the wrong class predicted most often; None if there is none.
-        num_confused: how often it is predicted.
-        confusion: images by true class (rows) and predicted class; None for more than
-            `MOST_CLASSES` classes.
-    """
-
-    names: list[str]
-    num_examples: list[int]
-    num_correct: list[int]
-    confused_with: list[int | None]
-    num_confused: list[int]
+    names: list[str]  # the C classes
+    num_examples: list[int]  # images of the class
+    num_correct: list[int]  # those of them that are classified correctly
+    confused_with: list[int | None]  # the wrong class predicted most often; None if there is none
+    num_confused: list[int]  # how often it is predicted
+    # Images by true class (rows) and predicted class; None for more than `MOST_CLASSES` classes.
     confusion: list[list[int]] | None
 
 

@@ -44,19 +44,12 @@ _KEYS: dict[str, tuple[str, ...]] = {
 
 
 class Relative(TypedDict):
-    """Mean corruption error or flip rate of a model in percent of a baseline's.
+    """Mean corruption error or flip rate of a model in percent of a baseline's."""
 
-    Attributes:
-        percent: the mean; the baseline has 100.
-        name: the measure, the baseline, and what the mean covers.
-        over: corruptions or perturbations in the mean.
-        missing: those of the published benchmark that are not in the mean.
-    """
-
-    percent: float
-    name: str
-    over: list[str]
-    missing: list[str]
+    percent: float  # the mean; the baseline has 100
+    name: str  # the measure, the baseline, and what the mean covers
+    over: list[str]  # corruptions or perturbations in the mean
+    missing: list[str]  # those of the published benchmark that are not in the mean
 
 
 def benchmark_metrics(

@@ -23,49 +23,34 @@ from noisy_student.metrics.compare import STRENGTH, Result, same_images
 
 
 class Lead(TypedDict):
-    """Comparison of a student with a baseline at one epsilon of an attack.
+    """Comparison of a student with a baseline at one epsilon of an attack."""
 
-    Attributes:
-        epsilon: largest change of a pixel, 0..255.
-        points: top-1 of the student minus that of the baseline, percentage points.
-        interval: 95% interval of ``points``.
-    """
-
-    epsilon: float
-    points: float
-    interval: list[float]
+    epsilon: float  # largest change of a pixel, 0..255
+    points: float  # top-1 of the student minus that of the baseline, percentage points
+    interval: list[float]  # 95% interval of ``points``
 
 
 class Verdict(TypedDict):
-    """Comparison of a student with a baseline on one benchmark.
+    """Comparison of a student with a baseline on one benchmark."""
 
-    Attributes:
-        benchmark: one of `BENCHMARKS`.
-        over: the settings in the average, such as "10 settings"; empty for a single value.
-        paired: whether the interval comes from differences image by image. If not, it assumes
-            independent test images.
-        before: error, flip probability or accuracy of the baseline, percent.
-        after: the student's.
-        points: by how much the student is better, in percentage points.
-        interval: 95% interval of ``points``.
-        verdict: "more" or "less" robust; "level" where the interval holds 0; "mixed" where the
-            leader changes with epsilon; "clean" where the difference is one of accuracy: on clean
-            images it has the same sign and is at least as large.
-        clean_points: by how much the student is better on clean images, percentage points.
-        cost: percentage points that corruption adds to the clean error of baseline and student.
-        by_epsilon: the comparison at each epsilon of an attack above 0, in rising order.
-    """
-
-    benchmark: str
-    over: str
+    benchmark: str  # one of `BENCHMARKS`
+    over: str  # the settings in the average, such as "10 settings"; empty for a single value
+    # Whether the interval comes from differences image by image. If not, it assumes independent
+    # test images.
     paired: bool
-    before: float
-    after: float
-    points: float
-    interval: list[float]
+    before: float  # error, flip probability or accuracy of the baseline, percent
+    after: float  # the student's
+    points: float  # by how much the student is better, in percentage points
+    interval: list[float]  # 95% interval of ``points``
+    # "more" or "less" robust; "level" where the interval holds 0; "mixed" where the leader changes
+    # with epsilon; "clean" where the difference is one of accuracy: on clean images it has the same
+    # sign and is at least as large.
     verdict: str
+    # By how much the student is better on clean images, percentage points.
     clean_points: NotRequired[float]
+    # Percentage points that corruption adds to the clean error of baseline and student.
     cost: NotRequired[list[float]]
+    # The comparison at each epsilon of an attack above 0, in rising order.
     by_epsilon: NotRequired[list[Lead]]
 
 

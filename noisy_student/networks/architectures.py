@@ -40,17 +40,11 @@ _functions: dict[str, ModelFunction] = {}  # of this process, by name
 
 @dataclass(frozen=True)
 class Network(abc.ABC):
-    """A network by its name.
+    """A network by its name."""
 
-    Attributes:
-        name: value of ``--teacher_name`` or ``--student_name``.
-        resolution: resolution of its images, in pixels; None: any.
-        unused: options of `efficientnet.build_model` that have no effect on it.
-    """
-
-    name: str
-    resolution: int | None = None
-    unused: tuple[str, ...] = ()
+    name: str  # value of ``--teacher_name`` or ``--student_name``
+    resolution: int | None = None  # resolution of its images, in pixels; None: any
+    unused: tuple[str, ...] = ()  # options of `efficientnet.build_model` that have no effect on it
     is_foreign = False  # none of this project's own
 
     def identity(self, build: Callable[[], keras.Model]) -> str:

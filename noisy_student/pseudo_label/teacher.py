@@ -31,22 +31,16 @@ CALIBRATION = "calibration.json"
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A saved model and how it labels.
+    """A saved model and how it labels."""
 
-    Attributes:
-        model_path: a `.keras` file. A model that knows more classes than the images decides among
-            the images' classes alone.
-        devices: from `runtime.devices.make_devices`.
-        batch_size: images per batch.
-        settings: stored probabilities, calibration, and the noise of a noised teacher.
-        validation: labeled images to calibrate on.
-    """
-
+    # A `.keras` file. A model that knows more classes than the images decides among the images'
+    # classes alone.
     model_path: str | Path
-    devices: Devices
-    batch_size: int
+    devices: Devices  # from `runtime.devices.make_devices`
+    batch_size: int  # images per batch
+    # Stored probabilities, calibration, and the noise of a noised teacher.
     settings: config.LabelConfig = dataclasses.field(default_factory=config.LabelConfig)
-    validation: sources.Examples | None = None
+    validation: sources.Examples | None = None  # labeled images to calibrate on
 
     def inputs(self, examples: sources.Examples) -> dict[str, str]:
         """Returns the hashes of everything that decides the labels of `examples`.

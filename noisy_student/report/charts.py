@@ -215,24 +215,16 @@ def bars(
 
 @dataclass(frozen=True)
 class Scale:
-    """Size and axes of a line chart.
+    """Size and axes of a line chart."""
 
-    Attributes:
-        xlabel: meaning of the horizontal axis.
-        height: inches.
-        width: inches.
-        ticks: positions on the horizontal axis, where points are marked; empty: automatic.
-        percent: whether values are percentages.
-        from_zero: whether the vertical axis begins at 0.
-        top: its upper end, so that several charts share one scale; None: automatic.
-    """
-
-    xlabel: str
-    height: float = 3.0
-    width: float = 4.8
+    xlabel: str  # meaning of the horizontal axis
+    height: float = 3.0  # inches
+    width: float = 4.8  # inches
+    # Positions on the horizontal axis, where points are marked; empty: automatic.
     ticks: Sequence[float] = ()
-    percent: bool = True
-    from_zero: bool = True
+    percent: bool = True  # whether values are percentages
+    from_zero: bool = True  # whether the vertical axis begins at 0
+    # Its upper end, so that several charts share one scale; None: automatic.
     top: float | None = None
 
 

@@ -8,26 +8,17 @@ from noisy_student.report.inputs import file_of
 
 
 class Choice(TypedDict):
-    """A model to use.
-
-    Attributes:
-        model: its name.
-        file: its file, relative to the work directory.
-        is_best: True if it is the best of all on validation images; False if there are none, and
-            it is the last student.
-        num_validation: number of validation images.
-        validation_top1: its accuracy on them, percent; None without them.
-        interval: 95% interval of that accuracy.
-        level: names of other models whose validation accuracy lies within the interval.
-    """
+    """A model to use."""
 
     model: str
-    file: str
+    file: str  # its file, relative to the work directory
+    # True if it is the best of all on validation images; False if there are none, and it is the
+    # last student.
     is_best: bool
-    num_validation: int
-    validation_top1: float | None
-    interval: list[float] | None
-    level: list[str]
+    num_validation: int  # number of validation images
+    validation_top1: float | None  # its accuracy on them, percent; None without them
+    interval: list[float] | None  # 95% interval of that accuracy
+    level: list[str]  # names of other models whose validation accuracy lies within the interval
 
 
 def choose(

@@ -40,17 +40,12 @@ Block = tuple[str, list[Row]]  # a heading and its rows
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs to set side by side.
+    """Runs to set side by side."""
 
-    Attributes:
-        names: of the runs, all different.
-        runs: contents of results.json, in the same order.
-        against_first: the last student of every run but the first, compared with that of the first
-            (`results.compare_students`).
-    """
-
-    names: Sequence[str]
-    runs: Sequence[Mapping[str, Any]]
+    names: Sequence[str]  # of the runs, all different
+    runs: Sequence[Mapping[str, Any]]  # contents of results.json, in the same order
+    # The last student of every run but the first, compared with that of the first
+    # (`results.compare_students`).
     against_first: Sequence[Mapping[str, Any]]
 
     @property

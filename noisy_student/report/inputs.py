@@ -35,37 +35,22 @@ _ROLES = ("teacher", "student", "fixres")  # in the order of a round
 
 @dataclass(frozen=True)
 class Inputs:
-    """The JSON files of a work directory.
+    """The JSON files of a work directory."""
 
-    Attributes:
-        settings: config.json.
-        trainings: model -> train.json.
-        evaluations: benchmark -> model -> content of its file.
-        selections: round -> selection.json.
-        samples: samples.json of the last round that has it.
-        gallery: evaluation/gallery.json.
-        robust_gallery: evaluation/robust_gallery.json.
-        noise: evaluation/noise.json.
-        seconds: stage -> seconds, in the order of the method.
-        compile_seconds: training -> those of its seconds that went into compilation, if known.
-        missing: expected files that are absent.
-        operations: operations of RandAugment that the user registered, of all trainings.
-        is_run: False for a folder of evaluations alone, which lacks nothing.
-    """
-
-    settings: dict[str, Any]
-    trainings: dict[str, dict[str, Any]]
-    evaluations: dict[str, dict[str, dict[str, Any]]]
-    selections: dict[int, dict[str, Any]]
-    samples: dict[str, Any] | None
-    gallery: dict[str, Any] | None
-    robust_gallery: dict[str, Any] | None
-    noise: dict[str, Any] | None
-    seconds: dict[str, float]
+    settings: dict[str, Any]  # config.json
+    trainings: dict[str, dict[str, Any]]  # model -> train.json
+    evaluations: dict[str, dict[str, dict[str, Any]]]  # benchmark -> model -> content of its file
+    selections: dict[int, dict[str, Any]]  # round -> selection.json
+    samples: dict[str, Any] | None  # samples.json of the last round that has it
+    gallery: dict[str, Any] | None  # evaluation/gallery.json
+    robust_gallery: dict[str, Any] | None  # evaluation/robust_gallery.json
+    noise: dict[str, Any] | None  # evaluation/noise.json
+    seconds: dict[str, float]  # stage -> seconds, in the order of the method
+    # Training -> those of its seconds that went into compilation, if known.
     compile_seconds: dict[str, float]
-    missing: list[str]
-    operations: list[str]
-    is_run: bool
+    missing: list[str]  # expected files that are absent
+    operations: list[str]  # operations of RandAugment that the user registered, of all trainings
+    is_run: bool  # False for a folder of evaluations alone, which lacks nothing
 
 
 def read(workdir: Path) -> Inputs:

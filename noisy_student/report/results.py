@@ -26,23 +26,15 @@ _TRAINING_KEYS = (
 
 
 class Difference(TypedDict):
-    """Difference of two models in top-1 accuracy on clean test images.
+    """Difference of two models in top-1 accuracy on clean test images."""
 
-    Attributes:
-        before: name of the first model.
-        after: name of the second model.
-        points: accuracy of the second minus that of the first, percentage points.
-        standard_error: of ``points``.
-        interval: 95% interval of ``points``.
-        paired: whether the models were compared image by image. If not, the interval assumes
-            independent test images and is wider.
-    """
-
-    before: str
-    after: str
-    points: float
-    standard_error: float
-    interval: list[float]
+    before: str  # name of the first model
+    after: str  # name of the second model
+    points: float  # accuracy of the second minus that of the first, percentage points
+    standard_error: float  # of ``points``
+    interval: list[float]  # 95% interval of ``points``
+    # Whether the models were compared image by image. If not, the interval assumes independent test
+    # images and is wider.
     paired: bool
 
 

@@ -50,19 +50,12 @@ _FLIPS = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column of numbers, in percent unless the header says otherwise.
+    """A column of numbers, in percent unless the header says otherwise."""
 
-    Attributes:
-        group: title of the benchmark.
-        header: the measure.
-        key: name of the number.
-        digits: number of decimals.
-    """
-
-    group: str
-    header: str
-    key: str
-    digits: int = 1
+    group: str  # title of the benchmark
+    header: str  # the measure
+    key: str  # name of the number
+    digits: int = 1  # number of decimals
 
 
 def model_numbers(figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -7,18 +7,13 @@ Model = dict[str, Any]
 
 
 class SideBySide(TypedDict):
-    """Models that are of no run, compared on clean test images.
+    """Models that are of no run, compared on clean test images."""
 
-    Attributes:
-        num_models: number of models.
-        num_examples: number of test images; None if it differs between models or is not known.
-        best: name of the most accurate model; None without accuracies.
-        differences: from each other model to the best (`results.Difference`), the closest first.
-    """
-
-    num_models: int
+    num_models: int  # number of models
+    # Number of test images; None if it differs between models or is not known.
     num_examples: int | None
-    best: str | None
+    best: str | None  # name of the most accurate model; None without accuracies
+    # From each other model to the best (`results.Difference`), the closest first.
     differences: list[Any]
 
 

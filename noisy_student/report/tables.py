@@ -23,16 +23,11 @@ _WORST_CLASSES = 10  # shown where there are many classes
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text cells; the first column is text, the others are numbers.
+    """A table of text cells; the first column is text, the others are numbers."""
 
-    Attributes:
-        headers: one for each column.
-        rows: cells, as many as headers.
-        groups: empty, or one for each header: neighbors of one group share a heading.
-    """
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    headers: Sequence[str]  # one for each column
+    rows: Sequence[Sequence[str]]  # cells, as many as headers
+    # Empty, or one for each header: neighbors of one group share a heading.
     groups: Sequence[str] = ()
 
     @property

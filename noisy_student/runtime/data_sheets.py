@@ -9,18 +9,13 @@ TERA, GIBI = 1e12, 2**30
 
 @dataclass(frozen=True)
 class Device:
-    """A device, by its vendor's data sheet.
+    """A device, by its vendor's data sheet."""
 
-    Attributes:
-        peak: Peak rate in bfloat16 operations per second; a multiply-add counts as two.
-        memory: Memory in bytes.
-        utilization: Fraction of the peak rate that training an EfficientNet is assumed to reach;
-            depthwise convolutions leave matrix units idle. Published: B0 in 23 hours on 8 TPU v2
-            cores is 0.07, assuming 350 epochs (Wongpanich et al. 2020).
-    """
-
-    peak: float
-    memory: float
+    peak: float  # peak rate in bfloat16 operations per second; a multiply-add counts as two
+    memory: float  # memory in bytes
+    # Fraction of the peak rate that training an EfficientNet is assumed to reach; depthwise
+    # convolutions leave matrix units idle. Published: B0 in 23 hours on 8 TPU v2 cores is 0.07,
+    # assuming 350 epochs (Wongpanich et al. 2020).
     utilization: float = 0.1
 
     def seconds(self, cost: Cost, images: float, batches: float, passes: float) -> float:

@@ -22,23 +22,14 @@ _BFLOAT16_CAPABILITY = (8, 0)  # Nvidia GPUs from Ampere on compute in bfloat16
 
 @dataclass(frozen=True)
 class Devices:
-    """Devices that training and prediction run on.
+    """Devices that training and prediction run on."""
 
-    Attributes:
-        strategy: distributes variables and batches.
-        jit_compile: compile with XLA the functions that run on one replica as a whole.
-        precision: Keras dtype policy.
-        num_hosts: processes that run the same program.
-        is_chief: True for the process that writes the files.
-        may_compile: `jit_compile` is to be decided by the number of steps (`for_steps`).
-    """
-
-    strategy: tf.distribute.Strategy
-    jit_compile: bool
-    precision: str = "float32"
-    num_hosts: int = 1
-    is_chief: bool = True
-    may_compile: bool = False
+    strategy: tf.distribute.Strategy  # distributes variables and batches
+    jit_compile: bool  # compile with XLA the functions that run on one replica as a whole
+    precision: str = "float32"  # Keras dtype policy
+    num_hosts: int = 1  # processes that run the same program
+    is_chief: bool = True  # True for the process that writes the files
+    may_compile: bool = False  # `jit_compile` is to be decided by the number of steps (`for_steps`)
 
     @property
     def num_replicas(self) -> int:

@@ -32,19 +32,12 @@ _TINY = 2, 1, Block(3, 1, 6, 8, 8, 2, 0.0)
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds that one device takes, per unit of a forward pass.
+    """Seconds that one device takes, per unit of a forward pass."""
 
-    Attributes:
-        multiply_add: seconds of a multiply-add.
-        activation: seconds of a number that is stored for the backward pass.
-        layer: seconds of a layer, however small it is.
-        memory: bytes of memory.
-    """
-
-    multiply_add: float
-    activation: float
-    layer: float
-    memory: float
+    multiply_add: float  # seconds of a multiply-add
+    activation: float  # seconds of a number that is stored for the backward pass
+    layer: float  # seconds of a layer, however small it is
+    memory: float  # bytes of memory
 
     def seconds(self, cost: Cost, images: float, batches: float, passes: float) -> float:
         """Returns the time of a network.

@@ -44,24 +44,16 @@ class GatherAll(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CutBins:
-    """For each class, the records whose key begins like that of the class's cut.
+    """For each class, the records whose key begins like that of the class's cut."""
 
-    Attributes:
-        rank: int64 [C], rank of the cut in its class, from 1; 0: the class has no cut.
-        before: int64 [C], records that rank before the bin.
-        count: int64 [C], records in the bin.
-        confidence_prefix: uint32 [C], known leading bits of the cut's confidence key, then zeros.
-        confidence_bits: number of unknown bits of the confidence key, the same in all classes.
-        id_prefix: uint64 [C], known leading bits of the cut's id, then zeros.
-        id_bits: number of unknown bits of the id; 64 while any of the confidence key is unknown.
-    """
-
-    rank: np.ndarray
-    before: np.ndarray
-    count: np.ndarray
+    rank: np.ndarray  # int64 [C], rank of the cut in its class, from 1; 0: the class has no cut
+    before: np.ndarray  # int64 [C], records that rank before the bin
+    count: np.ndarray  # int64 [C], records in the bin
+    # Uint32 [C], known leading bits of the cut's confidence key, then zeros.
     confidence_prefix: np.ndarray
-    confidence_bits: int
-    id_prefix: np.ndarray
+    confidence_bits: int  # number of unknown bits of the confidence key, the same in all classes
+    id_prefix: np.ndarray  # uint64 [C], known leading bits of the cut's id, then zeros
+    # Number of unknown bits of the id; 64 while any of the confidence key is unknown.
     id_bits: int = 64
 
     def contains(

@@ -17,19 +17,12 @@ from noisy_student.train.step import Batch
 
 @dataclass(frozen=True)
 class Batches:
-    """Images of one training.
+    """Images of one training."""
 
-    Attributes:
-        training: endless micro-batches for the replicas of this host.
-        validation: all validation images, in batches.
-        num_validation: number of validation images.
-        cache: images that are kept in memory.
-    """
-
-    training: Iterator[Batch]
-    validation: Iterable[Batch]
-    num_validation: int
-    cache: DecodedCache
+    training: Iterator[Batch]  # endless micro-batches for the replicas of this host
+    validation: Iterable[Batch]  # all validation images, in batches
+    num_validation: int  # number of validation images
+    cache: DecodedCache  # images that are kept in memory
 
 
 def record_files(splits: sources.Splits, selected_dir: str | Path | None) -> list[str]:

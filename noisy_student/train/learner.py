@@ -18,35 +18,24 @@ from noisy_student.runtime.devices import Devices
 
 @dataclass(frozen=True)
 class Learner:
-    """Everything that one training holds in memory.
+    """Everything that one training holds in memory."""
 
-    Attributes:
-        settings: options of the training, with the momentum of batch norm that its length allows.
-        devices: devices it runs on.
-        layout: placement of a step's images.
-        model: network in training.
-        average_model: the same network with averaged weights, the one that is saved.
-        average: keeps average_model up to date.
-        learning_rate: schedule, a function of the finished steps.
-        optimizer: optimizer of model, built.
-        seed: seed of the network's noise, int64 []. A variable, so that trainings of all seeds and
-            rounds compile to one program.
-        teacher: network that labels the unlabeled images within the step; None: labels are stored.
-        teacher_spec: preprocessing of the teacher's images.
-        augments: the step applies the noise of whole batches, which batches come without.
-    """
-
+    # Options of the training, with the momentum of batch norm that its length allows.
     settings: config.TrainConfig
-    devices: Devices
-    layout: Layout
-    model: keras.Model
-    average_model: keras.Model
-    average: ema.WeightAverage
-    learning_rate: schedule.LearningRate
-    optimizer: keras.optimizers.Optimizer
+    devices: Devices  # devices it runs on
+    layout: Layout  # placement of a step's images
+    model: keras.Model  # network in training
+    average_model: keras.Model  # the same network with averaged weights, the one that is saved
+    average: ema.WeightAverage  # keeps average_model up to date
+    learning_rate: schedule.LearningRate  # schedule, a function of the finished steps
+    optimizer: keras.optimizers.Optimizer  # optimizer of model, built
+    # Seed of the network's noise, int64 []. A variable, so that trainings of all seeds and rounds
+    # compile to one program.
     seed: tf.Variable
+    # Network that labels the unlabeled images within the step; None: labels are stored.
     teacher: keras.Model | None
-    teacher_spec: PreprocessSpec | None
+    teacher_spec: PreprocessSpec | None  # preprocessing of the teacher's images
+    # The step applies the noise of whole batches, which batches come without.
     augments: bool = False
 
     @property

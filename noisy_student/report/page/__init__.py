@@ -24,17 +24,11 @@ _GALLERIES = TITLES | {
 
 
 class Section(NamedTuple):
-    """A section of the page.
+    """A section of the page."""
 
-    Attributes:
-        anchor: its address within the page, and the name of its template.
-        title: its heading.
-        is_shown: False leaves it out.
-    """
-
-    anchor: str
+    anchor: str  # its address within the page, and the name of its template
     title: str
-    is_shown: bool = True
+    is_shown: bool = True  # False leaves it out
 
 
 def render(results: Mapping[str, Any], inputs: Inputs) -> str:

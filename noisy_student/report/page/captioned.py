@@ -27,17 +27,11 @@ _VARIABLES = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart.
+    """A chart."""
 
-    Attributes:
-        title: stands above it.
-        svg: the <svg> element.
-        alt: text alternative: what the chart shows, in a sentence.
-    """
-
-    title: str
-    svg: Markup
-    alt: str
+    title: str  # stands above it
+    svg: Markup  # the <svg> element
+    alt: str  # text alternative: what the chart shows, in a sentence
 
 
 def chart(title: str, svg: str, alt: str) -> Chart:

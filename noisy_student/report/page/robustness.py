@@ -28,27 +28,16 @@ Errors = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]  # `compare.sha
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark on the page.
-
-    Attributes:
-        title: its heading.
-        facts: sentences on the images and the conditions.
-        missing: settings that were not measured.
-        labels: labels of the models, for the legend; empty where the table is the legend.
-        charts: one or two large charts: by setting or epsilon, and by severity.
-        families: small charts: by severity, for each family of corruptions.
-        table: the numbers.
-        is_folded: whether the table is folded up.
-    """
+    """A benchmark on the page."""
 
     title: str
-    facts: list[str]
-    missing: list[str]
-    labels: list[str]
-    charts: list[Chart]
-    families: list[Chart]
+    facts: list[str]  # sentences on the images and the conditions
+    missing: list[str]  # settings that were not measured
+    labels: list[str]  # labels of the models, for the legend; empty where the table is the legend
+    charts: list[Chart]  # one or two large charts: by setting or epsilon, and by severity
+    families: list[Chart]  # small charts: by severity, for each family of corruptions
     table: tables.Table
-    is_folded: bool = False
+    is_folded: bool = False  # whether the table is folded up
 
 
 def benchmarks(figures: Mapping[str, Any], palette: Mapping[str, str]) -> list[Benchmark]:
