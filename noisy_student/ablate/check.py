@@ -17,12 +17,7 @@ _LONG = 1_000_000  # steps of a training whose length others decide
 
 
 def check(graph: Graph, root: Path, results_dir: Path | None) -> None:
-    """Refuses what a job that is not done would refuse.
-
-    Args:
-        graph: the jobs.
-        root: directory of the recipe; nothing is written.
-        results_dir: folder for copies of the results, if any.
+    """Refuses what a job that is not done would refuse; writes nothing.
 
     Raises:
         ValueError: names the job and what is at fault.

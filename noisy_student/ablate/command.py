@@ -62,11 +62,8 @@ def studies_named(names: Sequence[str]) -> list[Study]:
 def run(graph: Graph, root: Path, slots: int, gpus: Sequence[str] = ()) -> list[Job]:
     """Runs the jobs of a graph that are not done, and returns those that failed.
 
-    Args:
-        graph: the jobs.
-        root: directory of the recipe; receives ``seed<S>/<job>/``.
-        slots: number of jobs at a time.
-        gpus: GPUs to spread the jobs over, as CUDA_VISIBLE_DEVICES names them.
+    Runs `slots` jobs at a time, in ``seed<S>/<job>/`` below `root`, spread over `gpus` as
+    CUDA_VISIBLE_DEVICES names them.
 
     Raises:
         ValueError: `root` holds results of the recipe with other flags.
@@ -101,11 +98,8 @@ def slots_for(jobs: int | None, gpus: Sequence[str], memory: int | str) -> int:
 def collect(graph: Graph, studies: Sequence[Study], root: Path, results_dir: Path | None) -> None:
     """Writes and prints the results of studies, as far as their arms are done.
 
-    Args:
-        graph: the jobs of the studies.
-        studies: the studies.
-        root: directory of the recipe; receives ``studies/<study>.csv``, .json, .md and .png.
-        results_dir: receives copies of the CSV files as ``<recipe>/<study>.csv``, unless None.
+    ``studies/<study>.csv``, .json, .md and .png go below `root`, copies of the CSV files to
+    ``<recipe>/<study>.csv`` below `results_dir`, unless that is None.
     """
     for study in studies:
         chains = [chain for chain in graph.chains if chain.study is study]

@@ -219,11 +219,7 @@ class _ChainBuilder:
     def _supervised(self, label: str, number: int, before: Job | None, budget: Budget) -> Job:
         """Adds a training on labeled images with the network and noise of round `number`.
 
-        Args:
-            label: what it is to its arm.
-            number: the round.
-            before: the training whose weights it starts from, or None.
-            budget: number of images.
+        It starts from the weights of `before`, if that is given.
         """
         last = self._arm.last.flags if self._arm.last else ()
         role = ("--role=control", f"--rounds={number}")
@@ -243,13 +239,8 @@ class _ChainBuilder:
     ) -> Job:
         """Adds a job to the chain, and to the graph unless that has an equal one.
 
-        Args:
-            label: what it is to its arm.
-            module: stage of `noisy_student`.
-            changes: changed flags.
-            inputs: outputs of other jobs.
-            unlabeled: changed flags of unlabeled images, which also determine the splits.
-            budget: number of images of a supervised training.
+        Its label says what it is to its arm, its module which stage it runs. The changed flags of
+        `unlabeled` images also determine the splits.
         """
         resolved = self._recipe.resolve((*unlabeled, *changes))
         counted = [job.digest for job in budget.trainings] if budget else []

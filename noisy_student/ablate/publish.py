@@ -44,11 +44,7 @@ def read_table(path: Path, studies: Mapping[str, Study]) -> Table:
 
 
 def read_tables(folder: Path, studies: Mapping[str, Study]) -> dict[tuple[str, str], Table]:
-    """Returns (recipe, study) -> results for all files, recipes with the most studies first.
-
-    Raises:
-        ValueError: as `read_table`.
-    """
+    """Returns (recipe, study) -> results of all files, recipes with the most studies first."""
     recipes = [path for path in folder.iterdir() if path.is_dir()]
     recipes.sort(key=lambda path: (-len(list(path.glob("*.csv"))), path.name))
     return {
@@ -59,11 +55,7 @@ def read_tables(folder: Path, studies: Mapping[str, Study]) -> dict[tuple[str, s
 
 
 def updated(page: Path, folder: Path, studies: Mapping[str, Study]) -> str:
-    """Returns the text of a page with its marked tables generated from a results folder.
-
-    Raises:
-        ValueError: as `read_table`.
-    """
+    """Returns the text of a page with its marked tables generated from a results folder."""
 
     def block(match: re.Match[str]) -> str:
         kind, _, names = match[2].partition(": ")
@@ -90,11 +82,6 @@ def write_study(table: Table, folder: Path) -> list[Path]:
 
 def publish(folder: Path, pages: Sequence[Path], studies: Mapping[str, Study]) -> list[Path]:
     """Writes page and chart of every study of a results folder, and the tables of other pages.
-
-    Args:
-        folder: holds ``RECIPE/STUDY.csv``.
-        pages: Markdown files with marked tables.
-        studies: name -> study.
 
     Returns:
         The files written; of `pages` only those that changed.

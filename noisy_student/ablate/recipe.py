@@ -49,11 +49,7 @@ class Recipe:
     """
 
     def __init__(self, name: str, given: Sequence[str] = ()):
-        """Reads a recipe.
-
-        Args:
-            name: name of a file in ``recipes/``, or a path.
-            given: further flags for every stage, as on the command line.
+        """Reads a recipe by its name in ``recipes/`` or its path; `given` are further flags.
 
         Raises:
             ValueError: the recipe does not exist, or a flag is invalid.

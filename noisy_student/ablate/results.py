@@ -49,11 +49,7 @@ class Row:
 def collect(recipe: str, study: Study, chains: Iterable[Chain], root: Path) -> list[Row]:
     """Returns the rows of a study's finished arms.
 
-    Args:
-        recipe: name of the recipe.
-        study: the study.
-        chains: its arms at each seed; unfinished ones are left out.
-        root: directory of the jobs.
+    `chains` are its arms at each seed; `root` is the directory of their jobs.
     """
     done = [chain for chain in chains if all(job.is_done(root) for job in chain.jobs)]
     seconds = {job: seconds_of(job, root) for chain in done for job in chain.jobs}

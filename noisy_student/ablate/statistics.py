@@ -36,18 +36,11 @@ def mean_sd(values: Mapping[int, float]) -> tuple[float, float]:
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float], sign: int) -> Difference | None:
-    """Compares two arms seed by seed, with Student's 95% interval over the seeds.
+    """Compares two arms, each seed -> value, with Student's 95% interval over the seeds.
 
     A pair shares its seed, hence the split and usually the teacher. Effects of these on both arms
-    cancel and are not part of the interval.
-
-    Args:
-        first: seed -> value.
-        second: seed -> value.
-        sign: 1 claims a positive difference, -1 a negative one, 0 none.
-
-    Returns:
-        The difference, or None if the arms share no seed.
+    cancel and are not part of the interval. `sign` is that of a `spec.Comparison`. Returns None if
+    the arms share no seed.
     """
     seeds = tuple(sorted(first.keys() & second.keys()))
     if not seeds:

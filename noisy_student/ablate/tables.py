@@ -125,12 +125,7 @@ class Table:
 
 
 def page(table: Table, picture: str) -> str:
-    """Returns the page of a study: claim, comparisons, arms, and how to reproduce them.
-
-    Args:
-        table: the results.
-        picture: path of the chart, relative to the page.
-    """
+    """Returns the page of a study: claim, comparisons, chart, arms, how to reproduce them."""
     study = table.study
     attacks = [text for name in ATTACKS if (text := attack(table, name))]
     parts = [
@@ -185,12 +180,7 @@ def comparisons(table: Table) -> str:
 
 
 def attack(table: Table, benchmark: str) -> str:
-    """Returns the mean top-1 of every arm by step size of an attack, or "" for a single size.
-
-    Args:
-        table: the results.
-        benchmark: one of `ATTACKS`.
-    """
+    """Returns the mean top-1 of every arm by step size of an attack, or "" for a single size."""
     start = f"{benchmark}.top1."
     sizes = {row.metric.removeprefix(start) for row in table.rows if row.metric.startswith(start)}
     if len(sizes) < 2:
@@ -208,12 +198,8 @@ def attack(table: Table, benchmark: str) -> str:
 def claims(studies: Iterable[Study], tables: Mapping[tuple[str, str], Table], folder: str) -> str:
     """Returns the table of claims: one row per study, one column per recipe.
 
-    A cell has the first comparison and the number of comparisons with each verdict.
-
-    Args:
-        studies: in the order of the rows.
-        tables: (recipe, study) -> results.
-        folder: path of the pages, relative to the page that receives the table.
+    A cell has the first comparison and the number of comparisons with each verdict, and links to
+    the page of the study in `folder`.
     """
     recipes = list(dict.fromkeys(recipe for recipe, _ in tables))
     rows = []

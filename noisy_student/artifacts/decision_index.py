@@ -23,12 +23,7 @@ class Writer:
     """Collects the selected records in any order, and writes them sorted."""
 
     def __init__(self, directory: str | Path, decision: Decision):
-        """Starts without rows.
-
-        Args:
-            directory: receives the files, and temporary ones.
-            decision: decides the number of files.
-        """
+        """Starts without rows; `directory` receives the files, and temporary ones."""
         self._directory = Path(directory)
         self.bits = file_bits(decision)
         temporary = self._directory / ".chosen"
@@ -51,10 +46,7 @@ class Writer:
 def selected_rows(ids: np.ndarray, labels: np.ndarray, copies: np.ndarray) -> np.ndarray:
     """Returns rows `DTYPE` [n] of the records with at least one copy.
 
-    Args:
-        ids: uint64 [N].
-        labels: int [N].
-        copies: int [N].
+    Takes ids uint64 [N], labels and copies int [N].
     """
     taken = np.flatnonzero(copies)
     rows = np.empty(len(taken), DTYPE)

@@ -40,9 +40,7 @@ def write_json(path: StrPath, value: Any) -> None:
 def read_json(path: StrPath, kind: Any = None) -> Any:
     """Reads a JSON file and checks it; the checksum is left out.
 
-    Args:
-        path: the file.
-        kind: type of its content, see `shapes.problem`; None: not checked.
+    `kind` is the type of its content, see `shapes.problem`; None: not checked.
 
     Raises:
         ValueError: the file is missing, is not valid JSON, was altered, or has another shape; the
@@ -80,11 +78,7 @@ def write_arrays(path: StrPath, **arrays: Any) -> None:
 
 
 def read_arrays(path: StrPath, **shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Reads the arrays that `write_arrays` wrote.
-
-    Args:
-        path: the ``.npz`` file.
-        **shapes: the arrays that it must have, and the beginning of their shapes.
+    """Reads those arrays of an ``.npz`` file whose shapes begin as given.
 
     Raises:
         ValueError: the file is damaged, or has other arrays; the message names it.

@@ -94,11 +94,7 @@ def has_card(path: StrPath) -> bool:
 
 
 def open_model(path: StrPath, description: Description) -> Opened:
-    """Loads a model without a card and checks that it is as described.
-
-    Args:
-        path: a `.keras` file, or the folder of a SavedModel.
-        description: what the file does not say.
+    """Loads a `.keras` file or the folder of a SavedModel, and checks that it is as described.
 
     Raises:
         ValueError: something is missing or does not fit; the message names it.

@@ -51,14 +51,10 @@ def crc32c(path: Path) -> str:
 
 
 def check(directory: Path, done: Mapping[str, Any], full: bool = True) -> None:
-    """Refuses a finished stage whose files are not those that it finished with.
+    """Refuses a finished stage whose files are not those that its `done.json` lists.
 
-    Warns once of a stage that is older than the digests.
-
-    Args:
-        directory: of the stage.
-        done: content of its `done.json`.
-        full: whether to compare checksums, too, unless `--verify=size`.
+    Warns once of a stage that is older than the digests. Compares checksums, too, if `full`, unless
+    `--verify=size`.
 
     Raises:
         ValueError: a file is missing, altered or new among its shards; the message names it.
@@ -86,9 +82,7 @@ def check_files(directory: Path, files: Mapping[str, Digest], full: bool = True)
 def predictions(directory: Path, name: str) -> dict[str, dict[str, Digest]]:
     """Returns the field of a result file that names the file of its predictions, if there is one.
 
-    Args:
-        directory: of the result file.
-        name: of the other one, relative to it.
+    `name` is relative to `directory`, that of the result file.
     """
     return {"files": digests(directory, [name])} if (directory / name).exists() else {}
 

@@ -74,12 +74,9 @@ class Card(TypedDict):
 
 
 def given(flag: str, name: str, network: str) -> Path:
-    """Returns the file of a given model; see `pretrained.find` for names, URLs and other files.
+    """Returns the file of the model that a flag gives, with the weights of a network.
 
-    Args:
-        flag: the flag that gives it, for messages.
-        name: its value.
-        network: the network that is to have the weights.
+    See `pretrained.find` for names, URLs and other files.
 
     Raises:
         ValueError: it cannot be had, or is of another network.
@@ -93,9 +90,7 @@ def given(flag: str, name: str, network: str) -> Path:
 def find(flag: str, name: str) -> str:
     """Returns the path of a model, which may be a name such as timm/tf_efficientnet_b0.ns_jft_in1k.
 
-    Args:
-        flag: the flag that gives it, for messages.
-        name: its value; what is no such name is returned as it is.
+    What is no such name is returned as it is.
 
     Raises:
         ValueError: the weights cannot be had; the message says what to download.
@@ -115,12 +110,8 @@ def save_model(
 ) -> None:
     """Writes model and card atomically; the bytes depend on weights and card alone.
 
-    Args:
-        model: the averaged model.
-        path: ends in `.keras`.
-        class_names: in the order of the logits.
-        spec: preprocessing at evaluation.
-        **facts: further fields of `Card`.
+    The card has class names in the order of the logits, preprocessing at evaluation, and `facts`,
+    further fields of `Card`.
     """
     card = {"class_names": list(class_names), "preprocess": spec.to_dict(), **facts}
     with named(path):
@@ -190,15 +181,10 @@ def is_foreign(card: Card) -> bool:
 
 
 def check_classes(flag: str, path: str | os.PathLike[str], class_names: Sequence[str]) -> Card:
-    """Returns the card of a saved model that knows some classes.
-
-    Args:
-        flag: option that names the file.
-        path: a saved model.
-        class_names: classes that it must know.
+    """Returns the card of a saved model, if that knows all of some classes.
 
     Raises:
-        ValueError: the file is no saved model, or it does not know a class.
+        ValueError: the file is no saved model, or it does not know a class; names the flag.
     """
     card = read_card(path)
     check_known(flag, path, card, class_names)
@@ -236,7 +222,7 @@ def start_from(
         A log message: the source, its classifier, and differences in preprocessing and strides.
 
     Raises:
-        ValueError: the saved model has other layers; the message lists the differences.
+        ValueError: see `check_fit`.
     """
     source, card = load_model(path)
     position = {name: index for index, name in enumerate(card["class_names"])}
@@ -283,16 +269,13 @@ def head_path(model: keras.Model) -> str:
 def check_fit(
     model: keras.Model, source: keras.Model, origin: str | os.PathLike[str], *, with_head: bool
 ) -> None:
-    """Checks that a model has the layers of another; both may have shapes without values.
+    """Checks that a model has the layers of the one whose weights it starts from.
 
-    Args:
-        model: the model to be trained.
-        source: the model whose weights it starts from.
-        origin: where `source` is from, for the message.
-        with_head: the classifier's weights are taken, too; the numbers of classes may differ.
+    Both may have shapes without values. With `with_head` the classifier's weights are taken, too;
+    the numbers of classes may differ.
 
     Raises:
-        ValueError: the layers differ; the message lists the differences.
+        ValueError: the layers differ; the message lists the differences, and the origin.
     """
     head = head_path(model)
 

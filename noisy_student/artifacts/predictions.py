@@ -64,10 +64,8 @@ def shard_files(directory: str | Path) -> list[Path]:
 def write(path: Path, card: PredictionsCard, pieces: Iterable[Columns]) -> None:
     """Writes one shard atomically.
 
-    Args:
-        path: from `shard_path`.
-        card: describes the shard, and decides which probabilities are stored.
-        pieces: columns of some rows each, with all C probabilities.
+    The card decides which probabilities are stored; `pieces` are columns of some rows each, with
+    all C probabilities.
     """
     schema = _schema(card)
     with (
@@ -84,10 +82,7 @@ def write(path: Path, card: PredictionsCard, pieces: Iterable[Columns]) -> None:
 def read(files: Iterable[Path], columns: Sequence[str]) -> Iterator[Columns]:
     """Yields some columns of all rows, in the files' order and some rows at a time.
 
-    Args:
-        files: shards.
-        columns: names; at most `ROWS_AT_ONCE` rows are read at once with probabilities among them,
-            else `NARROW_ROWS_AT_ONCE`.
+    At most `ROWS_AT_ONCE` rows are read at once with probabilities, else `NARROW_ROWS_AT_ONCE`.
     """
     for path in files:
         yield from _read(path, columns)

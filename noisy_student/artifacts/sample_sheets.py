@@ -51,11 +51,9 @@ class Sheets:
             self._found[label, kind] = {name: best[name][order] for name in _NAMES}
 
     def write(self, path: Path, examples: Examples) -> None:
-        """Writes JSON with the pictures inside; leaves out classes and kinds without images.
+        """Writes `samples.json`, pictures inside, without classes and kinds that have no images.
 
-        Args:
-            path: of the file, `samples.json`.
-            examples: the images that the column `index` counts.
+        The column `index` counts `examples`.
         """
         samples: Samples = {"num_classes": len(examples.class_names), "sheets": []}
         for (label, kind), rows in self._found.items():

@@ -49,9 +49,7 @@ class ReportBuilder:
     def build(self, class_names: Sequence[str], images_per_class: int | None) -> SelectionReport:
         """Returns the content of `selection.json`; accuracies are None without true labels.
 
-        Args:
-            class_names: C names.
-            images_per_class: target of the selection; None: classes were not balanced.
+        `images_per_class` is the target of the selection; None: classes were not balanced.
         """
         before, above, distinct, after = self._counts.tolist()
         pairs = zip(self._correct[0], self._known[0], strict=True)

@@ -106,9 +106,7 @@ def _show(text: str) -> NoReturn:
 def disk_problem(error: Exception, place: str) -> str:
     """Returns a line for an error of the disk, of Python's or a library's kind; "" for others.
 
-    Args:
-        error: the error.
-        place: the directory to name where the error names no file.
+    Names `place` where the error names no file.
     """
     text = " ".join(str(error).split())
     file = getattr(error, "filename2", None) or getattr(error, "filename", None)
@@ -125,10 +123,8 @@ def disk_problem(error: Exception, place: str) -> str:
 def help_text(doc: str | None, groups: Iterable[type], defaults: dict[str, Any]) -> str:
     """Returns the help of a command: its description and examples, then its options by group.
 
-    Args:
-        doc: Docstring of the command's module; shown up to the end of its first examples.
-        groups: Dataclasses of `schema` to show.
-        defaults: Defaults of the command that differ from the schema's.
+    The description is the docstring of the command's module up to the end of its first examples.
+    `defaults` are those that differ from the schema's.
     """
 
     def is_example(text: str) -> bool:

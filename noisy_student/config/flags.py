@@ -29,9 +29,7 @@ class _Parser(flags.ArgumentParser):
 def parse(arguments: Sequence[str], groups: Sequence[type] = ()) -> Config:
     """Reads flags without a command, and without any effect on absl's global flags.
 
-    Args:
-        arguments: Flags as on a command line, such as ``--flagfile=recipes/mnist5k.flags``.
-        groups: Dataclasses of `schema` that are accepted besides `schema.RUN`.
+    Accepts the options of `schema.RUN` and of `groups`.
 
     Raises:
         ValueError: Names the flag or argument at fault and what is allowed.
@@ -47,10 +45,7 @@ def parse_known(
 ) -> tuple[Config, list[str]]:
     """Reads flags; returns the configuration and the arguments that are no flags.
 
-    Args:
-        arguments: Flags as on a command line.
-        groups: Dataclasses of `schema` that are accepted besides `schema.RUN`.
-        values: Receives the flags, beside those it has; None: a set of its own.
+    Accepts the options of `schema.RUN` and of `groups`, and adds their flags to `values`.
 
     Raises:
         ValueError: Names the flag at fault and what is allowed.

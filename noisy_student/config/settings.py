@@ -76,20 +76,15 @@ class Config:
     def group(self, group: type[T], **derived: Any) -> T:
         """Returns one dataclass of `schema`; what is not given has the default of this class.
 
-        Args:
-            group: The class. Commands may have options of one name with other defaults.
-            **derived: Values of fields that are no options.
+        Commands may have options of one name with other defaults. `derived` are fields that are no
+        options.
         """
         options = option.options_of(cast(type, group))
         values = {field: self.given.get(o.name, o.default) for field, o in options.items()}
         return group(**values | derived)
 
     def required(self, name: str) -> Any:
-        """Returns an option that must be given.
-
-        Raises:
-            ValueError: It is unset.
-        """
+        """Returns an option that must be given, or raises ValueError."""
         value = self.options[name]
         if value is None:
             text = option.named((*schema.RUN, *schema.TOOLS))[name].help
@@ -167,10 +162,7 @@ class Config:
     ) -> TrainConfig:
         """Returns the training of a model: "teacher", "student", "control" or "fixres".
 
-        Args:
-            role: The model's role.
-            number: Round of a student or fine-tuning.
-            control_images: Training images that a baseline sees.
+        `number` is the round of a student or fine-tuning, `control_images` what a baseline sees.
         """
         if role == "control":
             return self.control(control_images or 1)

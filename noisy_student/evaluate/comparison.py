@@ -17,10 +17,7 @@ def compare(
 ) -> Iterator[str]:
     """Yields lines of a model's metrics relative to a baseline, and of their differences.
 
-    Args:
-        results: benchmark -> result of the model.
-        baseline: benchmark -> result of the baseline.
-        names: what to call the two.
+    Both are benchmark -> result; `names` are what to call the two.
     """
     if "clean" in results and "clean" in baseline:
         before, after = baseline["clean"], results["clean"]
@@ -60,11 +57,7 @@ def _measure(benchmark: str) -> str:
 def _points(benchmark: str, name: str, points: float, interval: Sequence[float]) -> str:
     """Describes a difference by what is counted, as in "8.5 points more errors for small ...".
 
-    Args:
-        benchmark: "clean" or one of `BENCHMARKS`.
-        name: the model.
-        points: by how much it is better than the other one.
-        interval: 95% interval of ``points``.
+    By `points` the model of that name is better than the other one.
     """
     noun = "accuracy"
     low, high = interval

@@ -106,15 +106,7 @@ def corrupted_image(
 ) -> np.ndarray:
     """Generates the image that the benchmark shows the model for one clean image.
 
-    Args:
-        image: uint8 [S, S, 3], at the model's resolution.
-        example_id: id of the image.
-        name: name of the corruption.
-        severity: 1 to 5.
-        seed: seed of the evaluation.
-
-    Returns:
-        uint8 [S, S, 3].
+    Both are uint8 [S, S, 3], at the model's resolution. The seed is that of the evaluation.
     """
     native_size = corruptions.nearest_native_size(*image.shape[:2])
     drawn = int(_seeds(seed, np.array([example_id], object))[0])
@@ -178,8 +170,7 @@ def describe(result: Result) -> str:
 def errors_by_severity(errors: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
     """Returns corruption -> error rates in the order of the severities.
 
-    Args:
-        errors: corruption -> severity as text -> error rate, as in a result file.
+    Takes corruption -> severity as text -> error rate, as in a result file.
     """
     return {name: [rates[key] for key in sorted(rates)] for name, rates in errors.items()}
 

@@ -77,28 +77,16 @@ class EvaluatedModel:
         return inference.predict_all(self.predict, _report(batches, progress), len(examples))
 
     def probabilities(self, images: np.ndarray, size: int) -> np.ndarray:
-        """Predicts one batch, padded so that all batches run the same program.
+        """Predicts one batch, padded to `size` images so that all batches run the same program.
 
-        Args:
-            images: uint8 or float32 [N, S, S, 3].
-            size: number of images to pad to, at least N.
-
-        Returns:
-            float32 [N, C].
+        Takes uint8 or float32 [N, S, S, 3], returns float32 [N, C].
         """
         missing = size - len(images)
         batch = np.pad(images, [(0, missing), *3 * [(0, 0)]]) if missing else images
         return self.predict(batch).numpy()[: len(images)]
 
     def hash_classes(self, labels: np.ndarray) -> str:
-        """Returns a hash of the names of the classes that occur, independent of their order.
-
-        Args:
-            labels: int [N].
-
-        Returns:
-            16 hexadecimal digits.
-        """
+        """Hashes the names of the classes among `labels`, in any order."""
         names = sorted(self.class_names[label] for label in np.unique(labels))
         return hashlib.blake2b("\0".join(names).encode(), digest_size=8).hexdigest()
 
@@ -109,14 +97,9 @@ def without_crop(spec: PreprocessSpec) -> PreprocessSpec:
 
 
 def resize_whole(frames: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
-    """Resizes images to the model's resolution without cropping them.
+    """Resizes images, uint8 [F, h, w, 3], to the model's resolution S without cropping them.
 
-    Args:
-        frames: uint8 [F, h, w, 3].
-        spec: preprocessing of the model, at S pixels.
-
-    Returns:
-        [F, S, S, 3]; uint8 if they have that size already, else of the type `spec.dtype`.
+    Returns [F, S, S, 3]; uint8 if they have that size already, else of the type `spec.dtype`.
     """
     if frames.shape[1:] == (spec.image_size, spec.image_size, 3):
         return frames

@@ -47,12 +47,9 @@ class Comparison:
         return all((self.folder / model / file).exists() for model in self.models)
 
     def read(self, file: str, examples: Examples, *names: str) -> list[_Arrays] | None:
-        """Returns the arrays that both evaluations wrote to a file; None if one is missing.
+        """Returns "labels" and named arrays of a file of both evaluations; None if one is missing.
 
-        Args:
-            file: its name.
-            examples: the images that it is about.
-            *names: arrays besides "labels".
+        `examples` are the images that the file is about.
 
         Raises:
             ValueError: a file is damaged; the message names it.
@@ -110,11 +107,6 @@ def write_robustness(comparison: Comparison, seed: int, options: config.Robustne
 
     As in the paper (Xie et al., arXiv v4, figure 3): the image, its label, and the prediction of
     both models. Writes nothing if there is no such image.
-
-    Args:
-        comparison: the models and the test images.
-        seed: seed of the evaluation.
-        options: how many images were evaluated, and where published sets are.
     """
     sampled = splits.sample(comparison.examples, options.examples)
     evaluated = dataclasses.replace(comparison, examples=sampled)
@@ -132,12 +124,7 @@ def write_noise(
 ) -> None:
     """Writes a few training images beside noisy views of them, as the student sees them.
 
-    Args:
-        path: the JSON file.
-        examples: training images, of which some are taken at even distances.
-        spec: preprocessing of the student.
-        noise: augmentation of the student's images.
-        seed: seed of the run.
+    The images are taken at even distances; size and noise are those of the student.
     """
     indices = np.unique(np.linspace(0, len(examples) - 1, _NOISY_IMAGES).astype(int)).tolist()
     augmentation = derived.augmentation(noise)

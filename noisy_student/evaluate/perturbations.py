@@ -90,17 +90,9 @@ def names_at(image_size: int) -> tuple[str, ...]:
 def generated_sequence(
     examples: Examples, index: int, name: str, spec: PreprocessSpec, seed: int
 ) -> np.ndarray:
-    """Generates the sequence that the benchmark shows a model for one image.
+    """Generates the sequence that the benchmark shows a model for the image `index`.
 
-    Args:
-        examples: clean images.
-        index: position of the image.
-        name: name of the perturbation.
-        spec: preprocessing of the model, at S pixels.
-        seed: seed of the evaluation.
-
-    Returns:
-        uint8 [F, S, S, 3].
+    Returns uint8 [F, S, S, 3], at the model's resolution. The seed is that of the evaluation.
     """
     size = spec.image_size
     if isinstance(examples, DecodedExamples):
@@ -197,10 +189,7 @@ def _measured(folder: Path, name: str, ids: np.ndarray, rankings: np.ndarray) ->
 def _ranked(model: EvaluatedModel, videos: Iterable[np.ndarray], progress: Progress) -> np.ndarray:
     """Returns the top classes of each frame, best first: int32 [videos, F, min(5, C)].
 
-    Args:
-        model: the model.
-        videos: uint8 [1, F, S, S, 3] each.
-        progress: called with the number of videos in each finished batch.
+    Each of `videos` is uint8 [1, F, S, S, 3].
     """
     videos = iter(videos)
     first = next(videos)

@@ -56,14 +56,7 @@ def measure_parts(
 
 
 def incomplete_parts(counts: Mapping[str, int]) -> list[str]:
-    """Lists the parts with fewer images than the largest part.
-
-    Args:
-        counts: part -> number of images.
-
-    Returns:
-        Entries such as "fog 2 (40 of 50 images)".
-    """
+    """Lists the parts with fewer images than the largest, as in "fog 2 (40 of 50 images)"."""
     most = max(counts.values(), default=0)
     return [
         f"{name} ({most - count} of {most} images)"
@@ -75,10 +68,7 @@ def incomplete_parts(counts: Mapping[str, int]) -> list[str]:
 def is_finished(path: Path, request: Mapping[str, Any], kind: Any = None) -> bool:
     """Returns True if `path` is a result file of the same request, and undamaged.
 
-    Args:
-        path: the file.
-        request: what its result depends on.
-        kind: type of its content; None: of a part.
+    `kind` is the type of its content; None: that of a part.
     """
     if not path.exists():
         return False

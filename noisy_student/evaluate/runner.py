@@ -258,9 +258,7 @@ def _main(settings: config.Config) -> None:
 def _title(given: str, path: str) -> str:
     """Returns what reports call a model: its file, or its folder where all files have one name.
 
-    Args:
-        given: the value of the flag.
-        path: the file found for it.
+    `given` is the value of the flag, `path` the file found for it.
     """
     if path != given:  # weights by name, which lie in a cache
         return given

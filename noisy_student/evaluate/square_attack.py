@@ -85,13 +85,7 @@ def square(
 
 
 def square_sides(num_queries: int, height: int, width: int) -> list[int]:
-    """Returns the side of the square of each query, in pixels; the first query has none (0).
-
-    Args:
-        num_queries: forward passes per image.
-        height: of the images, in pixels.
-        width: of the images, in pixels.
-    """
+    """Returns the side in pixels of the square of each query; the first query has none (0)."""
     sides = [0]
     for query in range(1, num_queries):
         halvings = sum(query > share * num_queries for share in _HALVED_AT)

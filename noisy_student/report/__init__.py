@@ -1,4 +1,8 @@
-"""Writes what a run found as JSON, Markdown, CSV and one HTML page."""
+"""Writes what a run found as JSON, Markdown, CSV and one HTML page.
+
+Functions take the content of results.json as `results`, its "figures" as `figures`, and the models
+of these as `models`. A `palette` is model -> color.
+"""
 
 from noisy_student.report.writer import compare, run, table
 

@@ -54,11 +54,7 @@ _styled = matplotlib.rc_context(STYLE)
 
 
 def colors(models: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns model -> color: gray teacher, light to dark blue students, others in other hues.
-
-    Args:
-        models: of results.json.
-    """
+    """Returns model -> color: gray teacher, light to dark blue students, others in other hues."""
     students = [model["name"] for model in models if model["role"] in ("student", "fixres")]
     others = [model["name"] for model in models if model["role"] in ("control", "")]
     hues = _OTHERS if len(others) < len(models) else (BLUE, *_OTHERS, _TEACHER)
@@ -189,11 +185,7 @@ def bars(
 ) -> str:
     """Draws percents by name as horizontal bars, one for each model.
 
-    Args:
-        names: of corruptions or perturbations, from the top.
-        values: model -> percent for each of ``names``; None: not measured.
-        palette: model -> color.
-        xlabel: meaning of the bars.
+    `values` has a number for each of `names`, from the top; None: not measured.
     """
     thickness = 0.8 / max(1, len(values))
     axes = _axes(height=0.7 + len(names) * (0.14 + 0.1 * len(values)))
@@ -232,13 +224,7 @@ class Scale:
 def lines(
     curves: Mapping[str, Mapping[float, float]], palette: Mapping[str, str], scale: Scale
 ) -> str:
-    """Draws one line for each model.
-
-    Args:
-        curves: model -> x -> y.
-        palette: model -> color.
-        scale: size and axes.
-    """
+    """Draws one line for each model; `curves` are model -> x -> y."""
     axes = _axes(scale.height, scale.width)
     style = "o-" if scale.ticks else "-"
     for name, curve in curves.items():

@@ -8,11 +8,7 @@ _MOST_COPIES = 5  # of one image, without a warning
 
 
 def notes(selections: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns deviations from the paper, and rounds that repeat few images often.
-
-    Args:
-        selections: "pseudo_labels" of results.json.
-    """
+    """Returns deviations from the paper, and rounds that repeat few images often."""
     return [*deviations(selections), *filter(None, map(_repeats, selections))]
 
 

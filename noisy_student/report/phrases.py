@@ -22,11 +22,7 @@ _ON = {
 
 
 def headline(figures: Mapping[str, Any]) -> str:
-    """Says in one line whether the student beats its teacher, or which of other models is best.
-
-    Args:
-        figures: "figures" of results.json.
-    """
+    """Says in one line whether the student beats its teacher, or which of other models is best."""
     gain = figures["gain"]
     if figures.get("side_by_side"):
         return side_by_side.headline(figures)
@@ -164,11 +160,6 @@ def describe(verdict: Verdict, student: str, baseline: str = "the teacher") -> s
     """Describes one verdict, as in "On ImageNet-C, Student 2 is more robust than the teacher: ...".
 
     Of attacks it describes the leader by epsilon, and the mean beside the gain on clean images.
-
-    Args:
-        verdict: from `metrics.verdicts.verdicts`.
-        student: label of the student.
-        baseline: what the student was compared with.
     """
     if "by_epsilon" in verdict:
         return _describe_attack(verdict, student, baseline)
@@ -195,13 +186,7 @@ def describe(verdict: Verdict, student: str, baseline: str = "the teacher") -> s
 
 
 def summarize(verdicts: Sequence[Verdict], student: str, baseline: str) -> str:
-    """Summarizes all verdicts in one sentence; returns "" if there are none.
-
-    Args:
-        verdicts: from `metrics.verdicts.verdicts`.
-        student: label of the student.
-        baseline: what the student was compared with, as in "the teacher".
-    """
+    """Summarizes all verdicts in one sentence; returns "" if there are none."""
     if not verdicts:
         return ""
     if len(verdicts) == 1:
@@ -229,11 +214,7 @@ def summarize(verdicts: Sequence[Verdict], student: str, baseline: str) -> str:
 def describe_pgd(sweeps: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> str:
     """Describes the settings of PGD, such as "10 steps of size 0.5, from a random start".
 
-    Names the models where their settings differ.
-
-    Args:
-        sweeps: model -> metrics of PGD.
-        labels: model -> its label in reports.
+    Names the models where their settings differ: `sweeps` are the metrics of PGD by model.
     """
     users: dict[str, list[str]] = {}
     for name, sweep in sweeps.items():

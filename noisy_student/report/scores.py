@@ -61,11 +61,7 @@ class Column:
 def model_numbers(figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Returns model -> name -> number, in the order of the report.
 
-    Args:
-        figures: "figures" of results.json.
-
-    Returns:
-        All numbers in percent, except for top-5 distances, which are 0..15.
+    All in percent, except for top-5 distances, which are 0..15.
     """
     return {model["name"]: _numbers_of(figures, model) for model in figures["models"]}
 

@@ -18,12 +18,7 @@ class SideBySide(TypedDict):
 
 
 def compare(models: Sequence[Model], difference: Callable[[Model, Model], Any]) -> SideBySide:
-    """Finds the most accurate model and compares the others with it.
-
-    Args:
-        models: of results.json.
-        difference: returns a `results.Difference` of two models.
-    """
+    """Finds the most accurate model and compares the others with it."""
     known = [model for model in models if model["top1"] is not None]
     ranked = sorted(known, key=lambda model: -model["top1"])
     counts = {model["num_examples"] for model in models}

@@ -14,11 +14,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def terminal(results: Mapping[str, Any]) -> str:
-    """Returns the results as plain text.
-
-    Args:
-        results: content of results.json.
-    """
+    """Returns the results as plain text."""
     table = tables.accuracy(results)
     rows = [table.headers, *table.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -34,11 +30,7 @@ def terminal(results: Mapping[str, Any]) -> str:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """Returns the results as a Markdown page.
-
-    Args:
-        results: content of results.json.
-    """
+    """Returns the results as a Markdown page."""
     figures, command = results["figures"], results["provenance"]["command"]
     whose = "the" if figures["side_by_side"] else "this run's"
     headline, compared = phrases.headline(figures), figures["side_by_side"]
@@ -102,9 +94,7 @@ def to_csv(figures: Mapping[str, Any]) -> str:
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Returns the lines of a Markdown table, with columns of numbers aligned to the right.
 
-    Args:
-        headers: one for each column.
-        rows: cells, as many as headers; ``|`` and ``<`` in them are escaped.
+    Escapes ``|`` and ``<`` in the cells.
     """
     cells = [[markdown_text(cell) for cell in row] for row in rows]
     columns = list(zip(*cells, strict=True)) or [() for _ in headers]

@@ -32,12 +32,7 @@ class Section(NamedTuple):
 
 
 def render(results: Mapping[str, Any], inputs: Inputs) -> str:
-    """Returns the page of a run.
-
-    Args:
-        results: content of results.json.
-        inputs: the files it was made from; the page also shows their logs and images.
-    """
+    """Returns the page of a run, with the logs and images of its files."""
     figures, provenance = results["figures"], results["provenance"]
     models, gallery = figures["models"], inputs.robust_gallery
     palette = charts.colors(models)

@@ -35,13 +35,7 @@ class Chart:
 
 
 def chart(title: str, svg: str, alt: str) -> Chart:
-    """Returns a chart whose neutral colors follow the style of the page.
-
-    Args:
-        title: stands above the chart.
-        svg: from `report.charts`.
-        alt: text alternative.
-    """
+    """Returns a chart whose neutral colors follow the style of the page."""
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, variable)
     return Chart(title, Markup(svg), alt)
@@ -66,10 +60,7 @@ def training_curves(
 ) -> list[Chart]:
     """Returns a chart for each logged quantity that is not zero throughout.
 
-    Args:
-        models: of results.json.
-        histories: model -> rows of its training log.
-        palette: model -> color.
+    `histories` are the rows of the training logs by model.
     """
     labels = {model["name"]: model["label"] for model in models}
     found = []

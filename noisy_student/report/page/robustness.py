@@ -41,12 +41,7 @@ class Benchmark:
 
 
 def benchmarks(figures: Mapping[str, Any], palette: Mapping[str, str]) -> list[Benchmark]:
-    """Returns the benchmarks that have charts.
-
-    Args:
-        figures: "figures" of results.json.
-        palette: model -> color.
-    """
+    """Returns the benchmarks that have charts."""
     found = [_corruptions(figures, name, palette) for name in CORRUPTED if figures[name]]
     found += [_perturbations(figures, name, palette) for name in PERTURBED if figures[name]]
     found += [_attack(figures, name, palette) for name in ATTACKS if figures[name]]
