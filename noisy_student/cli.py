@@ -44,10 +44,7 @@ def recipes_dir() -> Path:
 
 
 def recipe_file(name: str) -> Path:
-    """Returns the flag file of a recipe.
-
-    Args:
-        name: of a shipped recipe, or a path that ends with ``.flags``.
+    """Returns the flag file of a shipped recipe, or of a path that ends with ``.flags``.
 
     Raises:
         ValueError: there is no such recipe.

@@ -56,14 +56,7 @@ class Estimate:
 def estimate(
     settings: config.Config, counts: Counts, speed: Speed, num_devices: int = 1
 ) -> Estimate:
-    """Estimates the time of a run; images of benchmarks count as if they were at hand.
-
-    Args:
-        settings: options of the run.
-        counts: its images.
-        speed: speed of a device.
-        num_devices: devices that share the work.
-    """
+    """Estimates the time of a run; images of benchmarks count as if they were at hand."""
     images = (counts.labeled, counts.unlabeled, counts.classes)
     planned = plan.plan_run(settings, *images, speed, num_devices)
     trainings = [(training, cost.seconds) for training, cost in planned.trainings]

@@ -292,10 +292,7 @@ def dry_run(
 ) -> None:
     """Prints what `run` would do and how long it takes; trains nothing and writes no file.
 
-    Args:
-        settings: Options of the run.
-        workdir: Directory of the run; its splits are used if it has some.
-        source: As `run` takes it.
+    Uses the splits of the directory if it has some.
 
     Raises:
         ValueError: As `run` before it trains: both make the same checks.

@@ -137,15 +137,7 @@ def plan_run(
     device: Device | Speed,
     num_devices: int = 1,
 ) -> RunPlan:
-    """Estimates the cost of a run.
-
-    Args:
-        settings: Options of the run.
-        num_labeled: Labeled images.
-        num_unlabeled: Unlabeled images; 0: unknown.
-        num_classes: Classes of the classifiers.
-        device: One of `DEVICES`, another, or a measured one.
-        num_devices: Replicas.
+    """Estimates the cost of a run; see `plan`. No unlabeled images: their number is unknown.
 
     Raises:
         ValueError: The devices cannot share a batch evenly.

@@ -66,28 +66,14 @@ def image_files(files: Sequence[str]) -> EncodedExamples:
 def probabilities(
     step: Callable[..., tf.Tensor], examples: Examples, spec: PreprocessSpec, batch_size: int
 ) -> np.ndarray:
-    """Classifies examples.
-
-    Args:
-        step: As from `inference.predict_step`.
-        examples: N images.
-        spec: The model's preprocessing.
-        batch_size: Images per batch.
-
-    Returns:
-        Probabilities float32 [N, C].
-    """
+    """Classifies examples by `inference.predict_step`; returns float32 [N, C]."""
     batch_size = min(batch_size, len(examples))
     batches = pipeline.evaluation_batches(examples, spec, batch_size=batch_size)
     return inference.predict_all(step, batches, len(examples))[1]
 
 
 def check_file(path: str | Path) -> None:
-    """Refuses a file that is missing or no image.
-
-    Raises:
-        ValueError: Names the file.
-    """
+    """Refuses a file that is missing or no image; the ValueError names it."""
     if not Path(path).is_file():
         raise ValueError(f"There is no file {path}.")
     if problem := image_check.file_problem(path):
@@ -111,13 +97,7 @@ class Guess(TypedDict):
 
 
 def guesses(probabilities: np.ndarray, card: model_file.Card, top_k: int) -> list[Guess]:
-    """Returns the most likely classes of an image, the first one first.
-
-    Args:
-        probabilities: float32 [C].
-        card: The model's card, with the names of the classes.
-        top_k: Number of classes.
-    """
+    """Returns the most likely classes of an image, float32 [C], the first one first."""
     titles = card.get("class_titles") or [""] * len(probabilities)
     best = np.argsort(-probabilities, kind="stable")[:top_k]
     return [

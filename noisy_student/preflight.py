@@ -34,13 +34,7 @@ class _Training:
 def check(
     settings: config.Config, splits: sources.Splits, devices: Devices, workdir: str | Path
 ) -> str:
-    """Makes all checks of a run.
-
-    Args:
-        settings: options of the run.
-        splits: its images.
-        devices: its devices.
-        workdir: directory of the run; nothing is written.
+    """Makes all checks of a run; writes nothing.
 
     Returns:
         A line on the disk: what the run needs, and what is free.

@@ -23,10 +23,7 @@ class ClassCounts(TypedDict):
 def count(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> ClassCounts:
     """Counts predictions by true class.
 
-    Args:
-        labels: true classes, int [N], 0..C-1.
-        predicted: predicted classes, int [N], 0..C-1.
-        names: of the C classes.
+    Both are int [N], 0..C-1; `names` are those of the C classes.
     """
     size = len(names)
     labels, predicted = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)

@@ -32,9 +32,7 @@ class Reliability:
     def add(self, confidences: np.ndarray, correct: np.ndarray) -> None:
         """Adds predictions.
 
-        Args:
-            confidences: float [N], the probability of the predicted class, 0..1.
-            correct: bool [N].
+        Takes the probability of the predicted class, float [N], 0..1, and whether it is right, [N].
         """
         bins = np.digitize(confidences, self._edges[1:-1])
         size = len(self._count)
@@ -112,10 +110,7 @@ def expected_calibration_error(
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
     """Returns the mean cross entropy of softmax(logits / temperature).
 
-    Args:
-        logits: float [N, C].
-        labels: int [N], 0..C-1.
-        temperature: above 0.
+    Takes logits float [N, C] and labels int [N], 0..C-1.
     """
     scaled = logits.astype(np.float64) / temperature
     true = np.take_along_axis(scaled, labels[:, None].astype(np.int64), axis=1)[:, 0]
@@ -125,11 +120,8 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature:
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns the temperature of the largest likelihood, to four digits, in 0.05..20.
 
-    The likelihood is log-concave in 1 / temperature, so it has one maximum.
-
-    Args:
-        logits: float [N, C].
-        labels: int [N], 0..C-1.
+    The likelihood is log-concave in 1 / temperature, so it has one maximum. Takes logits float
+    [N, C] and labels int [N], 0..C-1.
 
     Raises:
         ValueError: there are no labeled images.

@@ -55,15 +55,10 @@ class Relative(TypedDict):
 def benchmark_metrics(
     evaluations: Mapping[str, Mapping[str, Result]], teacher: str | None
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Returns the metrics of every benchmark, in the order of `BENCHMARKS`.
+    """Returns benchmark -> model -> metrics, in the order of `BENCHMARKS`.
 
-    Args:
-        evaluations: benchmark -> model -> content of its file.
-        teacher: the model that relative means have as 100, or None.
-
-    Returns:
-        benchmark -> model -> metrics. Beside mean errors and mean flip probabilities stands
-        ``relative_to_teacher``: a `Relative` or None.
+    Takes benchmark -> model -> content of its file. Beside mean errors and mean flip probabilities
+    stands ``relative_to_teacher``: a `Relative` to `teacher`, which has 100, or None.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for benchmark in BENCHMARKS:
@@ -81,17 +76,10 @@ def benchmark_metrics(
 
 
 def relative(benchmark: str, content: Result, baseline: Result, name: str) -> Relative | None:
-    """Returns the mean corruption error or flip rate in percent of a baseline's.
+    """Returns the mean corruption error or flip rate in percent of a baseline's, called `name`.
 
-    Args:
-        benchmark: one of `CORRUPTED` or `PERTURBED`.
-        content: the model's file, with ``errors`` or ``flip_probability``.
-        baseline: the baseline's file.
-        name: what to call the baseline, such as "the teacher".
-
-    Returns:
-        The mean over the settings that both models share. None if there are none, if the test
-        images differ, or if a rate of the baseline is 0.
+    The mean is over the settings that both models share. Returns None if there are none, if the
+    test images differ, or if a rate of the baseline is 0.
     """
     if not same_images(content, baseline):
         return None

@@ -14,13 +14,9 @@ _DEVIATES = float(stats.norm.ppf((1 + _LEVEL) / 2))  # 1.96
 
 
 def accuracy_interval(top1: float, count: int) -> tuple[float, float]:
-    """Returns Wilson's 95% interval of an accuracy, all in percent.
+    """Returns Wilson's 95% interval of an accuracy over `count` images, all in percent.
 
     It stays inside 0..100, also near the ends (Brown, Cai, DasGupta 2001).
-
-    Args:
-        top1: accuracy, percent.
-        count: number of images.
     """
     correct = stats.binomtest(round(top1 * count / 100), count)
     low, high = correct.proportion_ci(_LEVEL, method="wilson")
@@ -41,10 +37,7 @@ def unpaired_interval(
 ) -> tuple[float, float]:
     """Returns the 95% interval of the difference of two independent percentages, in points.
 
-    Args:
-        difference: in points.
-        percents: the two percentages, 0..100.
-        counts: the number of images behind each.
+    `counts` are the numbers of images behind the percentages, 0..100.
     """
     half = _DEVIATES * math.hypot(*map(standard_error, percents, counts))
     return difference - half, difference + half
@@ -53,11 +46,7 @@ def unpaired_interval(
 def accuracy_difference(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> tuple[float, tuple[float, float], bool]:
-    """Compares two models on clean test images, paired where both saw the same ones.
-
-    Args:
-        before: content of the first model's ``clean.json``.
-        after: content of the second model's.
+    """Compares the contents of two ``clean.json``, paired where both models saw the same images.
 
     Returns:
         Accuracy of the second minus that of the first in points, its 95% interval, and whether it

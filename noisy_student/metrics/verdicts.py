@@ -59,10 +59,7 @@ def verdicts(
 ) -> list[Verdict]:
     """Compares two models on each benchmark that has both.
 
-    Args:
-        contents: benchmark -> model -> content of its file.
-        baseline: the model to compare with: a teacher, or a supervised baseline.
-        student: the other model.
+    `contents` are benchmark -> model -> content of its file.
     """
     answers = []
     for benchmark in BENCHMARKS:

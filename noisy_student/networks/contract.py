@@ -43,13 +43,10 @@ def scale_pixels(images: tf.Tensor, input_range: str) -> tf.Tensor:
 
 
 def fit(model: keras.Model, image_size: int, input_range: str, outputs: str) -> keras.Model:
-    """Returns a model of the contract that computes with the given one.
+    """Returns a model of the contract that computes with the given one, [B, S, S, 3] -> [B, C].
 
-    Args:
-        model: images [B, S, S, 3] -> [B, C]. A final softmax is taken off in place.
-        image_size: S.
-        input_range: pixels that it takes, "0..255", "0..1" or "-1..1".
-        outputs: "logits" or "softmax".
+    Takes a final softmax off in place. `input_range` is "0..255", "0..1" or "-1..1"; `outputs`
+    "logits" or "softmax".
     """
     scale, offset = _SCALES[input_range]
     images = keras.Input((image_size, image_size, 3), name="images")

@@ -59,9 +59,7 @@ class Teacher:
     def labeler(self, examples: sources.Examples, output_dir: str | Path) -> Labeler:
         """Loads the model, calibrates it if asked to, and returns what labels `examples`.
 
-        Args:
-            examples: images to label.
-            output_dir: receives `calibration.json`, or has the one that another process wrote.
+        `output_dir` receives `calibration.json`, or has the one that another process wrote.
         """
         settings = self.settings
         with self.devices.prediction_scope():

@@ -20,10 +20,8 @@ def break_even(multiply_adds: float = 0.0) -> int:
     """Returns the number of steps from which compilation pays.
 
     Prediction saves a third of a training step and compiles a third of its program, so the same
-    number holds for batches to predict. This is an assumption.
-
-    Args:
-        multiply_adds: multiply-adds of one step's forward pass; 0: unknown, counts as small.
+    number holds for batches to predict. This is an assumption. `multiply_adds` are those of one
+    step's forward pass; 0: unknown, counts as small.
     """
     saved = max(LEAST_SAVED_SECONDS, SAVED_SECONDS * multiply_adds / LARGE_STEP)
     return math.ceil(COMPILE_SECONDS / saved)

@@ -49,10 +49,8 @@ class Devices:
     def for_steps(self, name: str, steps: int, multiply_adds: float = 0.0) -> "Devices":
         """Decides for `--jit_compile=auto` on a GPU whether to compile, and prints why.
 
-        Args:
-            name: name of the work for people, such as "student 1".
-            steps: number of steps, or of batches to predict.
-            multiply_adds: multiply-adds of one step's forward pass; 0: unknown.
+        `steps` may be batches to predict; `multiply_adds` are those of one step's forward pass, 0:
+        unknown.
         """
         if not self.may_compile:
             return self

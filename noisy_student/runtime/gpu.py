@@ -33,10 +33,5 @@ def visible() -> list[str]:
 
 
 def least_used(gpus: Sequence[str], used: Sequence[str]) -> str:
-    """Returns the GPU with the fewest users, the first of several.
-
-    Args:
-        gpus: names, at least one.
-        used: one name for each user.
-    """
+    """Returns the GPU with the fewest users, the first of several; `used` has one name per user."""
     return min(gpus, key=used.count)

@@ -14,15 +14,9 @@ from noisy_student.runtime.stable_names import stable_names
 def for_classes(
     model: keras.Model, model_classes: Sequence[str], classes: Sequence[str]
 ) -> Callable[..., tf.Tensor]:
-    """Restricts a model to the logits of `classes`, in their order.
+    """Restricts a model, with one logit per class of `model_classes`, to those of `classes`.
 
-    Args:
-        model: network with one logit per class of `model_classes`.
-        model_classes: names of the model's classes.
-        classes: names of the wanted classes.
-
-    Returns:
-        The model itself if its classes are the wanted ones.
+    Returns the model itself if its classes are the wanted ones, in their order.
 
     Raises:
         ValueError: the model does not know some of the classes.
@@ -163,10 +157,7 @@ def accuracy(
 ) -> float | None:
     """Returns the top-1 accuracy in percent; None if there are no images.
 
-    Args:
-        step: prediction as from ``predict_step``.
-        batches: labeled images, as from ``data.pipeline.evaluation_batches``.
-        num_examples: number of images.
+    Takes a step as from `predict_step` and `data.pipeline.evaluation_batches`.
     """
     if not num_examples:
         return None

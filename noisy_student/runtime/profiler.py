@@ -9,11 +9,9 @@ class Profiler:
     """Profiles a range of steps."""
 
     def __init__(self, directory: Path, steps: tuple[int, int] | None):
-        """Plans the profile.
+        """Plans a profile in a TensorBoard directory.
 
-        Args:
-            directory: TensorBoard directory to write to.
-            steps: first step to profile, and the one to stop before; None: no profile.
+        `steps` are the first step to profile, and the one to stop before; None: no profile.
         """
         self._directory = str(directory)
         self._steps = range(*steps) if steps else range(0)

@@ -40,13 +40,9 @@ class Speed:
     memory: float  # bytes of memory
 
     def seconds(self, cost: Cost, images: float, batches: float, passes: float) -> float:
-        """Returns the time of a network.
+        """Returns the time of a network on a number of images, in a number of batches.
 
-        Args:
-            cost: cost of the network for an image.
-            images: number of images.
-            batches: number of batches they come in.
-            passes: times a forward pass: 1, or `TRAINING`.
+        A pass takes `passes` times a forward pass: 1, or `TRAINING`.
         """
         image = cost.multiply_adds * self.multiply_add + cost.activations * self.activation
         return passes * (images * image + batches * cost.layers * self.layer)

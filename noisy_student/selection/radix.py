@@ -61,10 +61,7 @@ class CutBins:
     ) -> np.ndarray:
         """Returns which records are in the bin of their class: bool [N].
 
-        Args:
-            labels: int [N].
-            confidences: float32 [N].
-            ids: uint64 [N]; None if all bits of the ids are unknown.
+        Takes int, float32 and uint64 [N]; ids may be None if all their bits are unknown.
         """
         shift = np.uint32(self.confidence_bits)
         prefix = np.where(self.rank > 0, self.confidence_prefix >> shift, _NO_KEY)
@@ -83,8 +80,7 @@ class CutBins:
 def confidence_key(confidences: np.ndarray) -> np.ndarray:
     """Returns keys that rise by 1 as confidence falls to the next lower float32: uint32 [N].
 
-    Args:
-        confidences: float32 [N], 0..1. Their bit patterns have their order.
+    The bit patterns of confidences, float32 [N], 0..1, have their order.
     """
     return _ONE - (confidences.view(np.uint32) & _MAGNITUDE)
 
@@ -160,8 +156,7 @@ class Histogram:
     def narrow(self, rank: np.ndarray) -> CutBins:
         """Returns the finer bins that hold the cuts.
 
-        Args:
-            rank: int64 [C], rank of each cut in its class, from 1; 0: none.
+        Takes the rank of each cut in its class, from 1, int64 [C]; 0: none.
         """
         bins = self.bins
         sums = bins.before[:, None] + np.cumsum(self.counts, axis=1)
@@ -253,12 +248,7 @@ def decide_merged(
 ) -> Decision:
     """Returns `decide` where the caller reads the records, on several machines for example.
 
-    Args:
-        gather_all: returns the merged statistics of all records.
-        num_classes: C.
-        min_confidence: see `decide`.
-        images_per_class: see `decide`.
-        max_copies: see `decide`.
+    `gather_all` returns the merged statistics of all records.
     """
     bins = all_records(num_classes, min_confidence)
     histogram = gather_all(functools.partial(Histogram, bins, min_confidence))

@@ -218,11 +218,9 @@ def select(
 
 
 def target_of(images_per_class: int | str, above: np.ndarray) -> int | None:
-    """Returns the number of images that classes are brought to; None: no balancing.
+    """Returns the number of images that classes are brought to, see `decide`; None: no balancing.
 
-    Args:
-        images_per_class: see `decide`.
-        above: int64 [C], records of each class that reach min_confidence.
+    `above` are the records of each class that reach min_confidence, int64 [C].
 
     Raises:
         ValueError: images_per_class is not valid.

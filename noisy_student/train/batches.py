@@ -38,11 +38,8 @@ def open_batches(
 ) -> Batches:
     """Opens the input pipelines at the next step, and decodes images that fit into memory.
 
-    Args:
-        learner: training that the batches are for.
-        splits: labeled, unlabeled and validation images.
-        selected_dir: directory of selected pseudo labels, for students.
-        log: batch size of validation, and memory for decoded images.
+    Students need `selected_dir`. `log` has the batch size of validation, and the memory for decoded
+    images.
     """
     selected = student_set.files_of(selected_dir) if selected_dir else None
     cache = DecodedCache(log.cache_decoded_mib << 20)
@@ -70,12 +67,8 @@ def training_batches(
 
     Accumulating gradients changes the number of micro-batches, not the images of a step.
 
-    Args:
-        learner: training that the batches are for.
-        labeled: labeled images.
-        selected_files: records of pseudo-labeled images, or an index of them; None: none.
-        unlabeled: images that an index refers to.
-        cache: keeps decoded images in memory.
+    `selected_files` are records of pseudo-labeled images, or an index of them, which refers to
+    `unlabeled`. A cache keeps decoded images in memory.
     """
     layout = learner.layout
     start_step = learner.finished_steps * layout.micro_batches

@@ -88,13 +88,7 @@ def build(
 def outline(
     settings: config.TrainConfig, devices: Devices, num_classes: int, num_labeled: int
 ) -> keras.Model:
-    """Resolves all settings of a training before any is run.
-
-    Args:
-        settings: options of the training.
-        devices: devices to train on.
-        num_classes: classes of the classifier.
-        num_labeled: labeled images of an epoch.
+    """Resolves all settings of a training before any is run; see `build` for the arguments.
 
     Returns:
         The network. The variables of an EfficientNet have shapes but no values, and take no memory.

@@ -95,11 +95,9 @@ class Callbacks:
             self._list.on_train_end(self._logs)
 
     def after_steps(self, done: int, metrics: tf.Tensor) -> None:
-        """Ends a batch, after one call of the devices.
+        """Ends a batch, after one call of the devices: `done` steps are finished.
 
-        Args:
-            done: number of finished steps.
-            metrics: of the steps of the call, float32 [steps, metrics].
+        `metrics` are those of the steps of the call, float32 [steps, metrics].
         """
         if self._sees_batches:
             self._list.on_train_batch_begin(self._done)
@@ -108,11 +106,7 @@ class Callbacks:
         self._done = done
 
     def after_validation(self, row: LogRow) -> None:
-        """Ends an epoch.
-
-        Args:
-            row: of ``metrics.jsonl``.
-        """
+        """Ends an epoch with a row of ``metrics.jsonl``."""
         if not self._list.callbacks:
             return
         self._logs = _logs(row)

@@ -26,12 +26,8 @@ class MetricsLog:
     ):
         """Opens the log; rows that an interrupted run wrote after its last checkpoint are dropped.
 
-        Args:
-            name: name of the training, for errors.
-            directory: receives ``metrics.jsonl`` and ``tensorboard/``.
-            names: metrics of a step, the first of which is "loss".
-            images_per_step: images of a step, on all replicas.
-            step: number of finished steps.
+        Writes ``metrics.jsonl`` and ``tensorboard/`` to `directory`. `names` are the metrics of a
+        step, the first of which is "loss"; `step` is the number of finished steps.
         """
         self._name, self._names, self._images = name, names, images_per_step
         self._file = directory / "metrics.jsonl"

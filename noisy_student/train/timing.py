@@ -39,14 +39,7 @@ def random_batches(learner: Learner) -> Iterator[Batch]:
 def describe(
     settings: config.TrainConfig, num_labeled: int, num_classes: int, seconds: float
 ) -> str:
-    """Returns the description of a training.
-
-    Args:
-        settings: options of the training.
-        num_labeled: labeled images, in which epochs are counted.
-        num_classes: classes of the classifier.
-        seconds: expected time.
-    """
+    """Describes a training of so many expected seconds; epochs count labeled images."""
     size = derived.preprocess_spec(settings.model).image_size
     steps, o = settings.last_step(num_labeled), settings.optimizer
     parameters = derived.model_cost(settings.model, num_classes).parameters

@@ -138,12 +138,9 @@ def check(
 
 
 def check_start(network: keras.Model, path: StrPath, class_names: tuple[str, ...]) -> None:
-    """Refuses a saved model whose weights do not fit a network.
+    """Refuses a saved model, or a name of `efficientnet.pretrained`, that does not fit a network.
 
-    Args:
-        network: a network, which needs no weights.
-        path: a saved model, or a name of `efficientnet.pretrained`.
-        class_names: classes of the network.
+    The network needs no weights; `class_names` are its classes.
 
     Raises:
         ValueError: the file is no saved model, or has other layers.
