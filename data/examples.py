@@ -20,17 +20,12 @@ WHOLE_FILE = -1  # offset of an image that is a file by itself
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples(abc.ABC):
-    """Images with ids and labels, either `DecodedExamples` or `EncodedExamples`.
+    """Images with ids and labels, either `DecodedExamples` or `EncodedExamples`."""
 
-    Attributes:
-        ids: str objects [N], unique and stable from run to run, such as "cifar10/train/00017".
-        labels: int32 [N], 0..len(class_names) - 1, or -1 where the class is unknown.
-        class_names: the name of every class, in the order of the labels.
-    """
-
+    # str objects [N], unique and stable from run to run, such as "cifar10/train/00017".
     ids: np.ndarray
-    labels: np.ndarray
-    class_names: tuple[str, ...]
+    labels: np.ndarray  # int32 [N], 0..len(class_names) - 1, or -1 where the class is unknown
+    class_names: tuple[str, ...]  # the name of every class, in the order of the labels
 
     def __post_init__(self) -> None:
         """Refuses columns that do not belong together."""
@@ -99,13 +94,9 @@ class Examples(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DecodedExamples(Examples):
-    """Images of one size in memory.
+    """Images of one size in memory."""
 
-    Attributes:
-        images: uint8 [N, H, W, 3], 0..255.
-    """
-
-    images: np.ndarray
+    images: np.ndarray  # uint8 [N, H, W, 3], 0..255
 
     def __post_init__(self) -> None:
         """Refuses columns that do not belong together, and other kinds of images."""
@@ -129,15 +120,11 @@ class DecodedExamples(Examples):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncodedExamples(Examples):
-    """Images on disk, in files of their own or in TFRecord files.
+    """Images on disk, in files of their own or in TFRecord files."""
 
-    Attributes:
-        files: str objects [N], paths of image files or TFRecord files.
-        offsets: int64 [N], the byte at which the image's record begins, or WHOLE_FILE where the
-            file is the image itself.
-    """
-
-    files: np.ndarray
+    files: np.ndarray  # str objects [N], paths of image files or TFRecord files
+    # int64 [N], the byte at which the image's record begins, or WHOLE_FILE where the file is the
+    # image itself.
     offsets: np.ndarray
 
     def encoded(self, index: int) -> bytes:

@@ -35,28 +35,20 @@ _INCEPTION_CROP = {
 
 @dataclasses.dataclass(frozen=True)
 class PreprocessSpec:
-    """The steps from an image to model input; stored with a model, which always gets the same.
+    """The steps from an image to model input; stored with a model, which always gets the same."""
 
-    Attributes:
-      image_size: side of the square images, in pixels.
-      small_image: True: images are not center cropped (see `fit_small`).
-      crop_padding: the center crop covers image_size / (image_size + crop_padding) of the shorter
-        side.
-      interpolation: "bicubic_tf1" is TF1's resize_bicubic (no half-pixel centers, no antialiasing),
-        with which published checkpoints were trained and evaluated; "bicubic" and "bilinear" have
-        both.
-      pixels: "float32" leaves resized images without noise as they are: with fractions, and beyond
-        0..255 where the interpolation overshoots. Published checkpoints were evaluated so. "uint8"
-        truncates them as in training. Small images are not resized, and always uint8.
-      enlarge: small images below the size are resized to it instead of padded.
-    """
-
-    image_size: int
-    small_image: bool = False
+    image_size: int  # side of the square images, in pixels
+    small_image: bool = False  # True: images are not center cropped (see `fit_small`)
+    # The center crop covers image_size / (image_size + crop_padding) of the shorter side.
     crop_padding: int = 32
+    # "bicubic_tf1" is TF1's resize_bicubic (no half-pixel centers, no antialiasing), with which
+    # published checkpoints were trained and evaluated; "bicubic" and "bilinear" have both.
     interpolation: str = "bicubic_tf1"
+    # "float32" leaves resized images without noise as they are: with fractions, and beyond 0..255
+    # where the interpolation overshoots. Published checkpoints were evaluated so. "uint8" truncates
+    # them as in training. Small images are not resized, and always uint8.
     pixels: str = "uint8"
-    enlarge: bool = False
+    enlarge: bool = False  # small images below the size are resized to it instead of padded
 
     def __post_init__(self) -> None:
         if self.image_size < 1:

@@ -28,26 +28,17 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One member of the family.
+    """One member of the family."""
 
-    Attributes:
-        name: key in `CONFIGS`.
-        width: multiplies the number of filters.
-        depth: multiplies the number of blocks.
-        resolution: side of test images in pixels.
-        dropout_rate: dropout rate before the classifier.
-        train_resolution: side of training images in pixels, smaller than `resolution` where the
-            published model was fine-tuned at a larger resolution.
-        lite: no squeeze-and-excitation; stem and head are not scaled.
-    """
-
-    name: str
-    width: float
-    depth: float
-    resolution: int
-    dropout_rate: float
+    name: str  # key in `CONFIGS`
+    width: float  # multiplies the number of filters
+    depth: float  # multiplies the number of blocks
+    resolution: int  # side of test images in pixels
+    dropout_rate: float  # dropout rate before the classifier
+    # Side of training images in pixels, smaller than `resolution` where the published model was
+    # fine-tuned at a larger resolution.
     train_resolution: int
-    lite: bool = False
+    lite: bool = False  # no squeeze-and-excitation; stem and head are not scaled
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,21 +41,13 @@ _FORMATS |= dict.fromkeys((".pth", ".pt", ".bin"), "timm")
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A file of published weights.
+    """A file of published weights."""
 
-    Attributes:
-        path: the file; for "tf1" also a prefix or folder.
-        format: "tf1", "keras" or "timm".
-        use_ema: prefers the averaged weights of a checkpoint that has both.
-        drop_head: leaves the source's classifier out; the model gets one of zeros.
-        name: origin of the file, for the card; None: its name.
-    """
-
-    path: str
-    format: str
-    use_ema: bool = True
-    drop_head: bool = False
-    name: str | None = None
+    path: str  # the file; for "tf1" also a prefix or folder
+    format: str  # "tf1", "keras" or "timm"
+    use_ema: bool = True  # prefers the averaged weights of a checkpoint that has both
+    drop_head: bool = False  # leaves the source's classifier out; the model gets one of zeros
+    name: str | None = None  # origin of the file, for the card; None: its name
 
     def __post_init__(self) -> None:
         if self.format not in _INTERPOLATIONS:

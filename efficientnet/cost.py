@@ -8,23 +8,17 @@ from efficientnet import config as config_lib
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Cost of a network for one image.
+    """Cost of a network for one image."""
 
-    Attributes:
-        parameters: number of trainable parameters.
-        statistics: number of moving means and variances of batch norm.
-        multiply_adds: multiply-adds of convolutions and classifier in the forward pass, which the
-            EfficientNet paper calls FLOPs. Elementwise operations are not counted.
-        activations: numbers that the forward pass stores for the backward pass: the outputs of
-            every convolution, its batch norm and its activation.
-        layers: number of convolutions and matrices.
-    """
-
-    parameters: int
-    statistics: int
+    parameters: int  # number of trainable parameters
+    statistics: int  # number of moving means and variances of batch norm
+    # Multiply-adds of convolutions and classifier in the forward pass, which the EfficientNet paper
+    # calls FLOPs. Elementwise operations are not counted.
     multiply_adds: int
+    # Numbers that the forward pass stores for the backward pass: the outputs of every convolution,
+    # its batch norm and its activation.
     activations: int
-    layers: int
+    layers: int  # number of convolutions and matrices
 
 
 class _Count:

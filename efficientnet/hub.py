@@ -11,17 +11,11 @@ _TIMM = re.compile(r"timm/tf_efficientnet_(?P<size>b[0-8]|l2|lite[0-4])(\.(?P<ta
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A file of weights and what the name of its repository tells.
+    """A file of weights and what the name of its repository tells."""
 
-    Attributes:
-        path: the file, in the cache of huggingface_hub.
-        network: a name in `CONFIGS`.
-        normalization: normalization of pixels; None: the usual one of the file's format.
-    """
-
-    path: Path
-    network: str
-    normalization: str | None
+    path: Path  # the file, in the cache of huggingface_hub
+    network: str  # a name in `CONFIGS`
+    normalization: str | None  # normalization of pixels; None: the usual one of the file's format
 
 
 def find(name: str, network: str | None = None) -> Weights:

@@ -13,19 +13,12 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class NoiseLayer(NamedTuple):
-    """Normal noise that a threshold turns into flakes or drops.
-
-    Attributes:
-        mean: mean of the noise.
-        std: standard deviation of the noise.
-        scale: size of its structures in pixels: an enlargement or the sigma of a blur.
-        threshold: noise below it is set to 0.
-    """
+    """Normal noise that a threshold turns into flakes or drops."""
 
     mean: float
     std: float
-    scale: float
-    threshold: float
+    scale: float  # size of its structures in pixels: an enlargement or the sigma of a blur
+    threshold: float  # noise below it is set to 0
 
 
 # Parameters of severities 1 to 5 in the order of the benchmark's tables: fifteen corruptions for

@@ -41,21 +41,13 @@ _LEARNED_FROM = ("labeled", "validation", "unlabeled")
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """An image and the test image that it looks like.
+    """An image and the test image that it looks like."""
 
-    Attributes:
-        index: position of the image among those searched.
-        test_index: position of the test image.
-        distance: number of the 64 bits in which their hashes differ.
-        correlation: correlation of their gray thumbnails, -1..1.
-        mirrored: True if one is the mirror image of the other.
-    """
-
-    index: int
-    test_index: int
-    distance: int
-    correlation: float
-    mirrored: bool
+    index: int  # position of the image among those searched
+    test_index: int  # position of the test image
+    distance: int  # number of the 64 bits in which their hashes differ
+    correlation: float  # correlation of their gray thumbnails, -1..1
+    mirrored: bool  # True if one is the mirror image of the other
 
 
 def find(
@@ -129,26 +121,16 @@ def check(splits: Splits, max_distance: int, min_correlation: float) -> dict[str
 
 
 class Leakage(TypedDict):
-    """The content of leakage.json.
-
-    Attributes:
-        test_images: number of test images.
-        test_fingerprint: their fingerprint.
-        test_images_leaked: number of test images in a pair.
-        sets: of each split "images", "fingerprint" and "near_duplicates".
-        pairs: fields of `Pair`, with the "set" and the ids in place of the positions.
-        max_distance: see `find`.
-        min_correlation: see `find`.
-        seconds: time of the search.
-    """
+    """The content of leakage.json."""
 
     test_images: int
     test_fingerprint: str
-    test_images_leaked: int
-    sets: dict[str, dict[str, Any]]
+    test_images_leaked: int  # number of test images in a pair
+    sets: dict[str, dict[str, Any]]  # of each split "images", "fingerprint" and "near_duplicates"
+    # Fields of `Pair`, with the "set" and the ids in place of the positions.
     pairs: list[dict[str, Any]]
-    max_distance: int
-    min_correlation: float
+    max_distance: int  # see `find`
+    min_correlation: float  # see `find`
     seconds: float
 
 

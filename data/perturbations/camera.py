@@ -19,22 +19,14 @@ cv2 = LazyModule("cv2")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class View:
-    """An image with the crop and resize that turn it into frames of one size.
+    """An image with the crop and resize that turn it into frames of one size."""
 
-    Attributes:
-        image: uint8 [H, W, 3].
-        top: first row of the crop.
-        left: first column of the crop.
-        height: height of the crop.
-        width: width of the crop.
-        side: frames are the crop resized to side x side (bilinear, antialiased); None: the crop.
-    """
-
-    image: np.ndarray
-    top: int
-    left: int
+    image: np.ndarray  # uint8 [H, W, 3]
+    top: int  # first row of the crop
+    left: int  # first column of the crop
     height: int
     width: int
+    # Frames are the crop resized to side x side (bilinear, antialiased); None: the crop.
     side: int | None = None
 
     def frame(self) -> np.ndarray:

@@ -22,29 +22,21 @@ Noise = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """The noise of training images.
+    """The noise of training images."""
 
-    Attributes:
-        kind: "randaugment" (the paper's), "keras_cv" (the layer of that name, within the limits
-            described at `batch_noise`), "crop" (only random crop, flip and cutout) or "none"
-            (images as evaluated: neither random crop nor flip).
-        num_layers: operations per image.
-        magnitude: magnitude of the operations; 10 is "full" (the maximum of keras_cv).
-        flip: mirrors images at random; not for digits.
-        cutout: fills a square of half the side with gray; small images only.
-        magnitude_noise: standard deviation of the operations' magnitudes, for "randaugment" only.
-        contrast: form of its Contrast; see `randaugment.policy.Variant`.
-        on_device: the step applies the noise of whole batches (`batch_noise`) to all images at
-            once, on its device; the pipeline leaves it out. Not for "keras_cv".
-    """
-
+    # "randaugment" (the paper's), "keras_cv" (the layer of that name, within the limits described
+    # at `batch_noise`), "crop" (only random crop, flip and cutout) or "none" (images as evaluated:
+    # neither random crop nor flip).
     kind: str = "randaugment"
-    num_layers: int = 2
-    magnitude: float = 27.0
-    flip: bool = True
-    cutout: bool = False
+    num_layers: int = 2  # operations per image
+    magnitude: float = 27.0  # magnitude of the operations; 10 is "full" (the maximum of keras_cv)
+    flip: bool = True  # mirrors images at random; not for digits
+    cutout: bool = False  # fills a square of half the side with gray; small images only
+    # Standard deviation of the operations' magnitudes, for "randaugment" only.
     magnitude_noise: float = 0.0
-    contrast: str = "true_mean"
+    contrast: str = "true_mean"  # form of its Contrast; see `randaugment.policy.Variant`
+    # The step applies the noise of whole batches (`batch_noise`) to all images at once, on its
+    # device; the pipeline leaves it out. Not for "keras_cv".
     on_device: bool = False
 
     def __post_init__(self) -> None:

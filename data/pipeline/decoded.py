@@ -36,20 +36,13 @@ class CacheReport(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A set of images for the cache.
+    """A set of images for the cache."""
 
-    Attributes:
-        name: name of the set in the report.
-        key: identifies the set and how its images are prepared.
-        count: number of images (N).
-        side: side of the images in pixels (S).
-        images: makes a data set of the images in their order, uint8 [S, S, 3].
-    """
-
-    name: str
-    key: Hashable
-    count: int
-    side: int
+    name: str  # name of the set in the report
+    key: Hashable  # identifies the set and how its images are prepared
+    count: int  # number of images (N)
+    side: int  # side of the images in pixels (S)
+    # Makes a data set of the images in their order, uint8 [S, S, 3].
     images: Callable[[], tf.data.Dataset]
 
 

@@ -13,15 +13,10 @@ LABELED, SELECTED, SHARDS, BLOCK = range(4)
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One host's rows of every batch.
+    """One host's rows of every batch."""
 
-    Attributes:
-        count: number of hosts.
-        index: number of this host, 0..count - 1.
-    """
-
-    count: int = 1
-    index: int = 0
+    count: int = 1  # number of hosts
+    index: int = 0  # number of this host, 0..count - 1
 
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 <= self.index < self.count:
@@ -41,17 +36,11 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """Order of training batches, and the part of them that a host makes.
+    """Order of training batches, and the part of them that a host makes."""
 
-    Attributes:
-        seed: seed of the run; decides order and noise.
-        start_step: number of the first batch; earlier ones cost no image work.
-        shard: rows of this host.
-    """
-
-    seed: int
-    start_step: int = 0
-    shard: Shard = Shard()
+    seed: int  # seed of the run; decides order and noise
+    start_step: int = 0  # number of the first batch; earlier ones cost no image work
+    shard: Shard = Shard()  # rows of this host
 
 
 def permutation(

@@ -26,21 +26,15 @@ _READ_RECORDS = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Selected:
-    """Pseudo-labeled images of a training.
+    """Pseudo-labeled images of a training."""
 
-    Attributes:
-        files: TFRecord files, or those of an index (`data.pipeline.selected_index`, .parquet).
-        batch_size: images per batch of all hosts (U).
-        examples: images that an index refers to; None: files are records.
-        augmentation: noise of the images; None: that of the labeled ones.
-        clean_spec: size (T) and interpolation of a clean copy of the images; None: no copies. Small
-            images allow only the size of the noised ones.
-    """
-
+    # TFRecord files, or those of an index (`data.pipeline.selected_index`, .parquet).
     files: Sequence[str | os.PathLike[str]]
-    batch_size: int
-    examples: Examples | None = None
-    augmentation: Augmentation | None = None
+    batch_size: int  # images per batch of all hosts (U)
+    examples: Examples | None = None  # images that an index refers to; None: files are records
+    augmentation: Augmentation | None = None  # noise of the images; None: that of the labeled ones
+    # Size (T) and interpolation of a clean copy of the images; None: no copies. Small images allow
+    # only the size of the noised ones.
     clean_spec: PreprocessSpec | None = None
 
 

@@ -29,17 +29,11 @@ _ROWS_AT_ONCE = 8192
 
 
 class Card(TypedDict):
-    """Metadata of an index.
+    """Metadata of an index."""
 
-    Attributes:
-        num_classes: length of the distributions.
-        examples: fingerprint of the examples.
-        image_bytes: total size of the encoded images.
-    """
-
-    num_classes: int
-    examples: str
-    image_bytes: int
+    num_classes: int  # length of the distributions
+    examples: str  # fingerprint of the examples
+    image_bytes: int  # total size of the encoded images
 
 
 def write_shards(

@@ -19,29 +19,21 @@ Read = Callable[[Columns], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-    """A stream of batches, and how their images are read.
+    """A stream of batches, and how their images are read."""
 
-    Attributes:
-        dataset: dictionaries of columns [B, ...].
-        read: reads the original image of a row; None: the column "images" holds images in the
-            model's size, uint8 [B, S, S, 3].
-    """
-
-    dataset: tf.data.Dataset
+    dataset: tf.data.Dataset  # dictionaries of columns [B, ...]
+    # Reads the original image of a row; None: the column "images" holds images in the model's size,
+    # uint8 [B, S, S, 3].
     read: Read | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Examples as tensors.
+    """Examples as tensors."""
 
-    Attributes:
-        columns: tensors whose rows are the examples.
-        read: reads the original image of a row; None: the column "images" holds images in the
-            model's size, uint8 [N, S, S, 3].
-    """
-
-    columns: Columns
+    columns: Columns  # tensors whose rows are the examples
+    # Reads the original image of a row; None: the column "images" holds images in the model's size,
+    # uint8 [N, S, S, 3].
     read: Read | None
 
     def gather(self, order: tf.data.Dataset) -> Batches:

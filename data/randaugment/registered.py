@@ -12,16 +12,11 @@ Function = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Registered:
-    """An operation of a user.
+    """An operation of a user."""
 
-    Attributes:
-      function: image uint8 [H, W, 3] and argument float32 [] -> uint8 [H, W, 3], of TensorFlow's
-        operations.
-      level_to_argument: magnitude, of which 10 is "full" -> argument.
-    """
-
+    # Image uint8 [H, W, 3] and argument float32 [] -> uint8 [H, W, 3], of TensorFlow's operations.
     function: Function
-    level_to_argument: Callable[[float], float]
+    level_to_argument: Callable[[float], float]  # magnitude, of which 10 is "full" -> argument
 
 
 REGISTERED: dict[str, Registered] = {}

@@ -20,15 +20,11 @@ SETTINGS = tuple((name, severity) for name in CORRUPTIONS for severity in SEVERI
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CorruptedImages:
-    """Corrupted versions of one set of images.
+    """Corrupted versions of one set of images."""
 
-    Attributes:
-        settings: available (corruption, severity 1..5) in the benchmark's order.
-        unknown: paths that belong to no corruption or severity.
-    """
-
+    # Available (corruption, severity 1..5) in the benchmark's order.
     settings: tuple[tuple[str, int], ...]
-    unknown: tuple[str, ...]
+    unknown: tuple[str, ...]  # paths that belong to no corruption or severity
     _read: Callable[[str, int, Sequence[str]], Examples]
     _count: Callable[[str, int], int]
 

@@ -52,17 +52,12 @@ class Videos:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PerturbedVideos:
-    """Perturbation sequences of one set of images.
+    """Perturbation sequences of one set of images."""
 
-    Attributes:
-        perturbations: available names in the benchmark's order, followed by any others.
-        missing: names among the benchmark's ten that are not available.
-        unknown: paths that belong to no perturbation.
-    """
-
+    # Available names in the benchmark's order, followed by any others.
     perturbations: tuple[str, ...]
-    missing: tuple[str, ...]
-    unknown: tuple[str, ...]
+    missing: tuple[str, ...]  # names among the benchmark's ten that are not available
+    unknown: tuple[str, ...]  # paths that belong to no perturbation
     _read: Callable[[str, Sequence[str] | None], Videos]
     _count: Callable[[str], int]
 

@@ -28,31 +28,21 @@ _LENGTH_DELIMITED = 2  # wire type of everything in a tf.train.Example above its
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """A record of a TFRecord file, without its image.
+    """A record of a TFRecord file, without its image."""
 
-    Attributes:
-        path: path of the file.
-        number: position in the file, from 0.
-        offset: byte at which the record begins.
-        label: class, counted from 0 if `image/class/label` counts from 1, as published; None where
-            there is none or several.
-        published: True if the label is of the published layout, hence a true one; a student-ready
-            record's is the teacher's.
-        class_name: name of the class; None where there is none or several.
-        image_id: id that the record itself has, or None.
-        copy: number of this copy of the image, from 0.
-        problem: what keeps the image from being readable, or "".
-    """
-
-    path: str
-    number: int
-    offset: int
+    path: str  # path of the file
+    number: int  # position in the file, from 0
+    offset: int  # byte at which the record begins
+    # Class, counted from 0 if `image/class/label` counts from 1, as published; None where there is
+    # none or several.
     label: int | None
+    # True if the label is of the published layout, hence a true one; a student-ready record's is
+    # the teacher's.
     published: bool
-    class_name: str | None
-    image_id: str | None
-    copy: int
-    problem: str
+    class_name: str | None  # name of the class; None where there is none or several
+    image_id: str | None  # id that the record itself has, or None
+    copy: int  # number of this copy of the image, from 0
+    problem: str  # what keeps the image from being readable, or ""
 
     @property
     def place(self) -> str:

@@ -116,21 +116,15 @@ class Tfds(Source):
     """An image classification set of tensorflow-datasets.
 
     As an `Unlabeled`, it is the images of `unlabeled_split`, or else of "train".
-
-    Attributes:
-        name: "NAME", "NAME/CONFIG" or "NAME:VERSION".
-        labeled_split: split or slice such as "train[:10%]"; None: "train".
-        test_split: split or slice; None: "test", or "validation" where the labels of "test" are
-            secret.
-        unlabeled_split: split or slice; None: "extra" of svhn_cropped, none of other sets.
-        data_dir: where tensorflow-datasets keeps its data; None: its default.
     """
 
-    name: str
-    labeled_split: str | None = None
+    name: str  # "NAME", "NAME/CONFIG" or "NAME:VERSION"
+    labeled_split: str | None = None  # split or slice such as "train[:10%]"; None: "train"
+    # Split or slice; None: "test", or "validation" where the labels of "test" are secret.
     test_split: str | None = None
+    # Split or slice; None: "extra" of svhn_cropped, none of other sets.
     unlabeled_split: str | None = None
-    data_dir: str | None = None
+    data_dir: str | None = None  # where tensorflow-datasets keeps its data; None: its default
 
     def _read(self, split: str) -> Examples:
         return tfds.read(self.name, split, self.data_dir)
@@ -168,13 +162,9 @@ class Tfds(Source):
 
 @dataclasses.dataclass(frozen=True)
 class Builtin(Source):
-    """A data set that comes inside a package.
+    """A data set that comes inside a package."""
 
-    Attributes:
-        name: "mnist5k", 5000 handwritten digits.
-    """
-
-    name: str = "mnist5k"
+    name: str = "mnist5k"  # "mnist5k", 5000 handwritten digits
 
     def __post_init__(self) -> None:
         if self.name != "mnist5k":
@@ -198,13 +188,9 @@ class Builtin(Source):
 
 @dataclasses.dataclass(frozen=True)
 class UnlabeledFolder:
-    """Image files in a flat or nested folder.
+    """Image files in a flat or nested folder."""
 
-    Attributes:
-        unlabeled_dir: the folder.
-    """
-
-    unlabeled_dir: str
+    unlabeled_dir: str  # the folder
 
     def read_unlabeled(self, class_names: Sequence[str]) -> tuple[Examples, list[str]]:
         return folders.read_unlabeled(absolute(self.unlabeled_dir), class_names)
@@ -215,16 +201,11 @@ class UnlabeledFolder:
 
 @dataclasses.dataclass(frozen=True)
 class UnlabeledRecords:
-    """TFRecord files.
+    """TFRecord files."""
 
-    Attributes:
-        patterns: globs or folders of the files.
-        label_offset: see `Records`.
-        labeled_dir: the labeled `Records` that the images go with; None: other images.
-    """
-
-    patterns: Sequence[str]
-    label_offset: int | None = None
+    patterns: Sequence[str]  # globs or folders of the files
+    label_offset: int | None = None  # see `Records`
+    # The labeled `Records` that the images go with; None: other images.
     labeled_dir: str | None = None
 
     def read_unlabeled(self, class_names: Sequence[str]) -> tuple[Examples, list[str]]:

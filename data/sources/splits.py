@@ -28,48 +28,31 @@ class Excluded(TypedDict):
 
 
 class SplitsInfo(TypedDict, total=False):
-    """Facts about splits, ready for JSON.
+    """Facts about splits, ready for JSON."""
 
-    Attributes:
-        counts: number of images by split.
-        skipped: unlabeled files or records that are no images.
-        warnings: sentences.
-        unlabeled_labels_known: True if all unlabeled images of other places have true labels.
-        left_out: number of unlabeled images dropped by a fraction or skew; absent without one.
-        excluded: images that a list excludes; absent without one.
-        held_out: number of images, by split, that were taken out because they are test or
-            validation images, too; absent without any.
-    """
-
-    counts: dict[str, int]
-    skipped: list[str]
-    warnings: list[str]
-    unlabeled_labels_known: bool
-    left_out: int
-    excluded: Excluded
+    counts: dict[str, int]  # number of images by split
+    skipped: list[str]  # unlabeled files or records that are no images
+    warnings: list[str]  # sentences
+    unlabeled_labels_known: bool  # True if all unlabeled images of other places have true labels
+    left_out: int  # number of unlabeled images dropped by a fraction or skew; absent without one
+    excluded: Excluded  # images that a list excludes; absent without one
+    # Number of images, by split, that were taken out because they are test or validation images,
+    # too; absent without any.
     held_out: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The four sets of images of an experiment.
+    """The four sets of images of an experiment."""
 
-    Attributes:
-        labeled: images that the teacher learns from.
-        validation: images held out of the labeled pool.
-        unlabeled: images that the teacher labels; may be empty. True labels, where known, are only
-            for measuring pseudo labels.
-        test: images for the final evaluation.
-        class_names: the name of every class, in the order of the labels.
-        info: counts, warnings and skipped files.
-    """
-
-    labeled: Examples
-    validation: Examples
+    labeled: Examples  # images that the teacher learns from
+    validation: Examples  # images held out of the labeled pool
+    # Images that the teacher labels; may be empty. True labels, where known, are only for measuring
+    # pseudo labels.
     unlabeled: Examples
-    test: Examples
-    class_names: tuple[str, ...]
-    info: SplitsInfo
+    test: Examples  # images for the final evaluation
+    class_names: tuple[str, ...]  # the name of every class, in the order of the labels
+    info: SplitsInfo  # counts, warnings and skipped files
 
 
 def stratified(
