@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Noisy Student Training from one command: installs into .venv beside this file, then runs.
-# `bash run.sh help` says what it can do. Works from any directory; relative paths among the
-# flags, the recipe's own work directory included, start where you are.
+# `bash run.sh help` lists what it can do. Works from any directory; relative paths in flags,
+# including the recipe's work directory, are relative to the current directory.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,18 +10,18 @@ default_recipe=mnist5k
 
 help() {
   cat <<TEXT
-Usage: bash run.sh [RECIPE] [--flag=value ...]   train, evaluate and report (RECIPE: $default_recipe if not given)
-       bash run.sh STAGE [--flag=value ...]      one stage, such as predict or evaluate, as noisy-student does
-       bash run.sh test [pytest arguments]       run the tests; without arguments check the style too
-       bash run.sh docs                          build the documentation as a site in site/
-       bash run.sh setup                         only install
-       bash run.sh help                          this text
+Usage: bash run.sh [RECIPE] [--flag=value ...]   train, evaluate and report (default: $default_recipe)
+       bash run.sh STAGE [--flag=value ...]      run one stage, such as predict or evaluate, like noisy-student
+       bash run.sh test [pytest arguments]       run the tests; without arguments, also check the style
+       bash run.sh docs                          build the documentation in site/
+       bash run.sh setup                         install only
+       bash run.sh help                          show this text
 Recipes:
 $(recipe_titles)
 Stages:  $(stages)
 Flags:   bash run.sh --help lists them; a flag given here overrides the recipe's.
-Shell:   source .venv/bin/activate gives the command noisy-student, and import noisy_student anywhere.
-Python:  3.11, 3.12 or 3.13; PYTHON=/path/to/python bash run.sh ... chooses one.
+Shell:   source .venv/bin/activate makes noisy-student and import noisy_student available everywhere.
+Python:  3.11, 3.12 or 3.13; select one with PYTHON=/path/to/python bash run.sh ...
 TEXT
 }
 
@@ -66,8 +66,8 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13): sys.exit(1)
 print('Python %d.%d.%d' % sys.version_info[:3])" 2>/dev/null </dev/null
 }
 
-# Prints an interpreter that can make the virtual environment. A name on the PATH may still fail to
-# run (pyenv's shims do), so each is tried.
+# Prints an interpreter that can create the virtual environment. A name on the PATH may still fail
+# to run (as pyenv's shims do), so each is tried.
 find_python() {
   local candidate candidates=(python3.13 python3.12 python3.11 python3 python)
   [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
@@ -80,7 +80,7 @@ find_python() {
   fail "needs Python 3.11, 3.12 or 3.13 with its venv module; tried ${candidates[*]}"
 }
 
-# Makes .venv unless a working one is there; PYTHON, where given, must be of the same version.
+# Creates .venv unless a working one exists; PYTHON, if given, must have the same version.
 make_venv() {
   local python version
   version=$(supported_version "$venv/bin/python" pip) || version=none
@@ -91,8 +91,8 @@ make_venv() {
   "$python" -m venv "$venv" >/dev/null || fail "$python could not make $venv"
 }
 
-# Makes this folder's packages and the command noisy-student part of the environment, as pip's
-# editable installation does, which would have to download a build system.
+# Adds this folder's packages and the command noisy-student to the environment, like an editable
+# pip install, which would have to download a build system.
 link_packages() {
   local command=$venv/bin/noisy-student
   [[ ! -x $command ]] || return 0
@@ -101,8 +101,8 @@ link_packages() {
   chmod +x "$command"
 }
 
-# Installs the packages of requirements file $1 unless they are there. The stamp, written last, holds
-# what was asked for, so that an interrupted or changed installation is repeated.
+# Installs the packages of requirements file $1 unless they are installed. The stamp, written last,
+# records the requirements, so that an interrupted or outdated installation is repeated.
 install() {
   make_venv
   link_packages
@@ -114,8 +114,8 @@ install() {
   if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar=off \
     --requirement="$root/$1" >"$log" 2>&1 </dev/null; then
     reason=$(sed -n 's/^ERROR: //p' "$log" | tail -n 1)
-    ! grep -q 'connection broken' "$log" || reason="no connection to the package index; $reason"
-    fail "pip could not install $1 (${reason:-no reason given}); its log is $log"
+    ! grep -q 'connection broken' "$log" || reason="cannot reach the package index; $reason"
+    fail "pip could not install $1 (${reason:-no reason given}); log: $log"
   fi
   echo "$wanted" >"$stamp"
   # requirements-dev.txt contains requirements.txt.
@@ -131,7 +131,7 @@ run_tests() {
     "$venv/bin/python" -m mypy --no-error-summary
     "$venv/bin/lint-imports" --no-logo >"$venv/import-contracts.log" || {
       cat "$venv/import-contracts.log"
-      fail "an import crosses a floor of the house (pyproject.toml, docs/ARCHITECTURE.md)"
+      fail "an import breaks the rules in pyproject.toml (docs/ARCHITECTURE.md)"
     }
     # Two processes, each with whole files in the order of tests/conftest.py.
     set -- -n 2 --dist=loadfile --no-loadscope-reorder
@@ -151,7 +151,7 @@ run_recipe() {
   shift
   if [[ ! -f $root/recipes/$recipe.flags ]]; then
     [[ ", $(stages), " == *", $recipe, "* ]] ||
-      fail "unknown recipe '$recipe'; there are: $(recipes); and the stages: $(stages)"
+      fail "unknown recipe or stage '$recipe'; recipes: $(recipes); stages: $(stages)"
     install requirements.txt
     exec "$venv/bin/python" -P -m noisy_student "$recipe" "$@"
   fi
@@ -159,7 +159,7 @@ run_recipe() {
   exec "$venv/bin/python" -P -m noisy_student.iterate "--flagfile=$root/recipes/$recipe.flags" "$@"
 }
 
-# The command as it was typed, for the report.
+# Prints the command as typed, for the report.
 typed_command() {
   local word command='bash run.sh'
   for word in "$@"; do
@@ -169,7 +169,7 @@ typed_command() {
   echo "$command"
 }
 
-# -P above and PYTHONPATH here: the packages come from this folder, whatever the current one holds.
+# -P above and PYTHONPATH here: import the packages from this folder, not the current directory.
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 export KERAS_BACKEND=tensorflow
 NOISY_STUDENT_COMMAND=$(typed_command "$@")

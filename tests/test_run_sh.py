@@ -132,7 +132,7 @@ def test_passes_the_exit_status_on(repository):
 def test_unknown_recipe_lists_those_there_are(repository):
     result = run(repository, "mnist6k")
     assert result.returncode == 1
-    assert result.stderr.startswith("run.sh: unknown recipe 'mnist6k'; there are: mnist5k, other;")
+    assert "'mnist6k'; recipes: mnist5k, other; stages: " in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -175,9 +175,9 @@ def test_failed_installation_says_why_in_one_line_and_is_repeated(repository):
             assert result.returncode == 1
             announcement, failure = result.stderr.splitlines()
             assert announcement.startswith("Installing requirements.txt")
-            assert "no connection to the package index" in failure
+            assert "cannot reach the package index" in failure
             assert "no-such-package==1.0" in failure
-            assert failure.endswith(f"its log is {repository}/.venv/install.log")
+            assert failure.endswith(f"log: {repository}/.venv/install.log")
     finally:
         requirements.write_text("")
     repaired = run(repository)
