@@ -17,27 +17,45 @@ import noisy_student
 
 DEFAULT_RECIPE = "mnist5k"
 COMMANDS = {
-    "run": ("noisy_student.iterate", "Runs a recipe: teacher, students, evaluation and report."),
+    "run": (
+        "noisy_student.iterate",
+        "Runs a recipe: trains teacher and students, evaluates them, writes a report.",
+    ),
     "train": ("noisy_student.train", "Trains a teacher, a student or a supervised baseline."),
     "label": ("noisy_student.pseudo_label", "Labels unlabeled images with a teacher."),
     "select": ("noisy_student.selection", "Filters and balances pseudo labels for a student."),
-    "evaluate": ("noisy_student.evaluate", "Measures accuracy and robustness of a saved model."),
-    "report": ("noisy_student.report", "Writes tables and figures of a work directory."),
-    "ablate": ("noisy_student.ablate", "Runs the studies behind the claims, over several seeds."),
-    "plan": ("noisy_student.plan", "Estimates parameters, memory, steps and time of a run."),
+    "evaluate": (
+        "noisy_student.evaluate",
+        "Measures the accuracy and robustness of a saved model.",
+    ),
+    "report": ("noisy_student.report", "Writes the report of a run, or compares several runs."),
+    "ablate": (
+        "noisy_student.ablate",
+        "Runs the studies that test the paper's claims, over several seeds.",
+    ),
+    "plan": ("noisy_student.plan", "Estimates the parameters, memory, steps and time of a run."),
     "predict": ("noisy_student.predict", "Classifies images with a saved model."),
-    "export": ("noisy_student.export", "Exports to SavedModel, TFLite, ONNX or plain Keras."),
-    "card": ("noisy_student.card", "Describes a Keras model of others, for all commands."),
+    "export": (
+        "noisy_student.export",
+        "Exports a saved model to SavedModel, TFLite, ONNX or plain Keras.",
+    ),
+    "card": (
+        "noisy_student.card",
+        "Adds class names and preprocessing to a third-party Keras model.",
+    ),
     "convert": ("efficientnet.convert", "Converts published weights to a .keras file."),
-    "randaugment": ("data.randaugment", "Draws what RandAugment does to an image."),
-    "corruptions": ("data.corruptions", "Draws the common corruptions of an image."),
-    "perturbations": ("data.perturbations", "Draws the perturbation sequences of an image."),
+    "randaugment": ("data.randaugment", "Draws an image after each RandAugment operation."),
+    "corruptions": ("data.corruptions", "Draws an image after each common corruption."),
+    "perturbations": (
+        "data.perturbations",
+        "Draws frames of each perturbation sequence of an image.",
+    ),
     "leakage": ("data.leakage", "Finds test images that are near duplicates of training images."),
 }
 
 
 def recipes_dir() -> Path:
-    """Returns the folder of recipes: inside an installed package, beside it in a checkout."""
+    """Returns the folder of recipes: inside an installed package, or next to it in a checkout."""
     package = Path(noisy_student.__file__).parent
     installed = package / "recipes"
     return installed if installed.is_dir() else package.parent / "recipes"
@@ -47,7 +65,7 @@ def recipe_file(name: str) -> Path:
     """Returns the flag file of a shipped recipe, or of a path that ends with ``.flags``.
 
     Raises:
-        ValueError: there is no such recipe.
+        ValueError: No such recipe.
     """
     if name.endswith(".flags") and Path(name).is_file():
         return Path(name)

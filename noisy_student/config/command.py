@@ -16,21 +16,21 @@ from noisy_student import _compile_cache
 from noisy_student.config import flags, option, process, schema
 from noisy_student.config.settings import Config
 
-_AGAIN = "run the same command again: it goes on where it stopped."
+_AGAIN = "run the same command again to continue."
 _WAYS_OUT = {
     errno.ENOSPC: f"Free some space, then {_AGAIN}",
     errno.EDQUOT: f"Free some space, then {_AGAIN}",
     errno.EFBIG: f"Allow larger files (ulimit -f), then {_AGAIN}",
     errno.EIO: f"Check the disk, then {_AGAIN}",
-    errno.EROFS: "Choose a directory that can be written.",
+    errno.EROFS: "Choose a writable directory.",
     errno.EACCES: "Change its permissions, or choose another directory.",
     errno.EPERM: "Change its permissions, or choose another directory.",
     errno.ENOTDIR: "There is a file where a directory should be: choose another directory.",
     errno.EEXIST: "There is a file where a directory should be: choose another directory.",
 }
 _MEMORY = (
-    "memory does not hold a batch. Give a smaller --eval_batch_size or --precision=mixed_bfloat16, "
-    f"then {_AGAIN}"
+    "a batch does not fit in memory. Give a smaller --eval_batch_size or "
+    f"--precision=mixed_bfloat16, then {_AGAIN}"
 )
 # What TensorFlow's error about an image says that a pipeline cannot decode (`data.preprocess`).
 _UNDECODABLE = re.compile(r"(?:assertion failed: \[|data: b')(.+: cannot be decoded as an image)")
@@ -48,7 +48,7 @@ def run(
     Args:
         main: Called with the configuration. The docstring of its module describes the command.
         *groups: Dataclasses of `schema` whose options the command uses.
-        takes_arguments: Whether `main` also gets the list of arguments that are no flags.
+        takes_arguments: Whether `main` also receives the list of positional arguments.
         **defaults: Defaults of this command that differ from the schema's.
     """
 
@@ -73,8 +73,8 @@ def run(
         process.verify = config.options["verify"]
         if config.options["auto"] and schema.SizingConfig not in groups:
             logging.warning(
-                "--auto sizes whole runs (bash run.sh, noisy-student run); here flags that are not "
-                "given have their defaults. A run prints what it chose, for this command, too."
+                "--auto only applies to whole runs (bash run.sh, noisy-student run). This command "
+                "uses the defaults of flags not given; pass it the values that a run prints."
             )
         place = config.options["output_dir"] or config.options["workdir"]
         try:
@@ -88,14 +88,14 @@ def run(
                 line = line or _MEMORY
             if config.options["debug"] or not line:
                 raise
-            print(f"error: {line}\n(--debug shows where)", file=sys.stderr)
+            print(f"error: {line}\n(--debug shows the traceback)", file=sys.stderr)
             sys.exit(2)
 
     app.run(guarded, flags_parser=parse)
 
 
 def _show(text: str) -> NoReturn:
-    """Prints a text and exits, also where the reader, such as ``head``, has seen enough."""
+    """Prints a text and exits, even if the reader, such as ``head``, has closed the pipe."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -104,7 +104,7 @@ def _show(text: str) -> NoReturn:
 
 
 def disk_problem(error: Exception, place: str) -> str:
-    """Returns a line for an error of the disk, of Python's or a library's kind; "" for others.
+    """Returns a one-line message for a disk error raised by Python or a library; "" for others.
 
     Names `place` where the error names no file.
     """
@@ -121,7 +121,7 @@ def disk_problem(error: Exception, place: str) -> str:
 
 
 def help_text(doc: str | None, groups: Iterable[type], defaults: dict[str, Any]) -> str:
-    """Returns the help of a command: its description and examples, then its options by group.
+    """Returns the help of a command: description and examples, then the options by group.
 
     The description is the docstring of the command's module up to the end of its first examples.
     `defaults` are those that differ from the schema's.
@@ -150,9 +150,10 @@ def _describe(option: option.Option, default: Any) -> list[str]:
         value = "on" if default else "off"
     text = option.help
     if option.choices:
-        text += f" Allowed: {option.allowed}."
+        allowed = option.allowed.replace("one of ", "") if option.is_list else option.allowed
+        text += f" Allowed: {allowed}."
     if option.per_round:
-        text += " By round; the last one repeats."
+        text += " One value per round; the last one repeats."
     indent = " " * 6
     wrapped = textwrap.wrap(text, 96, initial_indent=indent, subsequent_indent=indent)
     return [f"  {name} (default: {value})", *wrapped]

@@ -1,9 +1,9 @@
-"""Every option, declared once, and the settings that stages are given.
+"""Every option, declared once, and the settings passed to the stages.
 
-A field made by `option` is an option: a flag of that name, shown by ``--help`` under the first line
-of its class, and an argument of `noisy_student.config.Config`. The other fields follow from options
-(`noisy_student.config.settings`). Defaults are the paper's (Xie et al., arXiv v4, section 3.1)
-where it has a value. Imports nothing that needs TensorFlow, images or networks.
+A field created by `option` is both a flag of that name, listed in ``--help`` under the first line
+of its class, and an argument of `noisy_student.config.Config`. All other fields are derived from
+options (`noisy_student.config.settings`). Defaults are the paper's (Xie et al., arXiv v4, section
+3.1) where it gives a value. Imports nothing that needs TensorFlow, images or networks.
 """
 
 from typing import Any
@@ -67,7 +67,7 @@ SETTINGS: tuple[type[Any], ...] = (
     DeviceConfig,
     LogConfig,
 )
-# What a recipe may hold: every command accepts these.
+# Options allowed in a recipe: every command accepts them.
 RUN: tuple[type[Any], ...] = (
     *SETTINGS,
     SizingConfig,
@@ -78,7 +78,7 @@ RUN: tuple[type[Any], ...] = (
     EvaluateCommandConfig,
     PlanCommandConfig,
 )
-# What only the command itself accepts.
+# Options accepted only by their own command.
 TOOLS: tuple[type[Any], ...] = (
     ReportCommandConfig,
     StudyCommandConfig,

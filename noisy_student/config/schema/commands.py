@@ -1,4 +1,4 @@
-"""Options of single commands, each with those it shares with others."""
+"""Options of individual commands, and the base classes that commands share."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,15 @@ from noisy_student.config.schema.data import MAX_ROUNDS, MAX_SEED
 
 @dataclass(frozen=True)
 class CommandConfig:
-    """Any command."""
+    """All commands."""
 
-    debug: bool = option(False, "Show the traceback of an error.", changes_result=False)
+    debug: bool = option(
+        False, "Show the full traceback when a command fails.", changes_result=False
+    )
     verify: str = option(
         "full",
-        "Check of the files that finished stages hand on. full: size and checksum, each file once "
-        "in a process; size: size alone.",
+        "How to check the output files of finished stages before using them. full: size and "
+        "checksum, once per file and process; size: size only.",
         choices=("full", "size"),
         changes_result=False,
     )
@@ -22,43 +24,45 @@ class CommandConfig:
 
 @dataclass(frozen=True)
 class DryRunConfig(CommandConfig):
-    """A command with a dry run."""
+    """Commands with a dry run."""
 
     dry_run: bool = option(
-        False, "Show what the command would do, but write no file.", changes_result=False
+        False, "Show what the command would do without writing any file.", changes_result=False
     )
 
 
 @dataclass(frozen=True)
 class WorkdirConfig(DryRunConfig):
-    """A command on the work directory of a run."""
+    """Commands that use the work directory of a run."""
 
-    workdir: str = option("runs/mnist5k", "Directory of the whole run.", changes_result=False)
+    workdir: str = option(
+        "runs/mnist5k", "Directory that holds the whole run.", changes_result=False
+    )
 
 
 @dataclass(frozen=True)
 class OutputConfig(DryRunConfig):
-    """A command that writes a directory."""
+    """Commands that write to a directory."""
 
-    output_dir: str | None = option(None, "Directory to write.")
+    output_dir: str | None = option(None, "Directory to write to.")
 
 
 @dataclass(frozen=True)
 class StageConfig(OutputConfig):
-    """A command of one stage."""
+    """Commands that run a single stage."""
 
     splits_file: str | None = option(
-        None, "JSON file that keeps the splits. Unset: the splits are drawn again from --seed."
+        None, "JSON file with the stored splits. Unset: draw the splits again from --seed."
     )
 
 
 @dataclass(frozen=True)
 class SavedModelConfig(CommandConfig):
-    """A command on a saved model."""
+    """Commands that load a saved model."""
 
     model: str | None = option(
         None,
-        "Saved or converted model (.keras), or weights by name, such as "
+        "Saved or converted model (.keras), or the name of published weights, such as "
         "timm/tf_efficientnet_b0.ns_jft_in1k.",
     )
 
@@ -69,13 +73,18 @@ class TrainCommandConfig(StageConfig):
 
     role: str = option(
         "teacher",
-        "Model to train; control: a supervised baseline.",
+        "Model to train. control: a supervised baseline.",
         choices=("teacher", "student", "control", "fixres"),
     )
     round: int = option(1, "Round of the student.", low=1, high=MAX_ROUNDS)
-    selected_dir: str | None = option(None, "Output of noisy_student.selection for the student.")
+    selected_dir: str | None = option(
+        None, "Output directory of noisy_student.selection that the student trains on."
+    )
     control_images: int | None = option(
-        None, "Training images that a baseline sees.", low=1, high=10**12
+        None,
+        "Total number of images that a baseline trains on, repeats included.",
+        low=1,
+        high=10**12,
     )
 
 
@@ -84,10 +93,10 @@ class LabelCommandConfig(SavedModelConfig, StageConfig):
     """The command noisy_student.pseudo_label."""
 
     shard_index: int | None = option(
-        None, "The only shard of predictions to write, from 0. Unset: all.", low=0
+        None, "Index of the single shard to write, starting at 0. Unset: all shards.", low=0
     )
     reassign_dir: str | None = option(
-        None, "Selected set whose images --model labels again, instead of labeling all images."
+        None, "Selected set to relabel with --model, instead of labeling all unlabeled images."
     )
 
 
@@ -95,15 +104,15 @@ class LabelCommandConfig(SavedModelConfig, StageConfig):
 class SelectCommandConfig(StageConfig):
     """The command noisy_student.selection."""
 
-    predictions_dir: str | None = option(None, "Output of noisy_student.pseudo_label.")
+    predictions_dir: str | None = option(None, "Output directory of noisy_student.pseudo_label.")
     adopt_records: tuple[str, ...] = option(
         (),
-        "Student records of the published code, as globs or folders, to check and use as they are "
-        "in place of --predictions_dir.",
+        "Student records written by the published code (globs or folders). They are checked and "
+        "used unchanged; replaces --predictions_dir.",
     )
     decision_file: str | None = option(
         None,
-        "decision.json of a larger set that the predictions are a part of, such as written by "
+        "decision.json of the larger set that --predictions_dir is a part of, for example from "
         "noisy_student.selection.beam.",
     )
 
@@ -112,7 +121,9 @@ class SelectCommandConfig(StageConfig):
 class EvaluateCommandConfig(SavedModelConfig, StageConfig):
     """The command noisy_student.evaluate."""
 
-    baseline_model: str | None = option(None, "Model to compare robustness with, as --model.")
+    baseline_model: str | None = option(
+        None, "Second model, given like --model, to compare robustness with."
+    )
 
 
 @dataclass(frozen=True)
@@ -120,25 +131,29 @@ class PlanCommandConfig(CommandConfig):
     """The command noisy_student.plan."""
 
     device: str = option(
-        "local", "Device of the training. local: this machine, measured; help: the list of devices."
+        "local",
+        "Device to plan for. local: this machine (speed is measured); help: list all devices.",
     )
     num_devices: int = option(1, "Number of devices.", low=1, high=1_000_000)
     utilization: float | None = option(
-        None, "Fraction of the peak rate that is reached. Unset: an assumption.", low=0.001, high=1
+        None,
+        "Fraction of the device's peak FLOP/s that training reaches. Unset: an assumed value.",
+        low=0.001,
+        high=1,
     )
     num_classes: int = option(
         0,
-        "Number of classes; with --num_labeled, no data is read. 0: those of the data.",
+        "Number of classes. Together with --num_labeled, no data is read. 0: taken from the data.",
         low=0,
         high=1_000_000,
     )
     num_unlabeled: int = option(
-        0, "Number of unlabeled images, where no data is read. 0: labeling is not counted.", low=0
+        0, "Number of unlabeled images, if no data is read. 0: leave out labeling.", low=0
     )
     num_selected: int = option(
         0,
-        "Number of distinct images that teachers label again. 0: the most that --images_per_class "
-        "selects.",
+        "Number of distinct images that teachers relabel. 0: the largest number that "
+        "--images_per_class can select.",
         low=0,
     )
 
@@ -147,43 +162,48 @@ class PlanCommandConfig(CommandConfig):
 class ReportCommandConfig(WorkdirConfig, OutputConfig):
     """The command noisy_student.report."""
 
-    compare: tuple[str, ...] = option((), "Work directories to set side by side in --output_dir.")
+    compare: tuple[str, ...] = option(
+        (), "Work directories to compare side by side in --output_dir."
+    )
 
 
 @dataclass(frozen=True)
 class StudyCommandConfig(WorkdirConfig):
     """The command noisy_student.ablate."""
 
-    study: tuple[str, ...] = option((), "Studies to run, or all.", changes_result=False)
-    list: bool = option(False, "Show the studies and exit.", changes_result=False)
+    study: tuple[str, ...] = option(
+        (), "Names of the studies to run, or all.", changes_result=False
+    )
+    list: bool = option(False, "List the studies and exit.", changes_result=False)
     collect_only: bool = option(
-        False, "Run nothing; write tables of what is finished.", changes_result=False
+        False, "Run nothing; write the tables of the jobs finished so far.", changes_result=False
     )
     seeds: tuple[int, ...] = option(
-        (0, 1, 2), "Seeds of each arm's runs.", changes_result=False, low=0, high=MAX_SEED
+        (0, 1, 2), "Seeds to run each arm with.", changes_result=False, low=0, high=MAX_SEED
     )
     recipe: str = option(
         "mnist5k", "Recipe: a name in recipes/ or the path of a .flags file.", changes_result=False
     )
     jobs: int | None = option(
         None,
-        "Stages to run at once, spread over the GPUs. Unset: one per GPU, without GPUs one per CPU "
-        "core.",
+        "Number of stages to run in parallel, spread over the GPUs. Unset: one per GPU; without "
+        "GPUs, one per CPU core.",
         changes_result=False,
         low=1,
         high=1024,
     )
     results_dir: str | None = option(
-        None, "Folder that also receives the CSV files, as RECIPE/STUDY.csv.", changes_result=False
+        None, "Folder to copy the CSV files to, as RECIPE/STUDY.csv.", changes_result=False
     )
     publish: str | None = option(
         None,
-        "Folder of RECIPE/STUDY.csv whose pages and charts, and the tables of --pages, to write.",
+        "Folder with RECIPE/STUDY.csv files; generates their pages and charts there, and the "
+        "tables in --pages.",
         changes_result=False,
     )
     pages: tuple[str, ...] = option(
         ("README.md", "docs/RESULTS.md"),
-        "Markdown files with marked tables, for --publish.",
+        "Markdown files whose marked tables --publish regenerates.",
         changes_result=False,
     )
 
@@ -192,10 +212,10 @@ class StudyCommandConfig(WorkdirConfig):
 class PredictCommandConfig(SavedModelConfig):
     """The command noisy_student.predict."""
 
-    top_k: int = option(5, "Classes shown for each image.", low=1, high=1_000_000)
+    top_k: int = option(5, "Number of classes to show per image.", low=1, high=1_000_000)
     output: str = option(
         "text",
-        "Form of the answer on standard output. csv: a row for each class of each image.",
+        "Output format on standard output. csv: one row per image and class.",
         choices=("text", "csv", "json"),
     )
 
@@ -206,17 +226,18 @@ class ExportCommandConfig(SavedModelConfig):
 
     format: str = option(
         "saved_model",
-        "Format to write; keras: a model of Keras' own layers, which loads without this project.",
+        "Format to write. keras: a model of standard Keras layers, which loads without this "
+        "project.",
         choices=("saved_model", "tflite", "onnx", "keras"),
     )
-    output: str | None = option(None, "File or folder to write. Unset: beside the model.")
+    output: str | None = option(None, "File or folder to write. Unset: next to the model.")
     probabilities: bool = option(
-        True, "Output probabilities. Off: logits, as the .keras file itself does."
+        True, "Output probabilities. Off: output logits, like the .keras file itself."
     )
     quantization: str = option(
         "none",
-        "Number format (--format=tflite only). none: float32; float16: of the weights; int8: of "
-        "weights and activations, by the images that are given.",
+        "Number format (--format=tflite only). none: float32; float16: float16 weights; int8: int8 "
+        "weights and activations, calibrated on the given images.",
         choices=("none", "float16", "int8"),
     )
 
@@ -226,5 +247,5 @@ class CardCommandConfig(SavedModelConfig):
     """The command noisy_student.card."""
 
     output: str | None = option(
-        None, "File to write, or the model itself to change it in place. Unset: NAME-card.keras."
+        None, "File to write; the path of --model changes it in place. Unset: NAME-card.keras."
     )

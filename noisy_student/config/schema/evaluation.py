@@ -1,4 +1,4 @@
-"""Options of the evaluation."""
+"""Options for evaluation."""
 
 from dataclasses import dataclass
 
@@ -15,56 +15,66 @@ _CLASS_FOLDERS = "one folder per class, named by WordNet id, or tfds:NAME"
 
 @dataclass(frozen=True)
 class AttackConfig:
-    """Adversarial attacks: sizes in pixel units of 0 to 255."""
+    """Adversarial attacks; epsilons and step sizes in pixel values 0..255."""
 
     fgsm_epsilons: tuple[float, ...] = option(
         (1.0, 2.0, 4.0, 8.0, 16.0),
-        "Step sizes of FGSM (paper, arXiv v4, figure 4).",
+        "Epsilons of FGSM (paper, arXiv v4, figure 4).",
         name="epsilons",
         low=0,
         high=255,
     )
-    fgsm_examples: int = option(0, "Test images attacked by FGSM, all classes. 0: all.", low=0)
-    pgd_epsilons: tuple[float, ...] = option(
-        (4.0, 16.0), "Largest changes of a pixel by PGD.", low=0, high=255
+    fgsm_examples: int = option(
+        0, "Number of test images for FGSM, spread over all classes. 0: all.", low=0
     )
-    pgd_examples: int = option(0, "Test images attacked by PGD, all classes. 0: all.", low=0)
+    pgd_epsilons: tuple[float, ...] = option((4.0, 16.0), "Epsilons of PGD.", low=0, high=255)
+    pgd_examples: int = option(
+        0, "Number of test images for PGD, spread over all classes. 0: all.", low=0
+    )
     steps: int = option(
-        10, "Steps of PGD (arXiv v4, section 3.4).", name="attack_steps", low=1, high=100_000
+        10,
+        "Number of PGD steps (paper, arXiv v4, section 3.4).",
+        name="attack_steps",
+        low=1,
+        high=100_000,
     )
     step_size: float | None = option(
         None,
-        "Step size of PGD. Unset: 2.5 * epsilon / steps (not of the paper, which gives none).",
+        "Step size of PGD. Unset: 2.5 * epsilon / steps (our choice; the paper gives none).",
         name="attack_step_size",
         low=0.001,
         high=255,
     )
     random_start: bool = option(
         True,
-        "Start PGD at a random point within epsilon (not of the paper, which does not say).",
+        "Start PGD at a random point within epsilon (our choice; the paper does not say).",
         name="attack_random_start",
     )
     restarts: int = option(
-        1, "PGD attacks that an image must withstand.", name="attack_restarts", low=1, high=1000
+        1,
+        "Number of PGD restarts; an image counts as correct if it withstands all of them.",
+        name="attack_restarts",
+        low=1,
+        high=1000,
     )
     square_epsilons: tuple[float, ...] = option(
-        (4.0, 16.0), "Largest changes of a pixel by the Square attack.", low=0, high=255
+        (4.0, 16.0), "Epsilons of the Square attack.", low=0, high=255
     )
     square_examples: int = option(
-        1000, "Test images attacked by the Square attack, all classes. 0: all.", low=0
+        1000, "Number of test images for the Square attack, spread over all classes. 0: all.", low=0
     )
     square_queries: int = option(
-        500, "Forward passes per image of the Square attack.", low=1, high=100_000
+        500, "Number of forward passes per image in the Square attack.", low=1, high=100_000
     )
 
 
 @dataclass(frozen=True)
 class RobustnessConfig:
-    """Corruptions and perturbations, generated here or downloaded."""
+    """Corruptions and perturbations, generated or downloaded."""
 
     corruptions: tuple[str, ...] = option(
         ("all",),
-        "Generated corruptions; all: the 15 of the benchmark, without the last four named here.",
+        "Corruptions to generate. all: the 15 of ImageNet-C, without the last four listed here.",
         choices=(
             *("all", *robustness.CORRUPTIONS),
             *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
@@ -75,20 +85,21 @@ class RobustnessConfig:
     )
     perturbations: tuple[str, ...] = option(
         ("all",),
-        "Generated perturbation sequences; all: the 10 of the benchmark (at 32 pixels with spatter "
-        "in place of snow).",
+        "Perturbation sequences to generate. all: the 10 of ImageNet-P (at 32 pixels, spatter "
+        "replaces snow).",
         choices=("all", *robustness.PERTURBATIONS, "spatter"),
     )
     examples: int = option(
         0,
-        "Test images to corrupt and perturb, of all classes, the same for every seed. 0: all.",
+        "Number of test images to corrupt and perturb, spread over all classes, the same for every "
+        "seed. 0: all.",
         name="robustness_examples",
         low=0,
     )
     corruption_cache: str | None = option(
         None,
-        "Directory that keeps generated images for the next model, uncompressed (at 224 pixels "
-        "11 MB an image for corruptions, 48 MB for perturbations). Unset: generated each time.",
+        "Directory for caching generated images, uncompressed, for the next model (per image of "
+        "224 pixels: 11 MB for corruptions, 48 MB for perturbations). Unset: generate every time.",
         changes_result=False,
     )
     imagenet_a_dir: str | None = option(None, f"ImageNet-A: {_CLASS_FOLDERS}.")
@@ -98,13 +109,16 @@ class RobustnessConfig:
         None, "ImageNet-C: [group/]corruption/severity/class/image."
     )
     imagenet2012_corrupted_dir: str | None = option(
-        "tfds:imagenet2012_corrupted", "ImageNet-C as tensorflow-datasets remade it: tfds:NAME."
+        "tfds:imagenet2012_corrupted",
+        "ImageNet-C as regenerated by tensorflow-datasets: tfds:NAME.",
     )
     imagenet_p_dir: str | None = option(None, "ImageNet-P: [group/]perturbation/class/video.mp4.")
     cifar10_c_dir: str | None = option(
-        None, "CIFAR-10-C: one .npy file per corruption, and labels.npy."
+        None, "CIFAR-10-C: folder with one .npy file per corruption, and labels.npy."
     )
-    cifar10_p_dir: str | None = option(None, "CIFAR-10-P: one .npy file per perturbation.")
+    cifar10_p_dir: str | None = option(
+        None, "CIFAR-10-P: folder with one .npy file per perturbation."
+    )
     data_dir: str | None = None
 
     @property
@@ -119,7 +133,8 @@ class EvaluationConfig:
 
     benchmarks: tuple[str, ...] = option(
         ("clean", "fgsm"),
-        "Benchmarks to run: clean, corruptions, perturbations, fgsm, pgd, square, or stored ones: "
+        "Benchmarks to run: clean, corruptions, perturbations, fgsm, pgd, square, or a downloaded "
+        "one: "
         f"{', '.join(STORED_BENCHMARKS)}.",
     )
     attack: AttackConfig
@@ -127,16 +142,16 @@ class EvaluationConfig:
     batch_size: int
     image_size: int | None = option(
         None,
-        "Test resolution. Unset: that of the model.",
+        "Test resolution in pixels. Unset: that of the model.",
         name="test_image_size",
         low=1,
         high=MAX_SIDE,
     )
     pixels: str | None = option(
         None,
-        "Test images after resizing: uint8 (truncated, as in training) or float32 (not truncated, "
-        "as in the published code). Generated corruptions and perturbations are always uint8. "
-        "Unset: those of the model, uint8 for models trained here.",
+        "Type of the test images after resizing: uint8 (truncated, as in training) or float32 (not "
+        "truncated, as in the published code). Generated corruptions and perturbations are always "
+        "uint8. Unset: the model's own; uint8 for models trained here.",
         name="test_pixels",
         choices=("uint8", "float32"),
     )

@@ -1,4 +1,4 @@
-"""Options of pseudo labels and their selection."""
+"""Options for pseudo labels and their selection."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,23 @@ from noisy_student.config.schema.model import NoiseConfig
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Pseudo labels: what a teacher stores.
+    """Pseudo labels: how a teacher labels and what it stores.
 
-    With ``noise`` the teacher is noised, which the method is not: images by this, drawn from
-    ``noise_seed``, and the network by its own dropout and stochastic depth.
+    With ``noise`` the teacher is noised, unlike in the method: its images by ``noise``, drawn from
+    ``noise_seed``, and its network by its own dropout and stochastic depth.
     """
 
     store_top_k: int | None = option(
-        None, "Largest probabilities to store; the rest is spread evenly. Unset: all.", low=1
+        None,
+        "Number of top probabilities to store per image; the remaining mass is spread evenly over "
+        "the other classes. Unset: all.",
+        low=1,
     )
     probabilities_dtype: str = option(
         "float16", "Number format of stored probabilities.", choices=("float16", "float32")
     )
     calibrate: bool = option(
-        False, "Divide the teacher's logits by the temperature that fits the validation images."
+        False, "Divide the teacher's logits by a temperature fitted on the validation images."
     )
     noise: NoiseConfig | None = None
     noise_seed: int | None = None
@@ -29,45 +32,47 @@ class LabelConfig:
 
 @dataclass(frozen=True)
 class NoisedTeacherConfig:
-    """Noised teacher (an ablation of the paper)."""
+    """Noised teacher (ablation)."""
 
     noised_labels: bool = option(
-        False, "Noise the teacher: label augmented images with dropout and stochastic depth on."
+        False,
+        "Add noise to the teacher: label augmented images with dropout and stochastic depth on, as "
+        "in the paper's ablation.",
     )
 
 
 @dataclass(frozen=True)
 class SelectionConfig:
-    """Selection: filter and balance of pseudo labels."""
+    """Selection: filtering and balancing of pseudo labels."""
 
     min_confidence: float = option(
-        0.3, "Smallest confidence of a pseudo label that is kept.", low=0, high=1
+        0.3, "Minimum confidence of a pseudo label to be kept.", low=0, high=1
     )
     images_per_class: int | str = option(
         "auto",
-        "Target number of images per class. auto: that of the largest class; none: no balancing, "
-        "every image that reaches --min_confidence once.",
+        "Target number of images per class. auto: the number in the largest class; none: no "
+        "balancing, each image that reaches --min_confidence is used once.",
         choices=("auto", "none"),
         low=1,
     )
     hard_labels: bool = False
     num_shards: int = option(
-        1, "Files of predictions and of selected records.", low=1, high=100_000
+        1, "Number of files for the predictions, and for the selected records.", low=1, high=100_000
     )
     seed: int = 0
     max_copies: int | None = option(
-        None, "Largest number of copies of an image that fills up its class. Unset: any.", low=1
+        None, "Maximum number of copies of an image in a small class. Unset: no limit.", low=1
     )
     max_confidence: float = option(
-        1.0, "Largest confidence of a pseudo label that is kept. 1: any.", low=0, high=1
+        1.0, "Maximum confidence of a pseudo label to be kept. 1: no limit.", low=0, high=1
     )
     published_names: bool = option(
         False,
-        "Name the records as the published code does, train-0-00000-of-00001, so that it reads "
+        "Name the records train-0-00000-of-00001, as the published code does, so that it can read "
         "them.",
     )
     index_only: bool = option(
-        False, "Write an index of images to join in training, not records with copies of them."
+        False, "Write only an index, joined with the images in training, instead of image records."
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Options of devices, logs and checkpoints."""
+"""Options for devices, logs and checkpoints."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ class DeviceConfig:
 
     strategy: str = option(
         "auto",
-        "tf.distribute strategy. auto: mirrored over several GPUs, else one; multi_worker: the "
-        "processes of TF_CONFIG.",
+        "tf.distribute strategy. auto: mirrored if there are several GPUs, else one; one: a single "
+        "device; multi_worker: the processes listed in TF_CONFIG.",
         choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
     )
     precision: str = option(
@@ -22,20 +22,20 @@ class DeviceConfig:
     )
     jit_compile: str = option(
         "auto",
-        "Compile steps with XLA. auto: on a single GPU, where there are enough steps for it to pay "
-        "(docs/SCALING.md).",
+        "Compile steps with XLA. auto: on a single GPU, if the steps save more time than the "
+        "compilation takes (docs/SCALING.md).",
         choices=("auto", "on", "off"),
     )
     compile_cache: str | None = option(
         None,
-        "Directory that keeps what XLA compiled for a GPU, for the next run; off: none. Unset: "
+        "Cache directory for programs that XLA compiled for a GPU. off: no cache. Unset: "
         "noisy-student/xla in $XDG_CACHE_HOME or ~/.cache.",
         changes_result=False,
     )
     gpu_memory: int | str = option(
         "grow",
-        "GPU memory to take. grow: as needed, so that processes can share a GPU; all: all of it at "
-        "once; a number: at most as many GiB.",
+        "GPU memory to allocate. grow: as needed, so that processes can share a GPU; all: all "
+        "memory at startup; a number: at most this many GiB.",
         choices=("grow", "all"),
         changes_result=False,
         low=1,
@@ -43,44 +43,47 @@ class DeviceConfig:
     )
     intra_op_threads: int = option(
         0,
-        "CPU threads of a single operation. 0: all cores; 1 suits very small models.",
+        "CPU threads per operation. 0: one per core; 1 is faster for very small models.",
         changes_result=False,
         low=0,
         high=1024,
     )
     tpu: str | None = option(
-        None, "Name or address of the TPU for --strategy=tpu; local on its own host.", remote=True
+        None,
+        "Name or address of the TPU for --strategy=tpu. local: the TPU of this host.",
+        remote=True,
     )
 
 
 @dataclass(frozen=True)
 class LogConfig:
-    """Logs, checkpoints and memory: no influence on the weights of a training."""
+    """Logs, checkpoints and memory; no effect on the trained weights."""
 
     log_every: int = option(50, "Steps between log lines.", low=1, changes_result=False)
     validate_every: int = option(500, "Steps between validations.", low=1)
     checkpoint_every: int = option(500, "Steps between checkpoints.", low=1)
     eval_batch_size: int = option(
-        250, "Images per batch of every forward-only pass.", low=1, high=1_000_000
+        250, "Batch size for validation, labeling and evaluation.", low=1, high=1_000_000
     )
     steps_per_execution: int = option(
-        1, "Training steps per call of the devices.", low=1, high=1_000_000
+        1, "Training steps per device call, as in Keras.", low=1, high=1_000_000
     )
     augment_on: str = option(
         "host",
-        "Where images are noised, but for random crops of large ones: by the host's cores, or on "
-        "the device within the step, if the host is too slow. Both give the same images.",
+        "Where to augment images. host: on the CPU cores; device: within the training step, for a "
+        "host that is too slow; random crops of large images stay on the host. Both give the same "
+        "images.",
         choices=("host", "device"),
         changes_result=False,
     )
     profile_steps: tuple[int, int] | None = option(
-        None, "FIRST,END: profile these steps of every training (TensorBoard).", low=0
+        None, "FIRST,END: range of steps to profile in every training (for TensorBoard).", low=0
     )
     cache_decoded_mib: int = option(
         2048,
-        "Memory (MiB) for images of files and records that are decoded once, not in every epoch: "
-        "labeled, selected and validation images, each all or none, where no random crop needs the "
-        "originals (--small_image, or clean images). 0: off.",
+        "Memory in MiB for keeping images decoded instead of decoding files and records again in "
+        "every epoch. Applies to labeled, selected and validation images, each set as a whole, if "
+        "no random crop needs the originals (--small_image, or clean images). 0: off.",
         low=0,
         high=2**24,
     )

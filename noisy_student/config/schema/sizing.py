@@ -1,4 +1,4 @@
-"""Options of the sizing of a run."""
+"""Options for automatic sizing of a run."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,19 @@ from noisy_student.config.option import option
 
 @dataclass(frozen=True)
 class SizingConfig:
-    """Sizing: what a run chooses for itself (iterate only)."""
+    """Automatic sizing of a run (iterate only)."""
 
     auto: bool = option(
         False,
-        "Choose image size, networks, steps, batches, optimizer and labels by the images, this "
-        "machine and --minutes, where flags do not give them. Choices are printed and kept in "
-        "--workdir; --dry_run shows them.",
+        "Choose image size, networks, steps, batch sizes, optimizer and selection from the data, "
+        "the speed of this machine and --minutes, except where flags are given. The choices are "
+        "printed and stored in --workdir; --dry_run shows them.",
         changes_result=False,
     )
     minutes: float = option(
-        30.0, "Time of the whole run that --auto aims at.", changes_result=False, low=1, high=1e6
+        30.0,
+        "Target duration of the whole run in minutes, for --auto.",
+        changes_result=False,
+        low=1,
+        high=1e6,
     )

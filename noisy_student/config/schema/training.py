@@ -1,4 +1,4 @@
-"""Options of rounds and trainings."""
+"""Options for rounds and trainings."""
 
 import dataclasses
 import math
@@ -16,57 +16,59 @@ from noisy_student.config.schema.model import (
 
 @dataclass(frozen=True)
 class RoundsConfig:
-    """Rounds: the teacher, its students and what they start from."""
+    """Rounds: the teacher, its students and their initial weights."""
 
     rounds: int = option(
-        2, "Number of students, each taught by the one before.", low=0, high=MAX_ROUNDS
+        2, "Number of students. Each becomes the teacher of the next.", low=0, high=MAX_ROUNDS
     )
     teacher_model: str | None = option(
         None,
-        "Model to use as the first teacher; none is trained then. A saved or converted one, or "
+        "Model to use as the first teacher instead of training one: a saved or converted model, or "
         "published weights as in --init_model.",
         remote=True,
     )
     init_model: str | None = option(
         None,
-        "Weights that every training starts from: a saved or converted model (.keras), a file or "
-        "URL of published weights, imagenet, or a name like timm/tf_efficientnet_b0.ns_jft_in1k or "
-        "hf:OWNER/NAME. The word teacher (iterate only): each student starts from its own teacher.",
+        "Initial weights of every training: a saved or converted model (.keras), a file or URL of "
+        "published weights, imagenet, or a name such as timm/tf_efficientnet_b0.ns_jft_in1k or "
+        "hf:OWNER/NAME. teacher (iterate only): each student starts from its teacher's weights.",
         remote=True,
     )
     frozen_blocks: int = option(
         -1,
-        "Blocks that trainings from given weights (--init_model, fine-tuning) leave unchanged, and "
-        "the stem with them. 0: the stem alone; -1: nothing.",
+        "Number of first blocks to freeze, with the stem, in trainings from given weights "
+        "(--init_model, fine-tuning). 0: only the stem; -1: nothing.",
         low=-1,
         high=1000,
     )
     head_steps: int = option(
         0,
-        "First steps of trainings from given weights (--init_model) in which the classifier alone "
-        "learns.",
+        "Number of first steps that train only the classifier, in trainings from given weights "
+        "(--init_model).",
         low=0,
     )
     teacher_name: str = option(
         "efficientnet-b0",
-        "Network of the first teacher: an EfficientNet, keras:NAME of keras.applications, a .keras "
-        "file, or module:function, which is given the number of classes and the image size and "
-        "returns a model for RGB 0..255.",
+        "Network of the first teacher: an EfficientNet, keras:NAME for keras.applications, a "
+        ".keras file, or module:function, called as function(num_classes, image_size) to return a "
+        "model that takes RGB 0..255.",
     )
     teacher_width: float | None = option(
-        None, "Width multiplier of the teacher. Unset: that of its network.", low=0.01, high=100
+        None, "Width multiplier of the teacher. Unset: its network's default.", low=0.01, high=100
     )
     teacher_depth: float | None = option(
-        None, "Depth multiplier of the teacher. Unset: that of its network.", low=0.01, high=100
+        None, "Depth multiplier of the teacher. Unset: its network's default.", low=0.01, high=100
     )
     student_name: tuple[str, ...] | None = option(
         None, "Networks of the students. Unset: the teacher's.", per_round=True
     )
     student_model: str | None = option(
-        None, "Network of the students and its first weights, as --student_name=FILE."
+        None, "Network and initial weights of the students; same as --student_name=FILE."
     )
     model_fn: str | None = option(
-        None, "Network of the teacher and, if they have none of their own, of the students."
+        None,
+        "Network, as module:function, of the teacher, and of the students unless they are given "
+        "another.",
     )
     student_width: tuple[float, ...] | None = option(
         None, "Width multipliers of the students.", per_round=True, low=0.01, high=100
@@ -83,7 +85,7 @@ class RoundsConfig:
     )
     ratio: tuple[float, ...] = option(
         (3.0,),
-        "Unlabeled images per labeled image of a student's step.",
+        "Unlabeled images per labeled image in each step of a student.",
         per_round=True,
         low=0.001,
         high=1000,
@@ -100,32 +102,32 @@ class RoundsConfig:
     )
     controls: tuple[str, ...] = option(
         (),
-        "Supervised baselines to train beside the students, on as many images as the last student "
-        "saw (student) or as teacher and students saw together (chain).",
+        "Supervised baselines to train for comparison. student: on as many images as the last "
+        "student saw; chain: on as many as the teacher and all students saw together.",
         choices=("student", "chain"),
     )
     stop_when_worse: bool = option(
-        False, "Stop after a round that does not improve validation accuracy."
+        False, "Stop after the first round that does not improve validation accuracy."
     )
     reassign: bool = option(
         False, "From round 2 on, relabel the images selected in round 1 instead of selecting again."
     )
     selection_model: str | None = option(
         None,
-        "Saved or converted model (.keras) that selects once for all rounds (the paper: B0); "
-        "teachers relabel its selection. Unset: teachers select.",
+        "Saved or converted model (.keras) that selects images once, for all rounds (paper: B0); "
+        "teachers relabel this selection. Unset: each teacher selects anew.",
     )
     selection_dir: str | None = option(
         None,
-        "Folder of that selection, shared by runs. Unset: in --workdir. Without --selection_model "
-        "a finished selection is in its folder selected.",
+        "Folder of the selection of --selection_model, which runs may share. Unset: in --workdir. "
+        "Without --selection_model, its subfolder selected holds a finished selection to use.",
     )
 
     def with_names(self) -> "RoundsConfig":
-        """Returns the options with the names of all networks in `teacher_name`, `student_name`.
+        """Returns the options with all networks moved to `teacher_name` and `student_name`.
 
         Raises:
-            ValueError: the students are named twice.
+            ValueError: Both `student_model` and `student_name` are given.
         """
         if self.student_name and self.student_model:
             raise ValueError(
@@ -144,21 +146,24 @@ class RoundsConfig:
 
 @dataclass(frozen=True)
 class RatesConfig:
-    """Learning rates: as given, or scaled by the labeled batch size."""
+    """Learning rates, absolute or scaled by the labeled batch size."""
 
     learning_rate_per_256: float = option(
-        0.016, "Base learning rate for a labeled batch of 256, scaled linearly.", low=0, high=1000
+        0.016,
+        "Base learning rate per 256 labeled images in the batch, scaled linearly.",
+        low=0,
+        high=1000,
     )
     learning_rate: float | None = option(
         None,
-        "Base learning rate, not scaled. Unset: --learning_rate_per_256.",
+        "Base learning rate, not scaled. Unset: use --learning_rate_per_256.",
         substitute="learning_rate_per_256",
         low=0,
         high=1000,
     )
     final_learning_rate_per_256: float | None = option(
         None,
-        "Learning rate at the end of a staircase schedule, for a batch of 256.",
+        "Final learning rate of a staircase schedule, per 256 labeled images.",
         low=0,
         high=1000,
     )
@@ -170,7 +175,7 @@ class RatesConfig:
         return self.learning_rate_per_256 * (batch_size / 256)
 
     def final(self, batch_size: int) -> float | None:
-        """Returns the last learning rate of a training, if it is given."""
+        """Returns the final learning rate of a training, if given."""
         final = self.final_learning_rate_per_256
         return None if final is None else final * (batch_size / 256)
 
@@ -196,13 +201,19 @@ class OptimizerConfig:
     warmup_steps: int | None = option(
         None, "Steps of linear warm-up. Unset: --warmup_epochs.", low=0
     )
-    epochs: float = option(350.0, "Epochs, counted in labeled images.", low=0.001, high=100_000)
+    epochs: float = option(350.0, "Epochs over the labeled images.", low=0.001, high=100_000)
     train_ratio: float = option(
-        1.0, "Factor on epochs and decay interval, not on the warm-up.", low=0.001, high=1000
+        1.0,
+        "Multiplies the epochs and the decay interval, but not the warm-up.",
+        low=0.001,
+        high=1000,
     )
-    adam_beta2: float = option(0.999, "Second-moment decay of adamw.", low=0, below=1)
+    adam_beta2: float = option(0.999, "beta_2 of adamw.", low=0, below=1)
     weight_decay: float = option(
-        1e-5, "Factor on sum(v^2)/2 over all variables except batch norm's.", low=0, high=1000
+        1e-5,
+        "Weight decay: factor on sum(v^2)/2 over all variables except batch norm's.",
+        low=0,
+        high=1000,
     )
 
 
@@ -210,15 +221,14 @@ class OptimizerConfig:
 class TrainConfig:
     """Training: one teacher, student or supervised baseline.
 
-    ``steps`` is the length of the schedule, ``None`` where it follows from the epochs;
-    ``max_steps`` cuts the run short. ``unlabeled_batch_size`` is ratio * batch_size, rounded up.
-    Each step's gradients come from ``accumulate_steps`` equal parts of its images, one after the
-    other. ``unlabeled_noise`` belongs to students. The stem and the first ``frozen_blocks`` blocks
-    stay as they are, unless it is -1, as in trainings from random weights. In the first
-    ``head_steps`` all but the classifier's weights do.
+    ``steps`` is the length of the schedule, or None if the epochs determine it; ``max_steps`` stops
+    a training earlier. ``unlabeled_batch_size`` is ratio * batch_size, rounded up. Each step sums
+    the gradients of ``accumulate_steps`` equal parts of its batch. ``unlabeled_noise`` applies to
+    students. The stem and the first ``frozen_blocks`` blocks are frozen; -1 freezes nothing, as in
+    trainings from random weights. The first ``head_steps`` steps train only the classifier.
 
-    A ``role`` of "fixres" fine-tunes a model for ``fixres_epochs`` of labeled images. Its rate goes
-    on from the end of the schedule of its training, which the other fields describe.
+    The role "fixres" fine-tunes a model for ``fixres_epochs`` epochs of labeled images. Its
+    learning rate continues from the end of the schedule that the other fields describe.
     """
 
     role: str
@@ -231,30 +241,36 @@ class TrainConfig:
     steps: int | None
     max_steps: int | None = option(
         None,
-        "For a trial: stop every training after this many steps, on the schedule of the whole "
+        "Stop every training after this many steps, for a trial; the schedule keeps its full "
         "length. If no pseudo label then reaches --min_confidence, all are used.",
         low=1,
     )
-    label_smoothing: float = option(0.1, "Smoothing of true and of hard labels.", low=0, below=1)
-    hard_labels: bool = option(False, "Train on the most likely class, not on probabilities.")
+    label_smoothing: float = option(
+        0.1, "Label smoothing, of true labels and of hard pseudo labels.", low=0, below=1
+    )
+    hard_labels: bool = option(
+        False, "Use hard pseudo labels: the most likely class instead of probabilities."
+    )
     temperature: float = option(
         1.0,
-        "Temperature T of soft pseudo labels: a student's targets are p^(1/T).",
+        "Temperature T of soft pseudo labels: the targets are p^(1/T), normalized.",
         low=0.01,
         high=100,
     )
-    ema_decay: float = option(0.9999, "Largest decay of the weight average.", low=0, high=1)
+    ema_decay: float = option(
+        0.9999, "Maximum decay of the exponential moving average of the weights.", low=0, high=1
+    )
     accumulate_steps: int = option(
         1,
-        "Micro-batches per step, for batches that memory does not hold. Gradients are summed; "
+        "Micro-batches per step, for batches that do not fit in memory. Gradients are summed; "
         "batch norm sees one micro-batch at a time.",
         low=1,
         high=1_000_000,
     )
     teacher_mode: str = option(
         "stored",
-        "Source of a student's pseudo labels: stored in the selected set, or an online teacher "
-        "that labels a clean copy of each image within the step.",
+        "Source of the pseudo labels. stored: those of the selected set; online: the teacher "
+        "labels a clean copy of each image within the step.",
         choices=("stored", "online"),
     )
     frozen_blocks: int
@@ -264,8 +280,8 @@ class TrainConfig:
     unlabeled_noise: UnlabeledNoiseConfig = UnlabeledNoiseConfig()
     labeled_weight: float = option(
         1.0,
-        "Weight of the labeled images in a student's loss (paper: 1). 0: pseudo labels only; batch "
-        "norm still sees labeled images.",
+        "Weight of the labeled images in a student's loss (paper: 1). 0: train on pseudo labels "
+        "only; batch norm still sees labeled images.",
         low=0,
         high=1000,
     )
@@ -273,7 +289,7 @@ class TrainConfig:
     @property
     def unlabeled_batch_size(self) -> int:
         """Unlabeled images per step; 0 for supervised training."""
-        # Published: the ceiling. Rounded before, since 100 * 0.07 is 7.000000000000001.
+        # The published code takes the ceiling. Rounded first: 100 * 0.07 is 7.000000000000001.
         return math.ceil(round(self.ratio * self.batch_size, 6))
 
     @property
@@ -282,7 +298,7 @@ class TrainConfig:
         return self.batch_size + self.unlabeled_batch_size
 
     def num_steps(self, num_labeled: int) -> int:
-        """Returns the length of the schedule: as given, or from the epochs of labeled images."""
+        """Returns the length of the schedule in steps, as given or computed from the epochs."""
         if self.role == "fixres":
             return max(1, round(self.fixres_epochs * num_labeled / self.batch_size))
         if self.steps is not None:
@@ -291,18 +307,18 @@ class TrainConfig:
         return max(1, round(epochs * num_labeled / self.batch_size))
 
     def last_step(self, num_labeled: int) -> int:
-        """Returns the number of steps to take: `num_steps`, unless `max_steps` is less."""
+        """Returns the number of steps to train: the smaller of `num_steps` and `max_steps`."""
         steps = self.num_steps(num_labeled)
         return min(steps, self.max_steps or steps)
 
 
 @dataclass(frozen=True)
 class FixResConfig:
-    """Fine-tuning at a larger resolution (FixRes)."""
+    """Fine-tuning at a higher resolution (FixRes)."""
 
     fixres_image_size: int | None = option(
-        None, "Image size of the fine-tuning. Unset: no fine-tuning.", low=1, high=MAX_SIDE
+        None, "Image size for fine-tuning. Unset: no fine-tuning.", low=1, high=MAX_SIDE
     )
     fixres_epochs: float = option(
-        1.5, "Epochs of the fine-tuning, counted in labeled images.", low=0.001, high=100_000
+        1.5, "Epochs of fine-tuning over the labeled images.", low=0.001, high=100_000
     )
