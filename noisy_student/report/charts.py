@@ -170,7 +170,7 @@ def class_balance(selection: Mapping[str, Any]) -> str:
     else:
         axes.fill_between(positions, before, step="mid", color=GREY, linewidth=0)
         axes.step(positions, after, where="mid", color=BLUE)
-        axes.set_xlabel(f"the {len(names)} classes, largest first")
+        axes.set_xlabel(f"{len(names)} classes, largest first")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     return _svg(axes)

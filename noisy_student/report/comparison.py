@@ -13,14 +13,14 @@ from noisy_student.report.inputs import default_flags
 from noisy_student.report.text import markdown_table, markdown_text
 
 NOTE = (
-    "All in percent, with 95% intervals that reflect the number of test images in parentheses."
-    ' "Teacher = 100" is relative to the teacher of the same run. The intervals do not cover what'
-    " another seed would change: compare several runs that differ in their seeds only."
+    "All in percent, with 95% intervals in parentheses that reflect the number of test images."
+    ' "Teacher = 100" is relative to the teacher of the same run. The intervals do not include'
+    " variation between seeds: to measure it, compare runs that differ only in the seed."
 )
 _VERDICTS = {
     "more": "more robust",
     "less": "less robust",
-    "level": "level",
+    "level": "no significant difference",
     "mixed": "leader changes with epsilon",
     "clean": "as on clean images",
 }
@@ -75,8 +75,8 @@ class Comparison:
         if not differing:
             return ""
         return (
-            f"These runs differ in: {', '.join(differing)}. There, compare numbers within a run"
-            " only, not between runs."
+            f"These runs differ in: {', '.join(differing)}. Compare affected numbers only within a"
+            " run, not between runs."
         )
 
     def blocks(self) -> list[Block]:

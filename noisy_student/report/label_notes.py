@@ -1,4 +1,4 @@
-"""Sentences on the pseudo labels of each round that a reader should not miss."""
+"""Warnings about the pseudo labels of each round."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ def deviations(selections: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     rounds = f"round{'s' if len(noised) > 1 else ''} {', '.join(noised)}"
     return [
-        f"Noised teacher ({rounds}): it labeled augmented images, with dropout and stochastic depth"
-        " on. In the paper, the teacher is not noised."
+        f"Noised teacher ({rounds}): it labeled augmented images with dropout and stochastic depth"
+        " on. In the paper, the teacher has no noise."
     ]
 
 
@@ -40,7 +40,7 @@ def _repeats(selection: Mapping[str, Any]) -> str:
     if max(mean, most) <= _MOST_COPIES:
         return ""
     return (
-        f"Round {selection['round']} repeats a kept image {mean:.1f} times on average, and one of"
-        f" class {worst} up to {most:,} times: the student sees few different images there. To"
-        " limit the copies, give --max_copies, or a lower --images_per_class."
+        f"Round {selection['round']} repeats each kept image {mean:.1f} times on average, and some"
+        f" of class {worst} up to {most:,} times: the student sees few distinct images there. To"
+        " limit the copies, set --max_copies or lower --images_per_class."
     )

@@ -1,4 +1,4 @@
-"""Sentences of the report, no stronger than the intervals of the numbers allow."""
+"""Sentences of the report, no stronger than the intervals of their numbers allow."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -34,7 +34,7 @@ def headline(figures: Mapping[str, Any]) -> str:
     if high < 0:
         return f"The student falls {points:.1f} points behind its teacher"
     if gain["points"] > 0:
-        return f"The student is {points:.1f} points ahead, which is not significant"
+        return f"The student is {points:.1f} points ahead, but not significantly"
     return "The student does not beat its teacher"
 
 
@@ -55,9 +55,9 @@ def describe_difference(figures: Mapping[str, Any], difference: Difference) -> s
 
 
 def describe_baselines(figures: Mapping[str, Any]) -> str:
-    """Says how the student compares with the supervised baselines.
+    """Describes how the student compares with the supervised baselines.
 
-    Returns "" where there are neither baselines nor a gain to explain.
+    Returns "" if there are neither baselines nor a gain to explain.
     """
     labels = {model["name"]: model["label"] for model in figures["models"]}
     verdicts = []
@@ -70,19 +70,19 @@ def describe_baselines(figures: Mapping[str, Any]) -> str:
             return ""
         return (
             "This run has no supervised baseline (--controls=student,chain), so the gain may come"
-            " from longer training instead of the pseudo labels."
+            " from longer training rather than from the pseudo labels."
         )
     return (
-        "A baseline is the last student's network, trained with the same noise on the labeled"
-        f" images alone. The student is {', '.join(verdicts)}."
+        "A baseline is the last student's network, trained with the same noise on labeled images"
+        f" only. The student is {', '.join(verdicts)}."
     )
 
 
 def describe_choice(figures: Mapping[str, Any]) -> str:
-    """Says which model file to use and why; "" if the run trained none.
+    """Recommends a model file and gives the reason; "" if the run trained none.
 
-    Recommends none that is significantly worse than its teacher or than the best other model on the
-    test images: names both files instead.
+    Does not recommend a model that is significantly worse on the test images than its teacher or
+    the best other model: names both files instead.
     """
     choice, behind = figures["choice"], figures["behind"]
     if not choice:
@@ -97,14 +97,14 @@ def describe_choice(figures: Mapping[str, Any]) -> str:
         f" {choice['validation_top1']:.1f}% (95% interval {interval(choice['interval'])})."
     )
     if choice["level"]:
-        reason += f" Within that interval, too: {', '.join(labels[n] for n in choice['level'])}."
+        reason += f" Also within that interval: {', '.join(labels[n] for n in choice['level'])}."
     if behind:
         return f"{_warn(figures, behind)}{labels[choice['model']]} is {reason}"
     return f"Use {chosen}: {reason}"
 
 
 def _warn(figures: Mapping[str, Any], behind: Difference) -> str:
-    """Says that a model is worse than another one, by how much, and where both files are."""
+    """Says that a model is worse than another, by how much, and names both files."""
     models = {model["name"]: model for model in figures["models"]}
     before, after = models[behind["before"]], models[behind["after"]]
     is_student = before["role"] in ("student", "fixres")
@@ -146,11 +146,11 @@ def describe_robustness(figures: Mapping[str, Any]) -> list[str]:
 
 
 def describe_intervals(verdicts: Sequence[Verdict]) -> str:
-    """Says where the intervals of verdicts come from."""
+    """Describes what the intervals of verdicts measure."""
     unpaired = [TITLES[verdict["benchmark"]] for verdict in verdicts if not verdict["paired"]]
     text = "The intervals reflect the number of test images."
     if len(unpaired) < len(verdicts):
-        text += " They are paired: both models are compared image by image."
+        text += " They are paired: the models are compared image by image."
     if unpaired:
         text += f" Not paired, and therefore wider: {', '.join(unpaired)}."
     return text
@@ -192,9 +192,11 @@ def summarize(verdicts: Sequence[Verdict], student: str, baseline: str) -> str:
     if len(verdicts) == 1:
         if verdicts[0]["verdict"] == "level":
             between = f"between {student} and {baseline}"
-            return f"The difference {between} on the one benchmark of both is not significant."
+            return (
+                f"On the only benchmark that both ran, the difference {between} is not significant."
+            )
         claim = _claim(verdicts[0], baseline)
-        return f"On the one benchmark that both ran, {student} is {claim}."
+        return f"On the only benchmark that both ran, {student} is {claim}."
     kinds = [verdict["verdict"] for verdict in verdicts]
     text = (
         f"{student} is more robust than {baseline} on {kinds.count('more')} of {len(kinds)}"
@@ -231,7 +233,7 @@ def describe_pgd(sweeps: Mapping[str, Mapping[str, Any]], labels: Mapping[str, s
 
 
 def _claim(verdict: Verdict, baseline: str) -> str:
-    """Words the verdict no stronger than its interval allows."""
+    """Phrases the verdict no more strongly than its interval allows."""
     kind = verdict["verdict"]
     if kind in ("more", "less"):
         return f"{kind} robust than {baseline}"
@@ -246,7 +248,7 @@ def _claim(verdict: Verdict, baseline: str) -> str:
 
 
 def _describe_attack(verdict: Verdict, student: str, baseline: str) -> str:
-    """Says from which epsilon on which model leads, and what the mean lead is worth."""
+    """Says which model leads from which epsilon on, and what the mean difference implies."""
     leads, points = verdict["by_epsilon"], verdict["points"]
     significant = [is_significant(lead["interval"]) for lead in leads]
     if not any(significant) and verdict["verdict"] == "level":
@@ -266,7 +268,7 @@ def _describe_attack(verdict: Verdict, student: str, baseline: str) -> str:
         f" (95% interval {interval(verdict['interval'], '+.1f')}"
     )
     if "clean_points" in verdict:
-        text += f"; {verdict['clean_points']:+.1f} on the clean images"
+        text += f"; {verdict['clean_points']:+.1f} on clean images"
     return f"{text}): {_attack_claim(verdict, student)}."
 
 
@@ -275,8 +277,8 @@ def _attack_claim(verdict: Verdict, student: str) -> str:
     if kind in ("more", "less"):
         return f"{student} is {kind} robust"
     if kind == "mixed":
-        return "neither is more robust at all epsilons"
-    return "a matter of accuracy, not robustness" if kind == "clean" else "not significant"
+        return "neither is more robust at every epsilon"
+    return "a difference in accuracy, not in robustness" if kind == "clean" else "not significant"
 
 
 def _leaders(leads: Sequence[Lead], student: str, baseline: str) -> str:
@@ -303,5 +305,5 @@ def _better(points: float) -> str:
 
 
 def _lower(label: str) -> str:
-    """Returns a label as it stands within a sentence."""
+    """Returns a label for use within a sentence."""
     return label[:1].lower() + label[1:]

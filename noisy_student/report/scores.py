@@ -136,8 +136,8 @@ def column_notes(figures: Mapping[str, Any], columns: Iterable[Column]) -> list[
     notes = ["All in percent. Lower errors and flip probabilities are better."]
     if any("distance" in column.header for column in columns):
         notes.append(
-            "The top-5 distance is how many ranks the five top classes move from frame to frame:"
-            " 0 is none, 15 is all of them each time."
+            "The top-5 distance sums the rank changes of the top five classes from frame to frame:"
+            " 0 means no change, 15 that all five are replaced every time."
         )
     names = dict.fromkeys(
         content["relative_to_teacher"]["name"].replace(" = 100", "")
@@ -152,11 +152,11 @@ def column_notes(figures: Mapping[str, Any], columns: Iterable[Column]) -> list[
             if content.get("num_classes", published) < published:
                 notes.append(
                     f"{TITLES[benchmark]} has {content['num_classes']} of {published} classes here,"
-                    " which makes it easier."
+                    " which makes the benchmark easier."
                 )
                 break
     if names:
-        notes.append(f'"{RELATIVE}" is the {"; the ".join(names)}.')
+        notes.append(f'"{RELATIVE}" is the {" or the ".join(names)}.')
     return notes
 
 

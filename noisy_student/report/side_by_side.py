@@ -1,4 +1,4 @@
-"""Comparison of evaluated models that are of no run: numbers and sentences."""
+"""Comparison of evaluated models that do not belong to a run: numbers and sentences."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
@@ -53,5 +53,5 @@ def headline(figures: Mapping[str, Any]) -> str:
         return f"{best['label']} is best, {points:.1f} points ahead of {other}"
     if points > 0:
         lead = f"{best['label']} is {points:.1f} points ahead of {other}"
-        return f"{lead}, which is not significant"
+        return f"{lead}, but not significantly"
     return f"{best['label']} and {other} are equally accurate"

@@ -74,7 +74,7 @@ def accuracy(results: Mapping[str, Any]) -> Table:
 def accuracy_notes(headers: Sequence[str]) -> str:
     """Explains the columns of `accuracy` that are there."""
     notes = {
-        "images": "Images: seen in training, copies included.",
+        "images": "Images: total seen in training, including copies.",
         "batch": "Batch: labeled + pseudo-labeled images per step.",
         "seconds": "Seconds: training time.",
     }
@@ -100,7 +100,7 @@ def classes(figures: Mapping[str, Any]) -> Table | None:
         other, cells = last["confused_with"][place], [number(s[place], ".1f") for s in shares]
         confused = NONE if other is None else f"{names[other]} ({last['num_confused'][place]:,})"
         rows.append([names[place], f"{last['num_examples'][place]:,}", *cells, confused])
-    headers = ["class", "images", *(labels[name] for name in counts), "most often taken for"]
+    headers = ["class", "images", *(labels[name] for name in counts), "most often mistaken for"]
     return dense(Table(headers, rows))
 
 
@@ -251,7 +251,7 @@ def seconds(provenance: Mapping[str, Any]) -> Table:
         [stage, *(number(column.get(stage), ",.1f") for column in columns)] for stage in columns[0]
     ]
     rows.append(["total", *(f"{sum(column.values()):,.1f}" for column in columns)])
-    return Table(["stage", "seconds", "of them compiling"][: 1 + len(columns)], rows)
+    return Table(["stage", "seconds", "of which compilation"][: 1 + len(columns)], rows)
 
 
 def title(name: str) -> str:

@@ -1,11 +1,11 @@
-"""Reports the results of a run: ``report.html``, ``results.json``, ``.md`` and ``.csv``.
+"""Writes the report of a run: ``report.html``, ``results.json``, ``.md`` and ``.csv``.
 
     python -m noisy_student.report --workdir=runs/mnist5k
     python -m noisy_student.report --workdir=runs/photos
     python -m noisy_student.report --compare=runs/one,runs/other --output_dir=runs/compared
 
-Reads the JSON files of a work directory and nothing else. Every one of them may be absent: the
-report shows what exists and names what is missing. The last form compares runs in one table.
+Reads only the JSON files of a work directory. Any of them may be missing: the report shows what
+exists and lists what is missing. The last form compares several runs in one table.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The report as one HTML file that loads nothing: style, charts and images are inside.
 
-Text stands in the templates beside this file; `page.captioned` and `page.robustness` compute the
+The text is in the templates next to this file; `page.captioned` and `page.robustness` compute the
 charts and tables that they show.
 """
 
@@ -83,7 +83,7 @@ def render_comparison(compared: Comparison) -> str:
 
 
 def _facts(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns seed, device, numbers of images and versions, as far as they are known."""
+    """Returns the known facts: seed, device, numbers of images and versions."""
     facts = {"seed": provenance["seed"], "device": provenance["device"]}
     sizes = figures["split_sizes"] or {}
     facts |= {f"{part} images": f"{size:,}" for part, size in sizes.items()}
@@ -95,7 +95,7 @@ def _facts(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[st
             else f"{excluded:,} excluded (--exclude)"
         )
     if added := provenance["operations"]:
-        facts["operations of RandAugment that the user registered"] = ", ".join(added)
+        facts["RandAugment operations registered by the user"] = ", ".join(added)
     facts |= provenance["versions"] or {}
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -116,7 +116,7 @@ def _is_small(png_base64: str) -> bool:
 
 
 def _capitalized(text: str) -> str:
-    """Returns text that begins with a capital, but mCE and mFR as they are."""
+    """Capitalizes the first letter, except in mCE and mFR."""
     return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 

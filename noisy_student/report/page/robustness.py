@@ -18,10 +18,10 @@ _FAMILIES = {
     "Digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 }
 _ATTACKS = {
-    "fgsm": "Every pixel moves by epsilon along the sign of the gradient of the loss.",
-    "pgd": "Many small steps along that sign, none of which leaves epsilon around the image.",
-    "square": "A random search within epsilon that reads logits, not gradients: what resists FGSM "
-    "and PGD but not this has masked gradients, and is not robust.",
+    "fgsm": "Every pixel changes by epsilon in the direction of the sign of the loss gradient.",
+    "pgd": "Many small steps in that direction, always within epsilon of the image.",
+    "square": "A random search within epsilon that uses logits, not gradients: a model that "
+    "resists FGSM and PGD but not this attack has masked gradients and is not robust.",
 }
 Errors = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]  # `compare.shared_errors`
 
@@ -112,7 +112,7 @@ def _attack(figures: Mapping[str, Any], attack: str, palette: Mapping[str, str])
         for model, row in values.items()
     }
     labels = _labels(figures)
-    scale = charts.Scale("epsilon: largest change of a pixel (0 to 255)", 3.4, ticks=epsilons)
+    scale = charts.Scale("epsilon: maximum change of a pixel (0 to 255)", 3.4, ticks=epsilons)
     svg = charts.lines(curves, palette, scale)
     drawn = chart(f"Top-1 under {TITLES[attack]}", svg, _ends("Top-1", curves, labels))
     count = max(sweep["num_examples"] for sweep in figures[attack].values())
@@ -141,13 +141,15 @@ def _benchmark(
         if content.get("image_size"):
             fact += f" at {content['image_size']} pixels"
         if content.get("native_size") not in (None, content.get("image_size")):
-            fact += f", parameters as published for {content['native_size']}"
+            fact += f", with the parameters published for {content['native_size']} pixels"
         if content.get("provenance"):
             fact += f"; {content['provenance']}"
         facts[f"{fact}."] = None
         missing |= dict.fromkeys(map(str, content.get("missing") or ()))
     if len({repr(compare.settings(content)) for content in contents.values()}) > 1:
-        facts["The models were measured on different settings: their means do not compare."] = None
+        facts["The models were measured on different settings: their means are not comparable."] = (
+            None
+        )
     shown = [labels[name] for name in labels if name in contents]
     title = TITLES[benchmark]
     return Benchmark(title, list(facts), list(missing), shown, large, families, table, is_folded)

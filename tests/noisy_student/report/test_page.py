@@ -82,7 +82,7 @@ def test_many_classes_and_large_pictures(tmp_path):
 
     report.run(make_workdir(tmp_path, names, photo))
     html = page_of(tmp_path)
-    assert "the 1000 classes" in html
+    assert "1000 classes, largest first" in html
     assert 'class="tiles photos"' in html and 'class="tiles"' not in html
 
 
@@ -304,4 +304,4 @@ def test_unlike_settings_are_pointed_out(robust, tmp_path):
 def test_run_without_robustness_has_no_section_on_it(finished):
     html = page_of(finished)
     assert "Corrupted" not in html and '<section id="robust_gallery">' not in html
-    assert "On the one benchmark that both ran, Student 2 is more robust" in html
+    assert "On the only benchmark that both ran, Student 2 is more robust" in html

@@ -49,8 +49,8 @@ def test_the_leader_is_named_by_epsilon():
     assert phrases.describe(answer, "Student 2") == (
         "Under FGSM, Student 2 leads up to epsilon 8, the teacher from 16 on: +2.0 points at 1,"
         " +12.0 at 8, -7.9 at 16, not significant at 1. The mean difference is +2.0 points"
-        " (95% interval +0.0 to +4.0; +1.0 on the clean images): neither is more robust at all"
-        " epsilons."
+        " (95% interval +0.0 to +4.0; +1.0 on clean images): neither is more robust at every"
+        " epsilon."
     )
 
 
@@ -73,7 +73,7 @@ def test_leaders(leads, leaders):
     [
         ("more", "S is more robust."),
         ("less", "S is less robust."),
-        ("clean", "a matter of accuracy, not robustness."),
+        ("clean", "a difference in accuracy, not in robustness."),
         ("level", "not significant."),
     ],
 )
@@ -111,6 +111,6 @@ def test_a_difference_that_is_not_significant_has_no_numbers(points):
     answer = attack({1: -points, 2: points}, "level", clean=None)
     assert phrases.describe(answer, "Student 1") == "No significant difference under FGSM."
     assert phrases.summarize([answer], "Student 1", "the teacher") == (
-        "The difference between Student 1 and the teacher on the one benchmark of both is not"
-        " significant."
+        "On the only benchmark that both ran, the difference between Student 1 and the teacher is"
+        " not significant."
     )

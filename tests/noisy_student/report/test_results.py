@@ -156,7 +156,7 @@ def test_unknown_truth_leaves_the_reliability_out(workdir):
     ("points", "interval", "expected"),
     [
         (3.6, (2.0, 5.2), "The student beats its teacher by 3.6 points"),
-        (0.5, (-0.4, 1.4), "The student is 0.5 points ahead, which is not significant"),
+        (0.5, (-0.4, 1.4), "The student is 0.5 points ahead, but not significantly"),
         (0.0, (-0.9, 0.9), "The student does not beat its teacher"),
         (-0.5, (-1.4, 0.4), "The student does not beat its teacher"),
         (-2.0, (-3.0, -1.0), "The student falls 2.0 points behind its teacher"),

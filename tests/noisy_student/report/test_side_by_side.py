@@ -34,7 +34,7 @@ def test_the_best_model_is_compared_with_all_others(workdir):
     ("wrong", "expected"),
     [
         ([range(100), range(150)], "a is best, 5.0 points ahead of b"),
-        ([range(100), range(50, 152)], "a is 0.2 points ahead of b, which is not significant"),
+        ([range(100), range(50, 152)], "a is 0.2 points ahead of b, but not significantly"),
         ([range(100), range(100)], "a and b are equally accurate"),
         ([range(100)], "a: 90.0% top-1"),
     ],
@@ -84,4 +84,4 @@ def test_written_markdown(workdir):
         "",
         "**Big is best, 5.0 points ahead of mid**",
     ]
-    assert "| class | images | mid | Big | most often taken for |" in lines
+    assert "| class | images | mid | Big | most often mistaken for |" in lines

@@ -45,7 +45,7 @@ def test_the_worst_of_many_classes(tmp_path):
     folder = make_workdir(tmp_path, names)
     figures = results.build(inputs.read(folder))["figures"]
     table = tables.classes(figures)
-    assert table.headers == ["class", "images", "Teacher", "Student 2", "most often taken for"]
+    assert table.headers == ["class", "images", "Teacher", "Student 2", "most often mistaken for"]
     assert len(table.rows) == 10 and tables.confusion(figures) is None
     shares = [float(row[3]) for row in table.rows]
     student = figures["by_class"]["round2_student"]
@@ -60,7 +60,7 @@ def test_seconds_of_compilation_stand_beside_those_of_their_stage():
     table = tables.seconds(
         {"seconds": seconds, "compile_seconds": {"train round0_teacher": 160.26}}
     )
-    assert table.headers == ["stage", "seconds", "of them compiling"]
+    assert table.headers == ["stage", "seconds", "of which compilation"]
     assert table.rows == [
         ["train round0_teacher", "208.0", "160.3"],
         ["label round1", "12.0", "-"],
