@@ -1,4 +1,4 @@
-"""Tables of a study in Markdown: its arms, the comparisons that decide it, and its page."""
+"""Markdown tables of a study: its arms, its comparisons, and its page."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,15 +20,15 @@ _METRICS = {
 _LEGEND = """\
 *Difference*: first arm minus second in points, on the same seed; mean and Student's 95% interval
 over seeds.
-*Supported*: the interval lies on the claimed side of 0; *contradicted*: on the other side;
+*Supported*: the interval is on the claimed side of 0; *contradicted*: on the other side;
 *inconclusive*: it contains 0; *not refuted*: it contains 0 and no difference is claimed.
-*p, Holm*: p-value of the paired t-test, corrected for the comparisons of this table.
+*p, Holm*: p-value of the paired t-test, corrected for the comparisons in this table.
 
 *Metrics*: percent of test images, mean (standard deviation over seeds). *FGSM 4*, *PGD 4*: top-1
-under attacks that change a pixel by at most 4 of 255. *Validation*: top-1 on validation images.
-*Images*, *s*: number of images and seconds of the last training alone. *default*: the first student
-of the recipe, unchanged. *Italic*: supervised baselines from another study, trained on labeled
-images only."""
+under attacks that change each pixel by at most 4 of 255. *Validation*: top-1 on validation images.
+*Images*, *s*: number of images and seconds of the last training only. *default*: the unchanged
+first student of the recipe. *Italic*: supervised baselines from another study, trained only on
+labeled images."""
 
 
 class Table:
@@ -38,12 +38,12 @@ class Table:
         study: the study.
         rows: its rows, at least one.
         baselines: rows of supervised baselines from another study, on the same seeds, whose arms
-            the study does not have itself.
+            are not in the study.
         seeds: seeds of the rows.
     """
 
     def __init__(self, study: Study, rows: Sequence[Row], baselines: Sequence[Row] = ()):
-        """Keeps those of `baselines` that belong beside the rows."""
+        """Keeps the baselines with the seeds of the rows that are not arms of the study."""
         self.study, self.rows = study, rows
         seeds, own = {row.seed for row in rows}, {arm.name for arm in study.arms}
         self.seeds = tuple(sorted(seeds))
@@ -309,7 +309,7 @@ def _provenance(table: Table) -> str:
     code = ", ".join(sorted({row.code for row in table.rows}))
     return (
         f"```\n{command.strip()}\n```\n\nCompute: {duration(row.study_seconds)} on one thread, "
-        f"jobs shared with other studies included. Code: {code}. Versions: {row.versions}."
+        f"including jobs shared with other studies. Code: {code}. Versions: {row.versions}."
     )
 
 

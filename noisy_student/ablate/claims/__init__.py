@@ -2,7 +2,7 @@
 
 `noisy_student.ablate` runs them on any recipe. An arm is a chain of the usual stages with some
 flags changed; stages that arms share run once. To add a study, define a `Study` in one of these
-modules. Its first comparison stands for it in the table of claims.
+modules. Its first comparison represents it in the table of claims.
 """
 
 from noisy_student.ablate.claims import compute, paper

@@ -18,9 +18,9 @@ from noisy_student.ablate.spec import Arm, Comparison, Study
 
 COMPUTE = Study(
     "compute",
-    "The gain is not due to longer training: the last student beats the same network trained on"
-    " labeled images only, for as many images as it saw and for as many as its whole chain saw."
-    " Students also beat a teacher that is trained twice as long.",
+    "The gain is not due to longer training: the last student beats the same network trained only "
+    "on labeled images, on as many images as the student saw and on as many as its whole chain "
+    "saw. Students also beat a teacher trained twice as long.",
     "not in the paper, whose claims depend on it",
     (
         TEACHER,
@@ -40,10 +40,10 @@ COMPUTE = Study(
 
 WARM_START = Study(
     "warm_start",
-    "In short trainings, students initialized with their teacher's weights beat students trained"
-    " from scratch. The gain is not due to longer training: they also beat the same network trained"
-    " on labeled images only, for as many images as the last student or the whole chain saw, from"
-    " scratch or from the teacher's weights, and a teacher that is trained twice as long.",
+    "In short trainings, students initialized with their teacher's weights beat students trained "
+    "from scratch. The gain is not due to longer training: they also beat a teacher trained twice "
+    "as long, and the same network trained only on labeled images, on as many images as the last "
+    "student or the whole chain saw, from scratch or from the teacher's weights.",
     "not in the paper, which calls this initialization sometimes worse (finding 8)",
     (
         TEACHER,
@@ -65,7 +65,7 @@ WARM_START = Study(
 WARM_ROBUSTNESS = Study(
     "warm_robustness",
     "Students initialized with their teacher's weights are more robust than the first teacher, and"
-    " than that teacher trained equally long on labeled images only.",
+    " than this teacher trained equally long only on labeled images.",
     "not in the paper, whose students are trained from scratch",
     (TEACHER, WARM_STUDENT_2, CONTINUED),
     more_robust(WARM_STUDENT_2, TEACHER, CONTINUED),
@@ -74,9 +74,9 @@ WARM_ROBUSTNESS = Study(
 
 GRADIENT_FREE = Study(
     "gradient_free",
-    "The robustness to FGSM and PGD is no gradient masking: the last student also resists the"
-    " Square attack, which uses no gradients, better than its teacher and than the same network"
-    " trained as long on labeled images only.",
+    "The robustness to FGSM and PGD is not gradient masking: the last student also resists the "
+    "Square attack, which uses no gradients, better than its teacher and than the same network "
+    "trained equally long only on labeled images.",
     "not in the paper, which attacks by gradients only (section 3.4)",
     (TEACHER, STUDENT_2, TOTAL_COMPUTE),
     tuple(

@@ -58,9 +58,9 @@ def _selection(name: str, *flags: str) -> Arm:
 
 NOISE = Study(
     "noise",
-    "Noise is essential: removing augmentation, stochastic depth or dropout from the student, or"
-    " from unlabeled images alone (as in the paper), lowers accuracy, and so does adding noise to"
-    " the teacher when it labels.",
+    "Noise is essential: accuracy drops if augmentation, stochastic depth or dropout is removed "
+    "from the student, or only from its unlabeled images (as in the paper), and if the teacher "
+    "labels under noise.",
     "paper, section 4.1, table 6",
     (
         DEFAULT,
@@ -81,8 +81,8 @@ NOISE = Study(
 
 ITERATIONS = Study(
     "iterations",
-    "Iterative training helps: each round's student beats the one before, with the recipe's widths"
-    " and with equal ones, and a larger unlabeled batch helps in the last round.",
+    "Iterative training helps: each student beats the one before, with the widths of the recipe "
+    "and with equal widths, and a larger unlabeled batch helps in the last round.",
     "paper, section 4.2, table 7",
     (
         TEACHER,
@@ -169,8 +169,8 @@ def _within(low: float, high: float) -> Flags:
 
 SOFT_VS_HARD = Study(
     "soft_vs_hard",
-    "Soft and hard pseudo labels work equally well on in-domain images; soft ones work better where"
-    " most unlabeled images are out of domain, at low confidence in particular.",
+    "Soft and hard pseudo labels work equally well on in-domain images; soft ones work better if "
+    "most unlabeled images are out of domain, especially at low confidence.",
     "paper, section 4.3, finding 3",
     (
         DEFAULT,
@@ -194,8 +194,8 @@ SOFT_VS_HARD = Study(
 _SKEW: Flags = ("--unlabeled_skew=10",)
 BALANCING = Study(
     "balancing",
-    "Balancing the classes of the pseudo labels helps, small students in particular. (Here the"
-    " unlabeled images hold ten times as many of the first class as of the last.)",
+    "Balancing the classes of the pseudo labels helps, especially for small students. (Here, the "
+    "unlabeled images contain ten times as many of the first class as of the last.)",
     "paper, section 4.3, finding 5",
     tuple(
         Arm(f"{size}, {name}", (Round(selection=selection, student=width),), data=_SKEW)
@@ -211,7 +211,7 @@ BALANCING = Study(
 _THRESHOLDS = ("0.3", "0.6", "0.9")
 FILTERING = Study(
     "filtering",
-    "Dropping pseudo labels of low confidence helps (compared without class balance).",
+    "Dropping pseudo labels with low confidence helps (compared without class balancing).",
     "paper, section 3.1",
     (
         DEFAULT,
@@ -231,8 +231,8 @@ _FINE_TUNED = {
 }
 JOINT_VS_FINETUNE = Study(
     "joint_vs_finetune",
-    "Joint training on labeled and pseudo-labeled images beats pre-training on the latter"
-    " and fine-tuning on labeled ones.",
+    "Joint training on labeled and pseudo-labeled images beats pre-training on pseudo-labeled "
+    "images and fine-tuning on labeled ones.",
     "paper, section 4.3, finding 6",
     (
         _JOINT,
@@ -260,9 +260,9 @@ RATIO = Study(
 _LONGER: Flags = (*LIKE_TEACHER, Scaled("student_steps", 2))
 FROM_SCRATCH = Study(
     "from_scratch_vs_init",
-    "A student of its teacher's size that is trained from scratch beats one initialized with the"
-    " teacher's weights (the paper: sometimes), also after a longer training, and longer training"
-    " from scratch beats a shorter one from the teacher.",
+    "A student of its teacher's size trained from scratch beats one initialized with the teacher's"
+    " weights (in the paper: sometimes), also with longer training, and longer training from "
+    "scratch beats shorter training from the teacher.",
     "paper, section 4.3, finding 8",
     (
         Arm("from scratch", (EQUAL_WIDTH,)),
@@ -292,8 +292,8 @@ _FIXRES = FineTuning(
 )
 FIXRES = Study(
     "fixres",
-    "Training at low resolution, then fine-tuning and testing at full resolution beats testing the"
-    " same network without fine-tuning.",
+    "Training at low resolution, then fine-tuning and testing at full resolution, beats testing "
+    "the same network without fine-tuning.",
     "paper, section 3.1 (FixRes: Touvron et al., 2019)",
     (
         Arm("trained and tested low", _LOW_RESOLUTION),
@@ -309,8 +309,9 @@ FIXRES = Study(
 
 ROBUSTNESS = Study(
     "robustness",
-    "Though trained for accuracy alone, the last student is more robust than its teacher: it makes"
-    " fewer errors on corrupted images, flips less under perturbations and resists attacks better.",
+    "Although it is trained only for accuracy, the last student is more robust than its teacher: "
+    "it makes fewer errors on corrupted images, its predictions flip less under perturbations, and"
+    " it resists attacks better.",
     "paper, sections 3.3 and 3.4, tables 3 to 5, figure 4",
     (TEACHER, STUDENT_2, TOTAL_COMPUTE),
     more_robust(STUDENT_2, TEACHER, TOTAL_COMPUTE),
