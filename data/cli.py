@@ -1,4 +1,4 @@
-"""Shared code of this package's commands: --help, one-line errors and reading an image."""
+"""Shared code of the commands in this package: --help, one-line errors, reading an image."""
 
 import math
 import os
@@ -35,27 +35,27 @@ def run(main: Callable[[], None]) -> None:
 
 
 def check(values: Mapping[str, Any]) -> None:
-    """Raises ValueError for a value that is not finite, or an address in place of a local path."""
+    """Raises ValueError for a value that is not finite, or for a URL in place of a local path."""
     for name, value in values.items():
         for item in value if isinstance(value, list | tuple) else [value]:
             if isinstance(item, float) and not math.isfinite(item):
                 raise ValueError(f"--{name}={item}: must be a finite number.")
             if isinstance(item, str) and "://" in item:
-                raise ValueError(f"--{name}={item}: addresses are no local paths.")
+                raise ValueError(f"--{name}={item}: URLs are not supported; give a local path.")
 
 
 def read_picture(path: str | os.PathLike[str], longer_side: int | None = None) -> np.ndarray:
     """Reads an image to draw.
 
     Args:
-        path: of any format that Pillow reads.
-        longer_side: in pixels; a larger image is scaled down to it. None: stays as it is.
+        path: image in any format that Pillow reads.
+        longer_side: in pixels; larger images are scaled down to it. None: unchanged.
 
     Returns:
         RGB uint8 [H, W, 3].
 
     Raises:
-        ValueError: naming a file that is missing or no image.
+        ValueError: the file is missing or not an image; the message names it.
     """
     try:
         with Image.open(path) as stored:

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from data import cli
 
-flags.disclaim_key_flags()  # --help lists the flags below under the command that runs
+flags.disclaim_key_flags()  # so that --help lists the flags below under the running command
 
 _LABEL, _LINE, _GAP = 110, 14, 4  # pixels: label width, line height, space between images
 
@@ -18,7 +18,7 @@ def draw(rows: Mapping[str, Sequence[np.ndarray]], headings: Sequence[str] = ())
 
     Args:
         rows: label -> images, uint8 [H, W, 3]; the same number and size in every row.
-        headings: text above each column; empty for none.
+        headings: text above each column, or empty.
 
     Returns:
         The grid on a white background.
@@ -52,17 +52,17 @@ def run(
         sheet: draws the contact sheet of `read_image` after the flags are parsed.
         output: default of --output.
         size: default of --size.
-        native_sizes: allowed values of --native_size; empty: there is neither this flag nor --seed.
+        native_sizes: allowed values of --native_size; empty: no --native_size and no --seed.
     """
     flags.DEFINE_string("image", None, "Image file to draw.", required=True)
     flags.DEFINE_string("output", output, "Image file to write.")
-    text = "Longer side in pixels; larger images are scaled down to it."
+    text = "Longer side in pixels; larger images are scaled down to this size."
     flags.DEFINE_integer("size", size, text, lower_bound=1)
     if native_sizes:
         sizes = ", ".join(map(str, native_sizes))
-        text = f"Image size of the benchmark to imitate: {sizes}; unset: the nearest."
+        text = f"Image size whose benchmark constants to use: {sizes}; unset: the nearest."
         flags.DEFINE_integer("native_size", None, text)
-        flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+        flags.DEFINE_integer("seed", 0, "Seed of all random numbers.", lower_bound=0)
     cli.run(lambda: sheet().save(flags.FLAGS.output))
 
 

@@ -1,10 +1,10 @@
-"""Distributions over classes as they are stored: whole, or only the most likely classes."""
+"""Stored distributions over classes: complete, or only the most likely classes."""
 
 import numpy as np
 
 
 def keep_top(probabilities: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the largest probabilities, the largest first; of equal ones the lower class.
+    """Returns the largest probabilities in falling order; on ties, the lower class first.
 
     Args:
         probabilities: float [N, C].
@@ -20,8 +20,8 @@ def keep_top(probabilities: np.ndarray, count: int) -> tuple[np.ndarray, np.ndar
 def dense(values: np.ndarray, classes: np.ndarray | None, num_classes: int) -> np.ndarray:
     """Completes stored distributions, so that they sum to 1.
 
-    The rest of the probability is spread evenly over the other classes. Then all are divided by
-    their sum, because float16 sums to 1 only roughly.
+    The remaining probability is spread evenly over the other classes. All are then divided by their
+    sum, because float16 values only sum to 1 approximately.
 
     Args:
         values: float [N, k], stored probabilities.

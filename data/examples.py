@@ -39,10 +39,10 @@ class Examples(abc.ABC):
 
     @abc.abstractmethod
     def num_bytes(self, index: int) -> int:
-        """Returns the size of the image at `index` where it lies, in bytes."""
+        """Returns the stored size of the image at `index` in bytes."""
 
     def record_files(self) -> list[str]:
-        """Returns the TFRecord files that images lie in, sorted."""
+        """Returns the TFRecord files that contain the images, sorted."""
         return []
 
     def __len__(self) -> int:
@@ -50,13 +50,13 @@ class Examples(abc.ABC):
         return len(self.ids)
 
     def columns(self) -> dict[str, Any]:
-        """Returns the arrays [N, ...] by the names of their fields."""
+        """Returns the arrays [N, ...] by field name."""
         columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del columns["class_names"]
         return columns
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Self:
-        """Returns the examples at `indices` (int [M]), in that order; neighbors as a view."""
+        """Returns the examples at `indices` (int [M]), in that order; contiguous ones as a view."""
         indices = np.asarray(indices, np.int64)
         contiguous = len(indices) > 0 and indices[0] >= 0 and bool(np.all(np.diff(indices) == 1))
         if contiguous and indices[-1] >= len(self):
@@ -78,7 +78,7 @@ class Examples(abc.ABC):
         unknown = [name for name in self.class_names if name not in class_names]
         if unknown:
             raise ValueError(
-                f"{dataset} has a class {unknown[0]!r}. Valid classes: {', '.join(class_names)}."
+                f"{dataset} has an unknown class {unknown[0]!r}. Valid: {', '.join(class_names)}."
             )
         index = {name: label for label, name in enumerate(class_names)}
         table = np.array([index[name] for name in self.class_names], np.int32)
@@ -128,7 +128,7 @@ class EncodedExamples(Examples):
     offsets: np.ndarray
 
     def encoded(self, index: int) -> bytes:
-        """Returns the image at `index` as it is stored."""
+        """Returns the stored bytes of the image at `index`."""
         if self.offsets[index] == WHOLE_FILE:
             return pathlib.Path(self.files[index]).read_bytes()
         return tfrecord_file.encoded_at(self.files[index], int(self.offsets[index]))
@@ -145,12 +145,12 @@ class EncodedExamples(Examples):
         return path if offset == WHOLE_FILE else f"{path}, record at byte {offset}"
 
     def record_files(self) -> list[str]:
-        """Returns the TFRecord files that images lie in, sorted."""
+        """Returns the TFRecord files that contain the images, sorted."""
         return sorted(set(self.files[self.offsets != WHOLE_FILE]))
 
 
 def concatenate(first: Examples, second: Examples) -> Examples:
-    """Joins two sets of the same classes: both on disk, or both in memory with one image size.
+    """Joins two sets with the same classes: both on disk, or both in memory with one image size.
 
     Raises:
         ValueError: names the sets that cannot be joined.

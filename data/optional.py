@@ -1,4 +1,4 @@
-"""Optional packages: each belongs to an extra of the installation, and is imported at first use."""
+"""Optional packages: each belongs to an installation extra and is imported on first use."""
 
 import importlib
 import importlib.util
@@ -23,7 +23,7 @@ def require(name: str) -> ModuleType:
     """Imports an optional module.
 
     Args:
-        name: dotted name of the module, of a package in `EXTRAS`.
+        name: dotted name of a module in a package of `EXTRAS`.
 
     Raises:
         ValueError: the package is not installed; the message gives the command that installs it.
@@ -49,7 +49,7 @@ def missing(*names: str) -> str | None:
 
 
 class LazyModule:
-    """An optional module that is imported when an attribute of it is first used."""
+    """An optional module that is imported when one of its attributes is first used."""
 
     def __init__(self, name: str):
         """Remembers the module's `name`; imports nothing."""

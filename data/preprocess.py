@@ -1,4 +1,4 @@
-"""Decoding, cropping and resizing: from stored images to the uint8 squares that models take.
+"""Decoding, cropping and resizing: from stored images to square uint8 model inputs.
 
 Sources: the public code of Noisy Student Training for the evaluation crop, the training crop and
 the small-image crop; Szegedy et al., "Going deeper with convolutions" (section 6) for the training
@@ -15,16 +15,16 @@ import tensorflow as tf
 
 from data import seeds as seeds_lib
 
-# Images prepared in parallel. No autotuning: its buffers may grow without bound, and ending its
-# thread took up to a minute.
+# Number of images prepared in parallel. Not autotuned: its buffers may grow without bound, and
+# stopping its thread took up to a minute.
 PARALLEL = os.cpu_count() or 1
 INTERPOLATIONS = ("bicubic_tf1", "bicubic", "bilinear")
 PIXELS = ("uint8", "float32")
 UNDECODABLE = "cannot be decoded as an image"
-FILL = 128  # gray level of whatever an operation uncovers, as published
+FILL = 128  # gray level of uncovered pixels, as published
 _REFLECT = 4  # pixels of reflected border before the small-image crop, as published
-# The Inception crop as published. A rectangle must also cover a tenth of the image, so areas below
-# that are drawn again.
+# The Inception crop as published. A rectangle must also cover a tenth of the image; smaller ones
+# are redrawn.
 _INCEPTION_CROP = {
     "area_range": (0.08, 1.0),
     "min_object_covered": 0.1,
@@ -65,7 +65,7 @@ class PreprocessSpec:
 
     @property
     def dtype(self) -> tf.DType:
-        """The type of images without noise."""
+        """The dtype of clean images."""
         return tf.uint8 if self.small_image else tf.as_dtype(self.pixels)
 
     def in_bytes(self) -> "PreprocessSpec":
@@ -99,11 +99,11 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
         still WebP, or BMP (without a palette, which TensorFlow ignores).
 
     Returns:
-      RGB uint8 [H, W, 3]. Transparency is dropped, not blended over a ground: pixels have the
-      colors that the file stores beneath it. The orientation in EXIF data is ignored, as in the
-      published preprocessing of ImageNet.
+      RGB uint8 [H, W, 3]. Transparency is dropped, not blended with a background: pixels have the
+      stored colors. The EXIF orientation is ignored, as in the published preprocessing for
+      ImageNet.
     """
-    # TensorFlow drops transparency of every format but WebP, of which it wants all four channels.
+    # TensorFlow drops transparency in every format but WebP, which it only decodes to 4 channels.
     image = tf.cond(
         _is_transparent_webp(encoded),
         lambda: tf.io.decode_image(encoded, channels=4, expand_animations=False)[..., :3],
@@ -114,14 +114,14 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def decode_named(encoded: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
-    """Does what `decode_image` does; an InvalidArgumentError has the name of the file in it.
+    """Decodes like `decode_image`, but names the file in an InvalidArgumentError.
 
     Args:
       encoded: string scalar.
-      name: string scalar, for the error message alone.
+      name: string scalar, only used in the error message.
     """
-    # An operation cannot be caught in a graph, but a data set may skip its error. This costs 0.1 to
-    # 0.2 ms an image. Files are not read within, so that other errors are raised as they are.
+    # A graph cannot catch the error of an operation, but a data set can skip it. This costs 0.1 to
+    # 0.2 ms per image. Files are not read inside, so that other errors are raised unchanged.
     image = tf.data.Dataset.from_tensors(encoded).map(decode_image).ignore_errors()
     nothing = tf.data.Dataset.from_tensors(tf.zeros([0, 0, 3], tf.uint8))
     decoded = image.concatenate(nothing).take(1).get_single_element()
@@ -131,7 +131,7 @@ def decode_named(encoded: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
 
 
 def undecodable(error: tf.errors.InvalidArgumentError) -> Exception:
-    """Returns a ValueError that names the file if `decode_named` raised the error; else itself."""
+    """Returns a ValueError that names the file for an error of `decode_named`, else the error."""
     match = re.search(rf"(?:assertion failed: \[|data: b')(.+: {UNDECODABLE})", str(error))
     return ValueError(f"{match[1]}.") if match else error
 
@@ -169,14 +169,14 @@ def center_crop_side(shorter: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
 
 
 def fit_small(image: tf.Tensor, size: int, enlarge: bool = False) -> tf.Tensor:
-    """Makes an image the square that a small-image model takes, changing no pixel if possible.
+    """Converts an image to the square input of a small-image model, if possible without resizing.
 
     Args:
       image: uint8 [H, W, 3].
-      size: side of the result. An image of that size stays as it is; one that fits inside is padded
+      size: side of the result. An image of that size is unchanged; one that fits inside is padded
         evenly with zeros (28 to 32 by 2 on each side); a larger one is cropped to its central
         square and, if that is still larger, resized (bicubic, antialiased).
-      enlarge: does the same with an image that fits inside.
+      enlarge: also resizes an image that fits inside.
 
     Returns:
       uint8 [size, size, 3].
@@ -205,8 +205,8 @@ def inception_crop(image: tf.Tensor, seed: tf.Tensor, spec: PreprocessSpec) -> t
     Args:
       image: uint8 [H, W, 3].
       seed: int32 [2].
-      spec: the size, the interpolation, and the center crop taken instead if ten rectangles drawn
-        (8 to 100% of the area, width / height 3/4 to 4/3) all extend beyond the image.
+      spec: size and interpolation, and the center crop to use if ten drawn rectangles (8 to 100% of
+        the area, width / height 3/4 to 4/3) all extend beyond the image.
 
     Returns:
       uint8 [size, size, 3].
@@ -286,6 +286,6 @@ def _resize(image: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
     else:
         resized = tf.image.resize(image, size, spec.interpolation, antialias=True)
         if spec.pixels == "uint8":
-            # Rounded rather than truncated, as the libraries that resize this way do.
+            # Rounded rather than truncated, like the libraries with this resizing method.
             resized = tf.round(resized)
     return resized if spec.pixels == "float32" else tf.saturate_cast(resized, tf.uint8)

@@ -1,8 +1,8 @@
 """The record schema: an encoded image with its label and the teacher's probabilities.
 
-The fields are those of the published code (paper's TF1 release: `image/encoded`, `label`, `prob`,
-`probabilities`). Two optional ones, `image/id` and `image/copy`, let duplicates of an image be
-noised differently. The published code reads records under the names `train*` and `extra*` only.
+The fields are those of the published code (the paper's TF1 release): `image/encoded`, `label`,
+`prob`, `probabilities`. Two optional ones, `image/id` and `image/copy`, give duplicates of an image
+different noise. The published code only reads files named `train*` and `extra*`.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def serialize(
         prob: the teacher's confidence in the label, 0..1.
         probabilities: float32 [num_classes], the teacher's distribution.
         example_id: stable id of the image.
-        copy: number of this duplicate of the image, from 0.
+        copy: index of this duplicate of the image, from 0.
 
     Returns:
         A serialized tf.train.Example.
@@ -51,7 +51,9 @@ def serialize(
     if copy is not None:
         feature["image/copy"] = _int64(copy)
     example = tf.train.Example(features=tf.train.Features(feature=feature))
-    return example.SerializeToString(deterministic=True)  # otherwise another order each process
+    return example.SerializeToString(
+        deterministic=True
+    )  # otherwise the order would change with the process
 
 
 def _bytes(value: bytes) -> tf.train.Feature:
@@ -74,7 +76,7 @@ def parse(
     Args:
         serialized: string scalar, a tf.train.Example.
         num_classes: length of its probabilities; another length is an InvalidArgumentError.
-        fallback_id: string scalar, the id of a record that has none itself.
+        fallback_id: string scalar, id for a record without one.
 
     Returns:
         "encoded" string, "label" int32, "prob" float32, "probabilities" float32 [num_classes],
@@ -109,8 +111,8 @@ def hash_ids(ids: tf.Tensor) -> tf.Tensor:
 def read_file(file: tf.Tensor, num_classes: int) -> tf.data.Dataset:
     """Reads and parses the records of one file (string scalar, a path), in their order.
 
-    The id of a record without one is the file's name and the record's position. "place" is file and
-    position, for messages.
+    A record without an id gets the file name and its position as id. "place" is file and position,
+    for messages.
     """
     name = tf.strings.split(file, "/")[-1]
 
@@ -144,7 +146,7 @@ def shard_paths(
 
 @contextlib.contextmanager
 def appearing(path: pathlib.Path) -> Iterator[str]:
-    """Gives a file to write that appears as `path` when the context ends without an error."""
+    """Yields a file to write that is renamed to `path` if the context ends without an error."""
     # `noisy_student.artifacts.files` removes such a file of a killed process at the next start.
     partial = path.with_name(f".{path.name}.tmp-{platform.node()}-{os.getpid()}")
     try:
@@ -163,7 +165,7 @@ def write_shards(
 ) -> list[pathlib.Path]:
     """Writes records, in their order, to shards of nearly equal length.
 
-    Each file appears under its name, such as records-00000-of-00004.tfrecord, once it is complete.
+    Each file gets its name, such as records-00000-of-00004.tfrecord, when it is complete.
 
     Args:
         records: serialized records.

@@ -1,11 +1,11 @@
 """Stateless random numbers with one seed per image.
 
 ``tf.random.stateless_uniform`` takes one seed per call, but a batch needs one per image: an image's
-noise depends only on its own seed, not on its place in the batch, its neighbors or the number of
-threads. This module is the same generator, Philox 4x32-10, vectorized over seeds.
+noise depends only on its own seed, not on its position in the batch, its neighbors or the number of
+threads. This module implements the same generator, Philox 4x32-10, vectorized over seeds.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), the
-algorithm behind ``alg="philox"`` of ``tf.random``; the tests compare the two bit by bit.
+algorithm behind ``alg="philox"`` of ``tf.random``; tests check that both are bit-identical.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ _ROUNDS = 10
 # The multipliers and key increments of Philox 4x32 (Salmon et al., section 4.3).
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _INCREMENTS = (0x9E3779B9, 0xBB67AE85)
-# The last counter word tells the two kinds of numbers of a seed apart.
+# The last counter word distinguishes the two kinds of numbers of a seed.
 _UNIFORM, _FOLD = 0, 1
 
 
-@tf.function(autograph=False)  # traced once, not anew wherever it is used
+@tf.function(autograph=False)  # traced only once
 def _philox(key: tuple[tf.Tensor, ...], counter: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
     """Computes Philox 4x32-10: two key words and four counter words to four random words.
 
@@ -102,7 +102,7 @@ def bits(seeds: tf.Tensor, count: int) -> tf.Tensor:
 
 def uniform_int(uniforms: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
     """Turns numbers uniform in [0, 1) into int32, uniform in [0, limit), limit below 2**16."""
-    # The largest number, 1 - 2**-23, times the limit lies below the limit after rounding, too.
+    # The largest number, 1 - 2**-23, times the limit is below the limit even after rounding.
     return tf.cast(uniforms * tf.cast(limit, tf.float32), tf.int32)
 
 

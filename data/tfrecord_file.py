@@ -1,8 +1,8 @@
-"""Random access to TFRecord files: where records begin, and what lies there.
+"""Random access to TFRecord files: positions of the records and their contents.
 
 A file is a sequence of records, each a header (length of the data and its checksum), the data, and
-the data's checksum. Headers alone tell where every record begins, so that an index of a file costs
-a few bytes of it per record, and any record can be read by itself afterwards.
+the data's checksum. The headers alone give the position of every record, so that indexing a file
+reads only a few bytes per record, and any record can then be read on its own.
 
 Source: the format as TensorFlow documents it at `tf.data.TFRecordDataset` (tutorial "TFRecord and
 tf.train.Example").
@@ -112,7 +112,7 @@ def length_at(path: str, offset: int) -> int:
 
 
 def _length_at(file: BinaryIO, offset: int) -> int:
-    """Reads the header of a record, and leaves the file where its data begin."""
+    """Reads the header of a record, up to the start of its data."""
     file.seek(offset)
     header = file.read(HEADER.size)
     if len(header) < HEADER.size or not _is_sound(header):
@@ -136,7 +136,7 @@ def encoded_at(path: str, offset: int) -> bytes:
 
 
 def read_encoded(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """Does what `encoded_at` does as an operation on tensors, and compares the checksums.
+    """Reads like `encoded_at`, as an operation on tensors, and verifies the checksums.
 
     Args:
         path: string scalar.
@@ -146,7 +146,7 @@ def read_encoded(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
         String scalar. A damaged record is a DataLossError with the offset in its message, which
         `verify` turns into one that names the file.
     """
-    # TFRecordDataset itself offers no offset. Unbuffered: a buffer would be filled with neighbors.
+    # TFRecordDataset has no offset argument. Unbuffered: a buffer would be filled with neighbors.
     records = tf.raw_ops.TFRecordDatasetV2(
         filenames=[path],
         compression_type="",

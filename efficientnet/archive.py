@@ -1,7 +1,7 @@
 """Saved models: ``.keras`` files that contain a model card.
 
-The card, ``card.json`` in the zip archive, tells later stages a model's class names, preprocessing
-and the origin of its weights. Two models with the same weights, layers and card give the same
+The card, ``card.json`` in the zip archive, holds the class names, the preprocessing and the origin
+of the weights for later stages. Models with the same weights, layers and card are saved to the same
 bytes. Keras ignores the card and reads such a file like any other.
 """
 
@@ -63,7 +63,7 @@ def with_card(
 
 
 def _temporary_end() -> str:
-    """Returns the end of names of unfinished files, which are removed at the next start."""
+    """Returns the suffix of unfinished files, which are removed at the next start."""
     return f"tmp-{platform.node()}-{os.getpid()}"
 
 
@@ -94,7 +94,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def no_file(path: str | os.PathLike[str]) -> ValueError:
-    """Returns the error for a model that is no file; it names the models that are there."""
+    """Returns the error for a missing model file; it names the models that exist nearby."""
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     found = sorted(str(each) for each in folder.glob("**/*.keras" if path.is_dir() else "*.keras"))
@@ -108,7 +108,7 @@ def no_file(path: str | os.PathLike[str]) -> ValueError:
 
 
 def check_sizes(path: str | os.PathLike[str], archive: zipfile.ZipFile) -> None:
-    """Raises a ValueError if something in a model file unpacks to far more than a model has."""
+    """Raises a ValueError if an entry of a model file unpacks to an implausible size."""
     for entry in archive.infolist():
         largest = _LARGEST_JSON
         if not entry.filename.endswith(".json"):

@@ -1,4 +1,4 @@
-"""Readers of weight files: from any model to named arrays."""
+"""Readers for weight files of various formats, which return named arrays."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from efficientnet import archive
 _PART = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")  # a file of a TensorFlow checkpoint
 _LARGEST_RATIO = 100  # of unpacked to packed bytes; weights are hardly packed at all
 _SMALL = 1 << 30  # bytes that any archive may unpack to
-# What torch.compile and DistributedDataParallel put in front of names.
+# Prefixes that torch.compile and DistributedDataParallel add to names.
 _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
 Path_ = str | os.PathLike[str]
 
@@ -50,14 +50,14 @@ def read_tf1(path: Path_) -> dict[str, np.ndarray]:
     prefix = _PART.sub("", str(path))
     if not Path(f"{prefix}.index").is_file():
         raise ValueError(
-            f"Checkpoint {path} does not exist; give a prefix with {prefix}.index beside it, a "
+            f"Checkpoint {path} does not exist; give a prefix with {prefix}.index next to it, a "
             "folder or a tar archive."
         )
     return _read_prefix(prefix, str(path))
 
 
 def _unpack(path: Path, folder: str) -> None:
-    """Unpacks a tar archive; a ValueError names one that is damaged or far larger than it looks."""
+    """Unpacks a tar archive; raises a ValueError if it is damaged or implausibly large."""
     left = max(_LARGEST_RATIO * path.stat().st_size, _SMALL)
     try:
         with tarfile.open(path) as content:
@@ -134,7 +134,7 @@ def read_keras_weights(path: Path_, name: str, classes: int | None) -> dict[str,
         model.load_weights(path)
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{path} has not the weights of keras.applications.{builder_name}: {error}"
+            f"{path} does not hold the weights of keras.applications.{builder_name}: {error}"
         ) from error
     return arrays_of(model)
 
@@ -223,7 +223,7 @@ def unwrapped(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_symmetric(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuses weights of another timm model than ``tf_*``, as far as files tell; else warns.
+    """Refuses weights of timm models other than ``tf_*``; warns if the files do not tell.
 
     The others have the same names and shapes, but PyTorch's padding and epsilon.
     """
@@ -235,14 +235,14 @@ def _refuse_symmetric(path: Path, content: Mapping[str, Any]) -> None:
         name = path.stem
     if name is None:
         logging.warning(
-            "%s does not tell of which timm model it is: only tf_efficientnet_* models are right "
-            "here; others have the same names, and would compute something else.",
+            "%s does not name its timm model. Only tf_efficientnet_* weights are supported; others "
+            "have the same variable names, but compute something else.",
             path,
         )
     elif not str(name).startswith("tf_"):
         raise ValueError(
-            f"{path} has weights of timm's {name}, which pads as PyTorch does: convert those of a "
-            "tf_efficientnet_* model."
+            f"{path} has weights of timm's {name}, which uses PyTorch's padding: convert those of "
+            "a tf_efficientnet_* model."
         )
 
 

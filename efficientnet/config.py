@@ -128,7 +128,7 @@ def round_filters(filters: int, width: float) -> int:
 
 
 def round_repeats(repeats: int, depth: float) -> int:
-    """Scales the number of blocks of a stage and rounds up."""
+    """Scales the number of blocks of a stage, rounded up."""
     return math.ceil(repeats * depth)
 
 

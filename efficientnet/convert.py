@@ -9,7 +9,7 @@ r"""Converts published weights to a ``.keras`` file with class names and preproc
     python -m efficientnet.convert --source=hf:timm/tf_efficientnet_b0.ns_jft_in1k \
         --output=b0.keras
 
-The model takes RGB images in 0..255 for every source. It serves as --model, --teacher_model and
+The converted model always takes RGB images in 0..255. Use it as --model, --teacher_model or
 --init_model of the other commands.
 """
 
@@ -69,7 +69,7 @@ class Source:
                 variable.assign(np.zeros(variable.shape))
 
     def describe(self) -> dict[str, Any]:
-        """Returns the card's entry on the origin of the weights."""
+        """Returns the card entry about the origin of the weights."""
         return {
             "format": self.format,
             "name": self.name or Path(self.path).name,
@@ -98,8 +98,8 @@ def convert(
         output: ``.keras`` file to write.
         class_names: names in the order of the logits; None: ImageNet's 1000 WordNet ids.
         small_image: selects the variant for 32 x 32 images.
-        image_size: test resolution in pixels; None: the table's.
-        normalization: normalization of pixels; None: the usual one of the source's format.
+        image_size: test resolution in pixels; None: that in `CONFIGS`.
+        normalization: pixel normalization; None: the default of the source's format.
         **card_entries: further entries of the card, such as trained_on="ImageNet".
 
     Returns:
@@ -134,7 +134,7 @@ def convert(
 
 
 def format_of(path: str | Path) -> str:
-    """Returns the format of a file of weights by its ending; "tf1" for what has no other."""
+    """Returns the format of a weight file by its extension; "tf1" for all others."""
     return _FORMATS.get(Path(path).suffix, "tf1")
 
 
@@ -183,43 +183,45 @@ def _define_flags() -> None:
         "name",
         None,
         list(config_lib.CONFIGS),
-        "Model of the weights; timm/tf_efficientnet_* on the hub tell it themselves.",
+        "Network of the weights. Not needed for timm/tf_efficientnet_* from the hub.",
     )
     flags.DEFINE_string(
         "source",
         None,
         "Weights. tf1: downloaded tar, folder or prefix; keras: .h5, .weights.h5 or .keras; "
         "timm: .safetensors or .pth of a tf_efficientnet_* model; hf:OWNER/NAME or "
-        "hf:OWNER/NAME/FILE: of a repository on https://huggingface.co.",
+        "hf:OWNER/NAME/FILE: a repository on https://huggingface.co.",
     )
     flags.DEFINE_enum(
         "source_format",
         None,
         list(_INTERPOLATIONS),
-        "Library that wrote the file; unset: by its ending, tf1 for what is no .h5, .keras, "
-        ".safetensors, .pth, .pt or .bin.",
+        "Library that wrote the file. Unset: inferred from its extension; tf1 unless it is .h5, "
+        ".keras, .safetensors, .pth, .pt or .bin.",
     )
     flags.DEFINE_string("output", None, "File to write, ending in .keras.")
-    flags.DEFINE_bool("raw", False, "Take the last weights instead of the averaged ones.")
-    flags.DEFINE_bool("drop_head", False, "Replace the classifier with one of zeros.")
+    flags.DEFINE_bool("raw", False, "Load the raw weights instead of their moving averages.")
+    flags.DEFINE_bool("drop_head", False, "Replace the classifier with one initialized to zero.")
     flags.DEFINE_string(
         "class_names", None, "File with one class name per line; unset: ImageNet's WordNet ids."
     )
-    flags.DEFINE_bool("small_image", False, "Select the variant for 32 x 32 images.")
+    flags.DEFINE_bool("small_image", False, "Build the variant for 32x32 images.")
     flags.DEFINE_integer(
         "image_size",
         None,
-        "Test resolution in pixels, stored beside the weights; unset: the model's.",
+        "Test resolution in pixels to store in the card; unset: the network's default.",
         lower_bound=1,
     )
     flags.DEFINE_enum(
         "normalization",
         None,
         list(model_lib.NORMALIZATIONS),
-        "Normalization of pixels (AdvProp weights: inception); unset: the source format's.",
+        "Pixel normalization (AdvProp weights: inception); unset: that of the source format.",
     )
-    flags.DEFINE_string("trained_on", None, "Training data, for the model card.")
-    flags.DEFINE_list("metrics", [], "Published metrics for the model card: top1=77.3,top5=93.4.")
+    flags.DEFINE_string("trained_on", None, "Name of the training data, for the model card.")
+    flags.DEFINE_list(
+        "metrics", [], "Published metrics for the model card, such as top1=77.3,top5=93.4."
+    )
 
 
 def _main(argv: list[str]) -> None:
@@ -257,7 +259,7 @@ def _main(argv: list[str]) -> None:
 
 
 def _given() -> tuple[str, Source, str | None]:
-    """Returns the network, the source that the flags name, and the normalization of pixels."""
+    """Returns the network, the source and the pixel normalization that the flags describe."""
     network, path, normalization = FLAGS.name, FLAGS.source, FLAGS.normalization
     origin = None
     if path.startswith(hub.PREFIX):

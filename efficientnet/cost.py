@@ -1,4 +1,4 @@
-"""Cost of a network from its table: parameters, multiply-adds and stored activations."""
+"""Cost of a network, computed from its table: parameters, multiply-adds and activations."""
 
 import dataclasses
 from collections.abc import Sequence

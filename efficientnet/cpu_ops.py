@@ -1,9 +1,9 @@
 """Operations optimized for CPUs: the same values in less time and memory.
 
-TensorFlow runs elementwise operations one by one, each as a pass over memory. On a CPU they cost as
-much of a training step as the convolutions. Compiling the whole step with XLA is slower there,
-because of XLA's convolutions. Only elementwise operations are therefore compiled here, as small
-islands, and convolutions get the same gradients from faster operations.
+TensorFlow runs elementwise operations one by one, each as a pass over memory. On a CPU, they take
+as much of a training step as the convolutions. Compiling the whole step with XLA would be slower,
+because of XLA's convolutions. Therefore only elementwise operations are compiled here, as small
+islands, and faster operations compute the same gradients of convolutions.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ Gradients = Callable[..., Any]
 
 @contextlib.contextmanager
 def portable_ops() -> Iterator[None]:
-    """Makes models traced inside consist of plain operations, which all converters support."""
+    """Context in which models are traced to plain operations, which all converters support."""
     token = _portable.set(True)
     try:
         yield
@@ -96,8 +96,8 @@ def batch_norm_swish(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Applies batch normalization in training mode, and then swish.
 
-    Keeps only the inputs for the gradient. The gradient of swish recomputes the normalized values
-    in the pass over memory that it makes anyway, which saves a fifth of a training step's memory.
+    Stores only the inputs for the gradient. The gradient of swish recomputes the normalized values
+    in the same pass over memory, which saves a fifth of the memory of a training step.
 
     Args:
         inputs: [B, H, W, C].

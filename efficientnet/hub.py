@@ -1,4 +1,4 @@
-"""Weights on https://huggingface.co, by the name of their repository."""
+"""Weights on https://huggingface.co, given by the name of their repository."""
 
 import dataclasses
 import re
@@ -19,16 +19,16 @@ class Weights:
 
 
 def find(name: str, network: str | None = None) -> Weights:
-    """Returns weights from the cache of huggingface_hub, after downloading them to it.
+    """Returns weights from the cache of huggingface_hub, downloading them if necessary.
 
     Args:
-        name: ``OWNER/NAME`` (its model.safetensors) or ``OWNER/NAME/FILE``. Of timm's models,
-            ``timm/tf_efficientnet_*`` are those of this padding.
-        network: a name in `CONFIGS`; None: the one that the name tells.
+        name: ``OWNER/NAME`` (its model.safetensors) or ``OWNER/NAME/FILE``. Of timm's models, only
+            ``timm/tf_efficientnet_*`` have the right padding.
+        network: a name in `CONFIGS`; None: inferred from `name`.
 
     Raises:
-        ValueError: the name is of no such repository or of another network, the network is not
-            known, or the file cannot be downloaded; the message says which one to download.
+        ValueError: `name` is not such a repository or has weights of another network, the network
+            is unknown, or the file cannot be downloaded; the message says which file to download.
     """
     owner, repository, *files = [*name.split("/", 2), "", ""][:3]
     if not (owner and repository):
@@ -36,30 +36,30 @@ def find(name: str, network: str | None = None) -> Weights:
     repository = f"{owner}/{repository}"
     if owner == "timm" and not _TIMM.fullmatch(repository):
         raise ValueError(
-            "must be like timm/tf_efficientnet_b0.ns_jft_in1k: other models of timm have another "
+            "must be like timm/tf_efficientnet_b0.ns_jft_in1k: other timm models use another "
             "padding."
         )
     own = network_of(repository, network or "")
     if not own:
         raise ValueError(
-            "the repository does not tell the network: noisy-student convert --source="
-            f"{PREFIX}{name} --name=NETWORK makes a model file of it."
+            "the network is unknown: give it with noisy-student convert --source="
+            f"{PREFIX}{name} --name=NETWORK, and use the converted file."
         )
     if network and own != network:
-        raise ValueError(f"these are weights of {own}, not of {network}.")
+        raise ValueError(f"the weights are for {own}, not for {network}.")
     # AdvProp was trained on pixels in -1..1.
     normalization = "inception" if repository.endswith(".ap_in1k") else None
     return Weights(download(repository, files[0] or FILE), own, normalization)
 
 
 def network_of(name: str, default: str) -> str:
-    """Returns the network that a name of weights tells, else the default."""
+    """Returns the network that a name contains, else the default."""
     match = _TIMM.fullmatch(name.removeprefix(PREFIX))
     return f"efficientnet-{match['size']}" if match else default
 
 
 def download(repository: str, file: str) -> Path:
-    """Returns a file from huggingface_hub's cache, which it is downloaded to first."""
+    """Returns a file in the cache of huggingface_hub, downloading it if necessary."""
     url = f"https://huggingface.co/{repository}/resolve/main/{file}"
     try:
         from huggingface_hub import constants, hf_hub_download  # optional: only for such names
@@ -72,7 +72,7 @@ def download(repository: str, file: str) -> Path:
         return Path(hf_hub_download(repository, file))
     except (OSError, ValueError) as error:  # the bases of all its errors
         raise ValueError(
-            f"{url} is neither in the cache {constants.HF_HUB_CACHE} nor can it be "
+            f"{url} is not in the cache {constants.HF_HUB_CACHE} and cannot be "
             f"downloaded ({first_line(error)}). Download it elsewhere and give the path of the "
             "file."
         ) from error

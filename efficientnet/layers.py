@@ -1,4 +1,4 @@
-"""The layers of EfficientNet: normalization of pixels, swish, batch normalization, MBConv."""
+"""The layers of EfficientNet: pixel normalization, swish, batch normalization, MBConv."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -86,7 +86,7 @@ class DepthwiseConv(keras.layers.DepthwiseConv2D):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Normalize(keras.layers.Layer):
-    """Normalization of pixels: [B, H, W, 3] in 0..255 of any real dtype -> float32.
+    """Normalizes pixels: [B, H, W, 3] in 0..255 of any real dtype -> float32.
 
     Args:
         mean: mean per channel, in units of 0..255.
@@ -113,14 +113,14 @@ class Normalize(keras.layers.Layer):
 class BatchNorm(keras.layers.Layer):
     """Batch normalization over [B, H, W] with TensorFlow's fused kernel, and an activation.
 
-    Statistics are float32. The moving variance averages the population variance of the batch, like
-    the public TPU batch norm: the fused kernel's Bessel correction n / (n - 1) is undone. A frozen
-    layer (`trainable=False`) is in inference mode. Under tf.distribute every replica has its own
-    moving statistics, and reading them outside of replicas, as in saving, gives the mean.
+    Statistics are float32. The moving variance averages the population variance of the batch, as in
+    the public TPU batch norm: the Bessel correction n / (n - 1) of the fused kernel is undone. A
+    frozen layer (`trainable=False`) is in inference mode. Under tf.distribute, every replica has
+    its own moving statistics; reading them outside of replicas, as in saving, returns their mean.
 
     Args:
         momentum: momentum of the moving statistics, `momentum * old + (1 - momentum) * batch`.
-        replicas: replicas that share training statistics: "none" (each its own), "all", the
+        replicas: replicas that share training statistics: "none" (each has its own), "all", the
             number of replicas in a group, or "published" (see `synced_norm.group_size`).
         activation: applied to the normalized values, a name in `ACTIVATIONS`.
     """

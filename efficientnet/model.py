@@ -40,22 +40,23 @@ def build_model(
 ) -> keras.Model:
     """Builds a randomly initialized EfficientNet.
 
-    The model maps RGB images [B, H, W, 3], 0..255 of any real dtype including uint8, to float32
-    logits [B, num_classes]. It normalizes the pixels itself. Under the mixed_bfloat16 policy
-    activations are bfloat16; variables, batch statistics and logits are float32.
+    The model maps RGB images [B, H, W, 3] in 0..255, of any real dtype including uint8, to float32
+    logits [B, num_classes]. It normalizes the pixels itself. Under the mixed_bfloat16 policy,
+    activations are bfloat16; variables, batch statistics and logits stay float32.
 
     Args:
         name: a name in `CONFIGS`, such as "efficientnet-b0".
         num_classes: number of logits, >= 1.
         image_size: fixed side of the images in pixels; None for any height and width.
         small_image: selects the strides for 32 x 32 images if `strides` is None.
-        dropout_rate: dropout before the classifier, 0 <= rate < 1; None for the table's value.
-        stochastic_depth_rate: block i of N is dropped at i / N of this rate, 0 <= rate < 1.
-        width: overrides the table's width coefficient, > 0.
-        depth: overrides the table's depth coefficient, > 0.
+        dropout_rate: dropout before the classifier, 0 <= rate < 1; None: as in `CONFIGS`.
+        stochastic_depth_rate: block i of N is dropped with probability i / N times this rate,
+            0 <= rate < 1.
+        width: overrides the width coefficient in `CONFIGS`, > 0.
+        depth: overrides the depth coefficient in `CONFIGS`, > 0.
         strides: strides of the 7 stages, or 8 with the stem's first; each 1 or 2.
         batch_norm_momentum: momentum of the moving statistics, 0 <= momentum < 1.
-        batch_norm_replicas: replicas that share batch statistics: "none" (each its own), "all",
+        batch_norm_replicas: replicas that share batch statistics: "none" (each has its own), "all",
             a group size, or "published" (see `synced_norm.group_size`).
         normalization: "imagenet" (published constants; Lite models have their own), "svhn",
             "lite", "inception", "none", or a pair (mean, std) of three numbers each, in units of
@@ -65,7 +66,7 @@ def build_model(
         A functional model whose blocks are layers called blocks_0, blocks_1, ...
 
     Raises:
-        ValueError: an argument is not as above; the message names it and the valid values.
+        ValueError: an argument is invalid; the message names it and the valid values.
     """
     config = config_lib.get_config(name)
     _check(num_classes, image_size, stochastic_depth_rate, batch_norm_momentum)

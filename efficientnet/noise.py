@@ -1,9 +1,9 @@
 """Model noise: stochastic depth and dropout, reproducible on any number of replicas.
 
-Inside a `noise_scope` the masks are a pure function of the seed, the layer name and the example's
+Inside a `noise_scope`, the masks are a pure function of the seed, the layer name and the example's
 position in the global batch. Stateless Philox numbers are assigned to the rows of the global batch,
-and each replica takes those of its rows. The noise stays the same when a run is resumed or moves to
-another number of devices. Inside a `row_noise_scope` the caller provides the numbers of each row,
+and each replica uses those of its rows. The noise stays the same when a run is resumed or moved to
+another number of devices. Inside a `row_noise_scope`, the caller provides the numbers of each row,
 which may depend on the image instead of its position. Outside of both (plain `model.fit`), masks
 come from TensorFlow's global generator; under op determinism it needs `tf.random.set_seed`.
 """
@@ -55,7 +55,7 @@ class _RowScope:
         return tf.reshape(self.draw(layer, math.prod(features)), [batch, *features])
 
 
-_active = threading.local()  # tf.distribute traces every replica in a thread of its own
+_active = threading.local()  # tf.distribute traces every replica in its own thread
 
 
 @contextlib.contextmanager
@@ -78,8 +78,8 @@ def noise_scope(
             `positions` and `global_batch`, or neither for rows 0..B-1 of a global batch of B.
         runs: lengths of the runs of consecutive values in `positions`. Only the numbers of these
             rows are then drawn, with the same result; None draws those of the whole batch.
-        noised_rows: number of this replica's examples, from the first on, that have a kind of noise
-            ("dropout" or "stochastic_depth"); all where it is not given. Their noise is the same as
+        noised_rows: for "dropout" or "stochastic_depth", the number of this replica's examples,
+            counted from the first, that get this noise; by default all. Their noise is the same as
             without this argument.
 
     Raises:
@@ -149,8 +149,8 @@ def _stateless_bits_from(start: tf.Tensor, count: int, width: int, seed: tf.Tens
         width: values per row.
         seed: int32 [2].
     """
-    # StatelessRandomGetKeyCounter is no option: for negative seeds its state under XLA differs from
-    # the CPU's (TensorFlow 2.21).
+    # StatelessRandomGetKeyCounter cannot be used: for negative seeds, its state under XLA differs
+    # from that on the CPU (TensorFlow 2.21).
     scramble = tf.constant([0x02461E293EC8F720], tf.uint64)  # constant of tf.random
     mixed = _philox(4, scramble, tf.cast(seed, tf.uint64), tf.uint32)
     key, upper = tf.split(tf.bitcast(tf.reshape(mixed, [2, 2]), tf.uint64), 2)

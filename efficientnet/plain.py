@@ -1,4 +1,4 @@
-"""Rebuilds models from the layers of Keras alone, so that Keras alone can open them."""
+"""Rebuilds models from standard Keras layers, so that Keras can load them without this package."""
 
 import functools
 import json
@@ -18,14 +18,14 @@ _Tensor = Any  # a tensor of Keras, which stands for [B, H, W, C]
 
 
 def plain_model(model: keras.Model) -> keras.Model:
-    """Replaces the layers of this package, also those of a model within the model, by Keras'.
+    """Replaces the layers of this package, including those of nested models, by Keras layers.
 
     The new model computes the same in float32; it shares the weights of all other layers. Its
-    layers are named like ours, those of a block with the block's name before theirs. Dropout and
-    stochastic depth follow Keras' random numbers. Batch norm is that of each replica.
+    layers keep their names; those of a block are prefixed with the block's name. Dropout and
+    stochastic depth use random numbers from Keras. Batch norm is per replica.
 
     Args:
-        model: a functional model; any other is returned as it is.
+        model: a functional model; others are returned unchanged.
     """
     known = set(_replacement.registry) - {object}
     if known.isdisjoint(map(type, model._flatten_layers(include_self=False))):
@@ -34,7 +34,7 @@ def plain_model(model: keras.Model) -> keras.Model:
 
 
 def unknown_to_keras(path: str | Path) -> list[str]:
-    """Returns the classes and functions in a ``.keras`` file that Keras alone cannot make."""
+    """Returns the classes and functions in a ``.keras`` file that are not part of Keras."""
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
     return sorted(set(_classes_of_others(config)))
@@ -60,7 +60,7 @@ def _classes_of_others(config: Any) -> Iterator[str]:
 
 @functools.singledispatch
 def _replacement(layer: keras.layers.Layer) -> Callable[..., _Tensor]:
-    """Returns a layer, or a function that calls layers of Keras with its weights."""
+    """Returns a layer, or a function that calls Keras layers with its weights."""
     return layer
 
 

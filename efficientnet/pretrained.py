@@ -1,9 +1,9 @@
-"""Finds given weights by name, URL or path, and converts them to a model file with a card.
+"""Finds published weights by name, URL or path, and converts them to a model file with a card.
 
-Names: ``imagenet``, the ImageNet weights of a network (keras.applications for B0-B7, timm for
-Lite0-4), ``timm/tf_efficientnet_*`` on https://huggingface.co, Noisy Student's and AdvProp's
-among them, and ``hf:OWNER/NAME``, a repository of others there. Downloads lie in the caches of
-Keras and of huggingface_hub, conversions in ``$XDG_CACHE_HOME/noisy-student``
+Names: ``imagenet`` for the ImageNet weights of a network (keras.applications for B0-B7, timm for
+Lite0-4); ``timm/tf_efficientnet_*`` on https://huggingface.co, including those of Noisy Student and
+AdvProp; ``hf:OWNER/NAME`` for any other repository there. Downloads are stored in the caches of
+Keras and huggingface_hub, conversions in ``$XDG_CACHE_HOME/noisy-student``
 (``~/.cache/noisy-student``).
 """
 
@@ -29,7 +29,7 @@ def find(name: str, network: str) -> Path:
         network: a name in `CONFIGS`, of the network that the weights are for.
 
     Raises:
-        ValueError: there is no such file, it cannot be downloaded, or it is of another network; the
+        ValueError: the file does not exist, cannot be downloaded, or is for another network; the
             message says what to download.
     """
     if name == "imagenet":
@@ -38,8 +38,8 @@ def find(name: str, network: str) -> Path:
             return _converted(_keras_file(size), network)
         if not size.startswith("lite"):
             raise ValueError(
-                f"there are no ImageNet weights of {network} by that name, only of B0-B7 and Lite0-"
-                "4; timm/tf_efficientnet_* on https://huggingface.co/timm has more."
+                f"no ImageNet weights for {network}, only for B0-B7 and Lite0-4; "
+                "https://huggingface.co/timm has more, as timm/tf_efficientnet_*."
             )
         name = f"timm/tf_efficientnet_{size}.in1k"
     if name.startswith(("timm/", hub.PREFIX)):
@@ -59,7 +59,7 @@ def _keras_file(size: str) -> Path:
 
 
 def _download(file: str, url: str, **where: str) -> Path:
-    """Returns a file from Keras' cache, which it is downloaded to first."""
+    """Returns a file in Keras' cache, downloading it if necessary."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     home.mkdir(parents=True, exist_ok=True)  # Keras takes /tmp where it is missing
     try:
@@ -74,15 +74,15 @@ def _download(file: str, url: str, **where: str) -> Path:
 
 
 def _converted(path: Path, network: str, normalization: str | None = None) -> Path:
-    """Returns a ``.keras`` file as it is; converts other weights, once for all runs."""
+    """Returns a ``.keras`` file unchanged; converts other weights once, for all runs."""
     if path.suffix == ".keras":
         archive.read_card(path)  # refuses files without one
         return path
     checkpoint = path.is_dir() or path.with_name(f"{path.name}.index").exists()
     if not (checkpoint or path.is_file()):
         raise ValueError(
-            "there is no such file; names are imagenet, timm/tf_efficientnet_b0.ns_jft_in1k and "
-            "the like, or a URL."
+            "no such file; other valid values are imagenet, names such as "
+            "timm/tf_efficientnet_b0.ns_jft_in1k, and URLs."
         )
     source = convert.Source(str(path), convert.format_of(path))
     label = f"{network}-{source.describe()['sha256'][:16]}-{normalization or source.format}.keras"

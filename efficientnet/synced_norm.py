@@ -1,7 +1,7 @@
 """Synchronized batch normalization: training statistics over the examples of several replicas.
 
-The inference operation with all-reduced moments would lose the gradient that flows through the
-moments, so the gradient is explicit. With N values per channel in the group, x' the normalized
+Using the inference operation with all-reduced moments would lose the gradient through the moments,
+so the gradient is explicit. With N values per channel in the group, x' the normalized
 input and g the gradient of the output,
 
     dx = gamma / sqrt(variance + epsilon) * (g - (sum g + x' * sum(g * x')) / N)
@@ -45,7 +45,7 @@ def group_size(replicas: str, count: int) -> int:
 
 
 def check_replicas(replicas: str) -> int | None:
-    """Returns the group size, or None if it is a name; raises a ValueError otherwise."""
+    """Returns the group size, or None for a name; raises a ValueError if it is neither."""
     if replicas in _NAMED:
         return None
     if not replicas.isdecimal() or int(replicas) < 1:
@@ -132,7 +132,7 @@ def _group_sum(value: tf.Tensor, size: int) -> tf.Tensor:
     groups = context.num_replicas_in_sync // size
     if groups == 1:
         return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-    # Strategies only reduce over all replicas, so each group gets a row of its own.
+    # Strategies only reduce over all replicas, so each group gets its own row.
     group = context.replica_id_in_sync_group // size
     rows = tf.one_hot(group, groups)[:, tf.newaxis, tf.newaxis] * value
     return tf.gather(context.all_reduce(tf.distribute.ReduceOp.SUM, rows), group)

@@ -1,4 +1,4 @@
-"""Names of a model's variables in other projects.
+"""Maps variable names to those of other projects.
 
 Each function maps the path of every variable of a model from `efficientnet.build_model`, such as
 "blocks_3/expand_conv/kernel", to its name in the published TensorFlow 1 checkpoints, in
@@ -74,7 +74,7 @@ def tf1(
 ) -> dict[str, str]:
     """Returns names of the published checkpoints: "efficientnet-b0/blocks_3/conv2d_1/kernel".
 
-    Layers of one kind are numbered within a scope in the order of their creation, which is the
+    Layers of one type are numbered within a scope in the order of their creation, which is the
     order of the model's variables.
 
     Args:

@@ -1,7 +1,7 @@
 """Loads published weights into a model: TensorFlow 1 checkpoints, keras.applications, timm.
 
-Every variable must match. A ValueError lists missing and unused variables and those with another
-shape or values that are not finite; it leaves the model unchanged.
+Every variable must match. Otherwise a ValueError lists missing and unused variables and those with
+another shape or non-finite values, and the model stays unchanged.
 """
 
 import os
@@ -38,7 +38,7 @@ def load_tf1_checkpoint(
         path: prefix of the checkpoint ("dir/model.ckpt"), a folder with one checkpoint, or a tar
             archive of such a folder, as published.
         use_ema: loads the averaged weights, to which the published accuracies refer.
-        drop_head: keeps the model's own classifier.
+        drop_head: keeps the classifier of `model`.
 
     Raises:
         ValueError: the checkpoint is missing, unreadable or of another model; the message lists
@@ -69,14 +69,14 @@ def load_keras_applications(
 ) -> None:
     """Loads a model of keras.applications, or weights of it or of qubvel's package.
 
-    The model adopts the source's normalization of pixels, which keras.applications has in its
-    layers. Without published weights that only divides by 255.
+    The model adopts the pixel normalization of the source, which is part of its layers in
+    keras.applications. Without published weights, it only divides by 255.
 
     Args:
         model: a model from `efficientnet.build_model`.
         source: an EfficientNet of keras.applications (Keras 3 or tf_keras), or a file: ``.keras``,
             ``.weights.h5``, or an ``.h5`` of older versions or of qubvel's package `efficientnet`.
-        drop_head: keeps the model's own classifier.
+        drop_head: keeps the classifier of `model`.
 
     Raises:
         ValueError: the file is missing or unreadable, or the source is another model; the message
@@ -104,13 +104,13 @@ def load_timm(
     """Loads a state dict of one of timm's ``tf_efficientnet_*`` models.
 
     Only these have TensorFlow's padding and epsilon. Other EfficientNets of timm have the same
-    names and shapes, so they would load without error and compute something else.
-    Lite models adopt timm's normalization of pixels, (x - 127.5) / 127.5.
+    names and shapes, so they would load without error but compute something else.
+    Lite models adopt timm's pixel normalization, (x - 127.5) / 127.5.
 
     Args:
         model: a model from `efficientnet.build_model`.
         state_dict: name -> PyTorch tensor or array; names may begin with "module." or "_orig_mod.".
-        drop_head: keeps the model's own classifier.
+        drop_head: keeps the classifier of `model`.
 
     Raises:
         ValueError: it is the state dict of another model; the message lists the variables that do
@@ -195,8 +195,8 @@ def _from_torch(name: str, value: Any) -> np.ndarray:
 def _stored_normalization(arrays: Mapping[str, np.ndarray]) -> tuple[Iterable[float], ...]:
     """Returns mean and std in units of 0..255 from a Normalization layer, or ImageNet's.
 
-    Published files contain the ImageNet standard deviation in place of the layer's variance.
-    keras.applications corrects for it outside of the layer.
+    Published files contain the ImageNet standard deviation instead of the layer's variance, which
+    keras.applications corrects outside of the layer.
     """
     imagenet = NORMALIZATIONS["imagenet"]
     if "normalization/mean" not in arrays:

@@ -5,8 +5,8 @@
     data = ns.Data.from_folders("photos/labeled", unlabeled="photos/unlabeled")
     run = ns.fit(data, recipe="folder", workdir="runs/photos")
 
-The names below are those of `noisy_student.api`, imported when they are first used: this import
-needs no TensorFlow.
+The names below are those of `noisy_student.api`, imported on first use; this import does not need
+TensorFlow.
 """
 
 import importlib

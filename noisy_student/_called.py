@@ -1,7 +1,7 @@
-"""Packages of stages that can be called, so that `noisy_student.evaluate` is both.
+"""Callable packages, so that `noisy_student.evaluate` is both a package and a function.
 
-It stays the package that commands and imports name, and is the function of `noisy_student.api` as
-well. The function is looked up when it is called: a stage imports nothing above it.
+The package keeps its path for commands and imports, and calls the function of `noisy_student.api`.
+The function is looked up when it is called, so that a stage imports nothing above it.
 """
 
 import importlib

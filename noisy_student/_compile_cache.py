@@ -1,8 +1,8 @@
-"""XLA's cache of compiled programs on disk, which trainings, runs and restarts share.
+"""XLA's disk cache of compiled programs, shared by trainings, runs and restarts.
 
 TensorFlow reads its flags when it first looks for devices, so this module must not import it.
-`runtime.stable_names` makes programs known again. Files appear as a whole, so processes may share
-a directory.
+`runtime.stable_names` makes programs recognizable. Files are written atomically, so processes can
+share a directory.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ _DIRECTORY = "--tf_xla_persistent_cache_directory"
 
 
 def default_directory() -> Path:
-    """Returns the user's directory of compiled programs."""
+    """Returns the user's default cache directory."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "noisy-student" / "xla"
 
 
 def enable(directory: str | None) -> Path | None:
-    """Makes XLA keep what it compiles for a GPU. Call it before TensorFlow looks for devices.
+    """Makes XLA cache programs for a GPU. Call it before TensorFlow looks for devices.
 
     Args:
         directory: where to keep programs, in a folder for the version of TensorFlow, the GPU model
@@ -58,10 +58,10 @@ def enable(directory: str | None) -> Path | None:
     except OSError:
         usable = False
     if not usable:
-        message = f"--compile_cache={root}: is full, cannot be written or has a space in it."
+        message = f"--compile_cache={root}: full, not writable, or a path with a space."
         if directory:
             raise ValueError(f"{message} Give another directory, or off.")
-        logging.warning("%s Compiled programs are not kept.", message)
+        logging.warning("%s Compiled programs are not cached.", message)
         return None
     ours = f"{_DIRECTORY}={folder} --tf_xla_persistent_cache_device_types=GPU,XLA_GPU_JIT"
     os.environ["TF_XLA_FLAGS"] = f"{flags} {ours}".strip()
@@ -69,7 +69,7 @@ def enable(directory: str | None) -> Path | None:
 
 
 def _kind() -> str:
-    """Returns a name for all programs that are of use here."""
+    """Returns a name for all programs that can be reused here."""
     models = set()
     for path in DRIVER.glob("*/information"):
         found = re.search(r"^Model:\s*(.+)$", path.read_text(errors="replace"), re.MULTILINE)
@@ -83,7 +83,7 @@ def _kind() -> str:
 
 
 def prune(folder: Path, max_bytes: int = MAX_BYTES) -> None:
-    """Deletes the oldest files until the rest has at most `max_bytes`, none younger than 1 hour."""
+    """Deletes the oldest files down to `max_bytes` in total, but none younger than 1 hour."""
     files = []
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # deleted by another process

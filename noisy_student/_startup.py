@@ -1,7 +1,7 @@
-"""Keeps TensorFlow's notices at its import off the terminal, and lets GPU memory grow.
+"""Hides the log messages that TensorFlow prints on import, and lets GPU memory grow.
 
-TensorFlow prints them before it reads its own log level. All other lines are passed on; with
-``TF_CPP_MIN_LOG_LEVEL=0`` in the environment nothing is held back.
+TensorFlow prints them before it reads its log level. All other lines are passed on; with
+``TF_CPP_MIN_LOG_LEVEL=0`` in the environment nothing is hidden.
 """
 
 import importlib.abc
@@ -18,12 +18,12 @@ _NOTICE = re.compile(rb"WARNING: All log messages before absl|I0000 |.*rebuild T
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds tensorflow as usual, and wraps its import."""
+    """Finds tensorflow as usual and wraps its import."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Returns the usual spec of tensorflow with a loader that is quiet; None for others."""
+        """Returns the usual spec of tensorflow with a quiet loader; None for other modules."""
         if name != "tensorflow":
             return None
         sys.meta_path.remove(self)
@@ -39,7 +39,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def _without_notices(load: Callable[[ModuleType], None], module: ModuleType) -> None:
-    """Imports a module; of what it writes to file descriptor 2 passes on all but notices."""
+    """Imports a module, and filters its log messages out of file descriptor 2."""
     try:
         terminal = os.dup(2)
     except OSError:  # a process without standard error
@@ -59,7 +59,7 @@ def _without_notices(load: Callable[[ModuleType], None], module: ModuleType) -> 
 
 
 def install() -> None:
-    """Sets what TensorFlow and Keras read from the environment, unless given; quiets the import."""
+    """Sets defaults for the environment of TensorFlow and Keras; quiets the import."""
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     has_gpu = os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")

@@ -1,9 +1,9 @@
 """Placement of the images of one update: in which micro-batch, on which replica, in which row.
 
-The images of an update are numbered, the labeled ones first. Their noise depends on these numbers
-alone. They come in micro-batches: one, unless gradients are accumulated. Every replica has equally
-many rows of a micro-batch. Too few labeled images for that are repeated and masked: the loss does
-not count the repeated ones, although batch norm sees them.
+The images of an update are numbered, the labeled ones first. Their noise depends only on these
+numbers. There is one micro-batch, unless gradients are accumulated. Every replica has the same
+number of rows in a micro-batch. If the labeled images do not divide evenly, some are repeated and
+masked: they do not count in the loss, although batch norm sees them.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Layout:
 
     @property
     def num_shares(self) -> int:
-        """Shares that an update is computed in: replicas times micro-batches."""
+        """Number of shares of an update: replicas times micro-batches."""
         return self.replicas * self.micro_batches
 
     @property
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def labeled_rows(self) -> int:
-        """Labeled rows of a micro-batch on one replica, repeated ones included."""
+        """Labeled rows of a micro-batch on one replica, including repeated ones."""
         return -(-self.micro_labeled // self.replicas)
 
     @property

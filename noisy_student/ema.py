@@ -14,8 +14,8 @@ def decay_at(step: int | np.ndarray | tf.Tensor, decay: float) -> float | np.nda
     """Returns `min(decay, (1 + step) / (10 + step))`, TensorFlow 1's warm-up of averages.
 
     Args:
-        step: number of updates of the weights, the current one included; the first gives 2/11.
-        decay: largest decay, 0..1; 0.9999 in the paper's code.
+        step: number of weight updates, including the current one; the first gives 2/11.
+        decay: maximum decay, 0..1; 0.9999 in the paper's code.
 
     Returns:
         A float32 tensor for a tensor, float64 for a number or array.
@@ -27,7 +27,7 @@ def decay_at(step: int | np.ndarray | tf.Tensor, decay: float) -> float | np.nda
 
 
 class WeightAverage:
-    """Keeps the weights of `average_model` at the averages of the weights of `model`.
+    """Keeps in `average_model` the exponential moving averages of the weights of `model`.
 
     Trainable variables and batch norm's moving statistics are averaged (published code); other
     variables are copied. Under a strategy, each replica averages its own copies without
@@ -42,7 +42,7 @@ class WeightAverage:
         Args:
             model: model in training, built.
             average_model: second instance of the same architecture, built in the same scope.
-            decay: largest decay, 0..1.
+            decay: maximum decay, 0..1.
 
         Raises:
             ValueError: the models' variables differ in number, name, shape or dtype, or the decay
@@ -60,7 +60,7 @@ class WeightAverage:
             pairs.append((average.value, weight.value))
 
     def reset(self) -> None:
-        """Copies all variables: the averages start at the current weights."""
+        """Copies all variables, so that the averages start at the current weights."""
         self._merge(self._copy, self._averaged + self._copied)
 
     def update(self, step: tf.Tensor) -> None:
@@ -70,7 +70,7 @@ class WeightAverage:
         `strategy.run` runs (replica context) or after it (cross-replica context).
 
         Args:
-            step: int scalar, number of updates of the weights from 1, the current one included.
+            step: int scalar, number of weight updates from 1, including the current one.
         """
         rate = 1.0 - decay_at(tf.convert_to_tensor(step), self.decay)
         self._merge(self._move, rate)

@@ -1,4 +1,4 @@
-"""Estimates the time of a run from the speed of this machine, for its dry run and its sizing."""
+"""Estimates the time of a run on this machine, for the dry run and for sizing."""
 
 from dataclasses import dataclass
 
@@ -71,17 +71,17 @@ def estimate(
 def describe(
     settings: config.Config, splits: sources.Splits, speed: Speed, devices: Devices
 ) -> str:
-    """Returns the trainings of a run, the times of its stages, and advice if they are long."""
+    """Returns the trainings of a run, the time of each stage, and advice if the run is long."""
     counts = Counts.of(splits)
     found = estimate(settings, counts, speed, devices.num_accelerators)
     images, classes = counts.labeled, counts.classes
     lines = [train.describe(each, images, classes, seconds) for each, seconds in found.trainings]
-    passes = "once" if settings.rounds.selects_once else "a round"
+    passes = "once" if settings.rounds.selects_once else "per round"
     lines += [
         f"pseudo labels: {counts.unlabeled} images {passes}, about {duration(found.labeling)}",
         f"evaluation: {', '.join(settings.evaluation.benchmarks)} on {counts.test} images, about "
-        f"{duration(found.evaluation)}, without generating or decoding images",
-        f"in all about {duration(found.seconds)} on {devices.describe()}, {speed.describe()}",
+        f"{duration(found.evaluation)}, not counting the time to generate or decode images",
+        f"total: about {duration(found.seconds)} on {devices.describe()}, {speed.describe()}",
     ]
     if found.seconds > _LONG:
         lines.append(_advice(settings))
@@ -91,7 +91,7 @@ def describe(
 def _evaluation(
     settings: config.Config, model: config.ModelConfig, counts: Counts, speed: Speed
 ) -> float:
-    """Returns the time of the benchmarks for a model; those of stored images are not counted."""
+    """Returns the time of the generated benchmarks for a model; stored ones are not counted."""
     options, cost = settings.evaluation, derived.model_cost(model, counts.classes)
     attack, robustness = options.attack, options.robustness
 
@@ -115,19 +115,19 @@ def _evaluation(
 
 
 def _advice(settings: config.Config) -> str:
-    """Returns what makes a run shorter, as far as it is not done."""
+    """Returns advice on shortening a run, without what the settings already do."""
     spec, o = derived.preprocess_spec(settings.teacher.model), settings.teacher.optimizer
     ways = []
     if not settings.options["auto"]:
-        ways.append("--auto chooses sizes for --minutes")
+        ways.append("--auto, which chooses sizes for --minutes")
     if spec.image_size > 128:
         ways.append(f"smaller images, such as --image_size={spec.image_size // 2}")
     if o.name != "adamw" or o.schedule != "cosine":
         ways.append(
             "--optimizer=adamw --schedule=cosine with --teacher_steps and --student_steps, which "
-            "reach as much in far fewer steps"
+            "reach similar accuracy in far fewer steps"
         )
     if not settings.rounds.init_model:
-        ways.append("--init_model=imagenet, which needs few steps (docs/FAQ.md)")
+        ways.append("--init_model=imagenet, which needs fewer steps (docs/FAQ.md)")
     ways.append("smaller networks (--teacher_width, --teacher_depth)")
-    return f"This takes long. What makes it shorter: {'; '.join(ways)}."
+    return f"This is a long run. To shorten it: {'; '.join(ways)}."

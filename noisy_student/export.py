@@ -1,4 +1,4 @@
-"""Exports a model for deployment. Compares it with the original on given or random images.
+"""Exports a model for deployment and compares it with the original on given or random images.
 
     python -m noisy_student.export --model=lite0.keras
     python -m noisy_student.export --model=lite0.keras --format=tflite photo.jpg
@@ -6,16 +6,16 @@
     python -m noisy_student.export --model=lite0.keras --format=onnx --noprobabilities
     python -m noisy_student.export --model=lite0.keras --format=keras --output=plain.keras
 
-The exported model takes images uint8 [B, S, S, 3], RGB 0..255, cropped and resized as the card says
-(`crop_padding`, `interpolation`; `noisy_student.predict` does this). B is free in all formats. The
-output is float32 [B, C]: ``probabilities``, or with --noprobabilities the ``logits`` that the
-``.keras`` file itself returns. Its name in the file says which. Format keras, layers of Keras
-alone, returns logits.
+The exported model takes uint8 images [B, S, S, 3], RGB 0..255, cropped and resized as described in
+the card (`crop_padding`, `interpolation`; `noisy_student.predict` does this). The batch size B is
+dynamic in all formats. The output is float32 [B, C], named ``probabilities`` or, with
+--noprobabilities, ``logits``, which the ``.keras`` file itself returns. --format=keras, a model of
+standard Keras layers, always returns logits.
 
-A ``.json`` file beside it has the card: class names, preprocessing, outputs and quantization; an
-ONNX file holds the same in its metadata. A model in mixed precision is exported as a float32 copy
-of the same weights. int8 quantizes weights and activations by the images that are given, which
-should be like those to come: a few hundred training images.
+A ``.json`` file next to the model holds the card: class names, preprocessing, outputs and
+quantization; an ONNX file also has it in its metadata. A mixed-precision model is exported as a
+float32 copy with the same weights. --quantization=int8 is calibrated on the given images, which
+should resemble those of deployment: a few hundred training images.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ class Check:
     num_changed: int  # images whose most likely class changed
 
     def passes(self, quantization: str) -> bool:
-        """Returns False where the exported model is not fit for use."""
+        """Returns whether the exported model is close enough to the original."""
         if quantization == "int8":
             few = self.num_changed <= _CHANGED * self.num_images
             return self.difference <= (1 if few else _SMALL)  # False for NaN
@@ -80,8 +80,8 @@ def run(
         model_path: A saved or converted model.
         output: Folder (saved_model) or file (others) to write; must not exist.
         export_format: "saved_model", "tflite", "onnx" or "keras"; all take any batch size.
-        images: Image files, or folders of them, to compare the two models on, and to quantize by.
-            Empty: random images.
+        images: Image files, or folders of them, to compare the two models on and to calibrate the
+            quantization. Empty: random images.
         options: Outputs and quantization; None: probabilities in float32. "keras" outputs logits.
 
     Returns:
@@ -92,8 +92,8 @@ def run(
         ValueError: The format is unknown or cannot be quantized, the output exists, a package is
             missing, the model cannot be converted, or the probabilities differ by more than 1e-4
             (float16: 0.01; int8: 0.05, and in the class of more than a tenth of the images).
-            For "keras" also: the output does not end in .keras, or a layer is of neither Keras nor
-            this project. Nothing is written then.
+            For "keras" also: the output does not end in .keras, or a layer belongs neither to Keras
+            nor to this project. Nothing is written then.
     """
     return check(model_path, output, export_format, images, options or Options()).difference
 
@@ -111,7 +111,7 @@ def check(
     if is_keras and output.suffix != ".keras":
         raise ValueError(f"--output={output}: must end in .keras for --format=keras.")
     if output.exists() and not _is_unfinished(output, export_format):
-        raise ValueError(f"--output={output} exists already: delete it or choose another.")
+        raise ValueError(f"--output={output} exists already: delete it or choose another path.")
     model, card = model_file.load_model(model_path)
     sample = _sample(folders.expand(images), card["preprocess"])
     if is_keras:
@@ -150,7 +150,7 @@ def _refuse(export_format: str, options: Options, images: Sequence[str | Path]) 
         )
     if options.quantization == "int8" and not images:
         raise ValueError(
-            "--quantization=int8 needs images like those to come, such as a folder of a few "
+            "--quantization=int8 needs images like those of deployment, such as a folder of a few "
             "hundred training images: noisy-student export ... photos/"
         )
     optional.check(*PACKAGES.get(export_format, ()))
@@ -163,7 +163,7 @@ def _write(job: Job, export_format: str, path: Path, card: Mapping[str, Any]) ->
         write(job, path, card)
         exported = _in_batches(load(path), job.sample)
     except OSError as error:
-        raise ValueError(f"{path.parent} cannot hold the exported model: {error}.") from error
+        raise ValueError(f"{path.parent} has no room for the exported model: {error}.") from error
     except Exception as error:  # of any type, and some with pages of text
         if isinstance(error, ValueError):
             raise
@@ -194,14 +194,14 @@ def _in_float32(model: keras.Model) -> keras.Model:
 
 
 def _card_path(output: Path) -> Path:
-    """Returns the file beside an exported model that has its card; written last."""
+    """Returns the path of the card next to an exported model; written last."""
     return output.with_name(f"{output.name}.json")
 
 
 def _is_unfinished(output: Path, export_format: str) -> bool:
-    """Returns True for a file without a card that is no model: a killed export left it.
+    """Returns True for an incomplete file left by a killed export.
 
-    A ``.keras`` file may be anyone's, with layers that are not known here.
+    A ``.keras`` file may belong to the user and have unknown layers.
     """
     named = output.suffix == FORMATS[export_format] != ".keras"
     if not named or not output.is_file() or _card_path(output).exists():
@@ -215,7 +215,7 @@ def _is_unfinished(output: Path, export_format: str) -> bool:
 
 @contextlib.contextmanager
 def _complete(output: Path) -> Iterator[Path]:
-    """Yields a path beside `output` that takes its place if the block succeeds, else is removed."""
+    """Yields a temporary path that replaces `output` if the block succeeds, else is removed."""
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.stem}.tmp{os.getpid()}{output.suffix}")
     try:
@@ -244,7 +244,7 @@ def _main(settings: config.Config, arguments: list[str]) -> None:
     name, export_format = settings.required("model"), given.format
     model_path = model_file.find("model", name)
     end = "-plain.keras" if export_format == "keras" else FORMATS[export_format]
-    # Beside the model; weights by name lie in a cache, and are exported to the current folder.
+    # Next to the model; weights by name are in a cache and are exported to the current folder.
     place = Path(name) if model_path == name else Path(Path(name).name.replace(".", "-"))
     output = given.output or place.with_name(place.stem + end)
     make_devices(**dataclasses.asdict(settings.device))

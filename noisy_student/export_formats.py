@@ -1,4 +1,4 @@
-"""The formats of exported models: how each is written, and read again to be checked."""
+"""The export formats: how each is written, and read back for the check."""
 
 import json
 import tempfile
@@ -93,7 +93,7 @@ def _write_keras(job: Job, path: Path, card: Card) -> None:
     archive.save(plain.plain_model(job.model), path, {})
     if unknown := plain.unknown_to_keras(path):
         raise ValueError(
-            f"--format=keras cannot hold {job.model.name}: Keras alone does not know "
+            f"--format=keras cannot hold {job.model.name}: not a standard Keras layer: "
             f"{', '.join(unknown)}"
         )
 

@@ -1,11 +1,11 @@
-r"""Runs the whole method: teacher, rounds of pseudo labels, selection and student, then the report.
+r"""Runs the whole method: a teacher, rounds of labeling, selection and training, then a report.
 
     python -m noisy_student.iterate --flagfile=recipes/mnist5k.flags
     python -m noisy_student.iterate --flagfile=recipes/mnist5k.flags --dry_run
     python -m noisy_student.iterate --flagfile=recipes/folder.flags --labeled_dir=photos/labeled \
         --unlabeled_dir=photos/unlabeled --workdir=runs/photos
 
-Run again, finished stages are skipped and an interrupted training continues from its checkpoint.
+Run again to resume: finished stages are skipped, trainings continue from their last checkpoint.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ def run(
             ``round1/{pseudo_labels,selected,student,fixres}``, ..., ``evaluation/``, ``report/``,
             and ``selection/{pseudo_labels,selected}`` of a ``selection_model``.
         command: Command line to show in the report.
-        source: Images that no option names, such as arrays; None: those of the options.
+        source: Images not given by options, such as arrays. None: those of the options.
         callbacks: Keras callbacks of all trainings (`train.callbacks`).
 
     Returns:
@@ -113,7 +113,7 @@ class Rounds:
     callbacks: Sequence[keras.callbacks.Callback] = ()  # Keras callbacks of all trainings
 
     def first_teacher(self) -> Model:
-        """Trains the first teacher, or takes the one that is given."""
+        """Trains the first teacher, or uses the given one."""
         given, directory = self.settings.rounds.teacher_model, self._round(0) / "teacher"
         if not given:
             inputs = train.Inputs(init_model=self._start(None))
@@ -124,7 +124,7 @@ class Rounds:
         return Model("round0_teacher", directory, summary)
 
     def select_once(self) -> Path | None:
-        """Returns the selected set that all rounds share, made by the model of its own, if any."""
+        """Returns the selected set that all rounds share, made by the selection model if given."""
         rounds = self.settings.rounds
         if not rounds.selects_once:
             return None
@@ -151,7 +151,7 @@ class Rounds:
         return self._train(f"round{number}_student", training, directory, inputs)
 
     def fine_tune(self, number: int, student: Model) -> Model:
-        """Fine-tunes the student of a round at a larger size (FixRes)."""
+        """Fine-tunes the student of a round at a higher resolution (FixRes)."""
         training, directory = self.settings.tuned[number - 1], self._round(number) / "fixres"
         inputs = train.Inputs(init_model=student.path)
         return self._train(f"round{number}_fixres", training, directory, inputs)
@@ -259,12 +259,12 @@ def _open(
 
 
 def _resolved(settings: config.Config) -> config.Config:
-    """Returns the options with what this machine decides: packages, a given teacher's file."""
+    """Returns the options adapted to this machine: installed packages, the given teacher's file."""
     return given_teacher.on_disk(_without_missing_packages(settings))
 
 
 def _without_missing_packages(settings: config.Config) -> config.Config:
-    """Leaves out benchmarks whose optional packages are not installed, with a message each.
+    """Drops benchmarks whose optional packages are not installed, with a message for each.
 
     Raises:
         ValueError: no benchmark is left.
@@ -274,7 +274,7 @@ def _without_missing_packages(settings: config.Config) -> config.Config:
     if missing and not kept:
         raise ValueError(next(iter(missing.values())))
     for name, reason in missing.items():
-        print(f"benchmark {name} is left out: {reason}; then the same command adds it", flush=True)
+        print(f"skipping benchmark {name}: {reason}, then run the same command again", flush=True)
     return settings.replace(benchmarks=tuple(kept)) if missing else settings
 
 
@@ -295,7 +295,7 @@ def dry_run(
     Uses the splits of the directory if it has some.
 
     Raises:
-        ValueError: As `run` before it trains: both make the same checks.
+        ValueError: As in `run`, which makes the same checks before it trains.
     """
     settings = _resolved(settings)
     devices = make_devices(**dataclasses.asdict(settings.device))
@@ -303,13 +303,13 @@ def dry_run(
     splits = derived.load_splits(settings.data, drawn if drawn.exists() else None, source)
     settings = sizing.sized(settings, splits, devices, workdir, write=False)
     space = preflight.check(settings, splits, devices, workdir)
-    print(f"work directory {workdir} (not touched)\n{space}\nflags that differ from the defaults:")
+    print(f"work directory: {workdir} (not written)\n{space}\nflags that differ from the defaults:")
     for flag in settings.changed_flags():
         print(f"  {flag}")
     for name in _SPLITS:
         print(f"{name}: {len(getattr(splits, name))} images")
     if given := settings.rounds.teacher_model:
-        print(f"teacher 0: {given}, {model_file.read_card(given)['preprocess']}")
+        print(f"given teacher: {given}, {model_file.read_card(given)['preprocess']}")
     print(estimate.describe(settings, splits, speed.measure(devices), devices))
 
 

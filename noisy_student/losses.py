@@ -21,7 +21,7 @@ class LossConfig:
 
 
 def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Returns the cross entropy of each example, computed in float32 for any dtype of the model.
+    """Returns the cross entropy of each example, computed in float32 for any input dtype.
 
     Args:
         logits: float [B, C].
@@ -35,7 +35,7 @@ def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 def smooth(labels: tf.Tensor, num_classes: int, smoothing: float) -> tf.Tensor:
-    """Returns one-hot targets with `smoothing` of the mass spread evenly over all classes.
+    """Returns one-hot targets with a fraction `smoothing` spread evenly over all classes.
 
     Args:
         labels: int [B], 0 .. num_classes - 1.
@@ -73,13 +73,13 @@ def sharpen(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
 def unlabeled_targets(
     probabilities: tf.Tensor, *, hard: bool, label_smoothing: float, temperature: float = 1.0
 ) -> tf.Tensor:
-    """Returns a student's targets from its teacher's distributions; no gradient flows into them.
+    """Returns a student's targets from its teacher's distributions, without gradient.
 
     Hard pseudo labels are smoothed like true labels, soft ones are not (published code).
 
     Args:
-        probabilities: float [U, C], the teacher's.
-        hard: take the one-hot argmax instead of the distribution.
+        probabilities: float [U, C], the teacher's distributions.
+        hard: whether to use the one-hot argmax instead of the distribution.
         label_smoothing: 0..1, for hard labels only.
         temperature: T of `sharpen`, for soft labels only.
 
@@ -124,8 +124,8 @@ def student_loss(
 
     Returns:
         (total, metrics): float32 scalars. The metrics are "loss", "labeled_loss" and
-        "unlabeled_loss" (without their weights), "l2_loss" (with its weight), and accuracy and
-        confidence, as in "labeled_accuracy"; "unlabeled_accuracy" is agreement with the targets.
+        "unlabeled_loss" (without their weights), "l2_loss" (with its weight), and accuracies and
+        confidences such as "labeled_accuracy"; "unlabeled_accuracy" is agreement with the targets.
 
     Raises:
         ValueError: only one of unlabeled_logits and targets is given.
@@ -155,7 +155,7 @@ def student_loss(
 def _accuracy(
     kind: str, logits: tf.Tensor, labels: tf.Tensor, mean: Callable[[tf.Tensor], tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Returns accuracy and confidence in training, under noise; they are no part of the loss."""
+    """Returns accuracy and confidence under noise; they are not part of the loss."""
     logits = tf.cast(logits, tf.float32)
     correct = tf.argmax(logits, axis=-1, output_type=tf.int32) == tf.cast(labels, tf.int32)
     confidence = tf.reduce_max(tf.nn.softmax(logits), axis=-1)

@@ -19,8 +19,8 @@ class RMSProp(keras.optimizers.Optimizer):
         v = v - mom
 
     Keras' RMSprop starts `ms` at 0, so its first steps are far larger. TensorFlow's fused kernel
-    computes the three lines in one pass over memory. Like every Keras optimizer, it sums gradients
-    over the replicas. Under a strategy, call `build(variables)` in its scope first.
+    computes the three equations in one pass over memory. Like every Keras optimizer, it sums
+    gradients over replicas. Under a strategy, call `build(variables)` in its scope first.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class RMSProp(keras.optimizers.Optimizer):
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Applies the three lines to one variable; Keras calls it once per device."""
+        """Applies the three equations to one variable; Keras calls it once per device."""
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyRMSProp(
             var=variable.handle,
@@ -85,7 +85,7 @@ def build(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     adam_beta2: float = 0.999,
 ) -> keras.optimizers.Optimizer:
-    """Returns the optimizer called `name`. None of them decays weights: the loss does.
+    """Returns the optimizer called `name`. Weight decay is part of the loss, not of the optimizer.
 
     Args:
         name: one of NAMES: "rmsprop" (the paper's), "adamw" or "sgd" (Nesterov, momentum 0.9).

@@ -1,18 +1,18 @@
-r"""Estimates what a run costs: sizes, memory, steps and time on a device. Trains nothing.
+r"""Estimates the cost of a run: model sizes, memory, steps and time on a device. Trains nothing.
 
     python -m noisy_student.plan --flagfile=recipes/imagenet_l2_round1.flags \
         --device=tpu-v3-core --num_devices=2048
     python -m noisy_student.plan --flagfile=recipes/mnist5k.flags --device=l4
     python -m noisy_student.plan --device=help
 
-No images are read if ``--num_labeled`` and ``--num_classes`` are given; then ``--num_unlabeled``
-says how many images are labeled, and ``--num_selected`` how many of them are labeled again. All
-numbers follow from the network and the device's data sheet. The time is that of the convolutions at
-a fraction of the peak rate, without input or validation; on this machine (``--device=local``) it
-follows from rates measured in a few seconds (`runtime.speed`). Fine-tuning counts as if no block
-were frozen. An online teacher (``--teacher_mode=online``) adds its weights and its forward pass
-over the unlabeled images. Given models are not read: ``--teacher_model`` counts as the student's
-network at its last resolution, ``--selection_model`` as EfficientNet-B0.
+No images are read if ``--num_labeled`` and ``--num_classes`` are given; ``--num_unlabeled`` and
+``--num_selected`` then give the numbers of images to label and to relabel. All estimates are
+computed from the network and the device's data sheet. The time is that of the convolutions at a
+fraction of the peak rate, without input pipeline and validation; on this machine
+(``--device=local``) it uses speeds measured in a few seconds (`runtime.speed`). Fine-tuning is
+counted as if no block were frozen. An online teacher (``--teacher_mode=online``) adds its weights
+and its forward pass over the unlabeled images. Given models are not read: ``--teacher_model`` is
+counted as the student's network at its last resolution, ``--selection_model`` as EfficientNet-B0.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ def plan(
         settings: The training.
         num_labeled: Labeled images, in which epochs are counted.
         num_classes: Classes of the classifier.
-        device: One of `DEVICES`, another, or a measured one.
+        device: One of `DEVICES`, another device, or a measured one.
         num_devices: Replicas.
         precision: Number format of activations: "mixed_bfloat16" or "float32".
         online_teacher: Network that labels within the step, at its own resolution.
@@ -175,7 +175,7 @@ def plan_run(
 
 
 def _labelers(settings: config.Config) -> list[config.ModelConfig]:
-    """Returns for each student the network that teaches it, in the form that labels."""
+    """Returns the labeling network of each student's teacher."""
     models = [training.model for training in settings.tuned or settings.students]
     given = settings.rounds.teacher_model and models
     return [models[0] if given else settings.teacher.model, *models][: len(models)]
@@ -191,7 +191,7 @@ def describe(
         f"{settings.role} {settings.round}: {settings.model.name} at {spec.image_size} pixels, "
         f"batch {settings.batch_size} labeled + {settings.unlabeled_batch_size} unlabeled",
         f"  {image.parameters / 1e6:.2f} M parameters; {image.multiply_adds / 1e9:.3g} G "
-        f"multiply-adds an image forward, {3 * image.multiply_adds / 1e9:.3g} G in training",
+        f"multiply-adds per image forward, {3 * image.multiply_adds / 1e9:.3g} G in training",
         f"  {plan.steps:,} steps, {plan.images:,} images, {plan.operations:.3g} operations",
         f"  per device: weights and averages {plan.weights / GIBI:.2f} GiB, gradients and slots "
         f"{plan.slots / GIBI:.2f} GiB, activations up to {plan.activations / GIBI:.2f} GiB",
@@ -200,18 +200,19 @@ def describe(
     if plan.memory > device.memory:
         lines.append(
             f"  WARNING: {plan.memory / GIBI:.1f} GiB may not fit into {device.memory / GIBI:.0f} "
-            "GiB: more devices, a smaller --batch_size or --accumulate_steps"
+            "GiB: use more devices, a smaller --batch_size or --accumulate_steps"
         )
     return "\n".join(lines)
 
 
 def _device(settings: config.Config) -> Device | Speed:
-    """Returns the device that is asked for; this machine is measured."""
+    """Returns the requested device; measures this machine."""
     given = settings.group(schema.PlanCommandConfig)
     if given.device == LOCAL:
         if given.utilization:
             raise ValueError(
-                f"--utilization={given.utilization}: this machine is measured; give a --device."
+                f"--utilization={given.utilization}: the speed of this machine is measured; give "
+                "another --device."
             )
         return measure(devices_lib.make_devices(**dataclasses.asdict(settings.device)))
     if given.device not in DEVICES:
@@ -239,8 +240,8 @@ def command(settings: config.Config) -> None:
         images = f"{job.images:,} images by {job.model.name} at {size} pixels"
         print(f"{job.name}: {images}, {duration(job.seconds)}")
     if settings.students and not planned.labelings:
-        print("labeling: not counted without --num_unlabeled")
-    print(f"all stages but the evaluation: {duration(planned.seconds)}")
+        print("labeling: not included; give --num_unlabeled")
+    print(f"total without evaluation: {duration(planned.seconds)}")
 
 
 if __name__ == "__main__":

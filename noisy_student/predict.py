@@ -75,9 +75,9 @@ def probabilities(
 def check_file(path: str | Path) -> None:
     """Refuses a file that is missing or no image; the ValueError names it."""
     if not Path(path).is_file():
-        raise ValueError(f"There is no file {path}.")
+        raise ValueError(f"{path} does not exist.")
     if problem := image_check.file_problem(path):
-        raise ValueError(f"{path} {problem}. Valid formats: {', '.join(image_check.FORMATS)}.")
+        raise ValueError(f"{path} {problem}. Supported formats: {', '.join(image_check.FORMATS)}.")
 
 
 def _files(images: Sequence[str | Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Refuses, before anything is trained, what a later stage of a run would refuse.
+"""Checks a whole run before anything is trained.
 
 A run and its dry run make the same checks: names, sizes and batches of the trainings of all rounds,
 given models, images, benchmarks with their folders, and the disk.
@@ -19,7 +19,7 @@ from noisy_student.config import derived, schema
 from noisy_student.runtime.devices import Devices
 
 _SAMPLE = 100  # unlabeled images whose mean size counts for all
-_ROW = 100  # bytes of a pseudo label beside its probabilities, and of a record beside its image
+_ROW = 100  # bytes of a pseudo label without its probabilities, and of a record without its image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ def check(
     """Makes all checks of a run; writes nothing.
 
     Returns:
-        A line on the disk: what the run needs, and what is free.
+        A line about disk space: needed and free.
 
     Raises:
         ValueError: names the flag, file or class at fault.
@@ -65,11 +65,11 @@ def check(
 
 
 def _check_images(settings: config.Config, splits: sources.Splits) -> None:
-    """Refuses options that need images which are not there."""
+    """Refuses options that need missing images."""
     if settings.students and not len(splits.unlabeled):
         raise ValueError(
             "there are no unlabeled images for the students: give --unlabeled_dir, "
-            "--unlabeled_records or --unlabeled_dataset, a --num_labeled that leaves some of the "
+            "--unlabeled_records or --unlabeled_dataset, a --num_labeled below the number of "
             "labeled images, or --rounds=0."
         )
     num_shards = settings.selection.num_shards
@@ -81,7 +81,7 @@ def _check_images(settings: config.Config, splits: sources.Splits) -> None:
     needs["calibrate"] = settings.labels.calibrate
     for name, is_given in needs.items():
         if is_given and not len(splits.validation):
-            raise ValueError(f"--{name} needs validation images: a --num_validation above 0.")
+            raise ValueError(f"--{name} needs validation images: give a --num_validation above 0.")
 
 
 def _given_models(settings: config.Config, splits: sources.Splits) -> Mapping[str, Card]:
@@ -105,8 +105,8 @@ def _check_online(
         return
     if given and given["class_names"] != class_names:
         raise ValueError(
-            f"--teacher_model={settings.rounds.teacher_model} must have the data's classes, in "
-            "their order, for --teacher_mode=online."
+            f"--teacher_model={settings.rounds.teacher_model} must have the classes of the data "
+            "in the same order for --teacher_mode=online."
         )
     first = given["preprocess"] if given else derived.preprocess_spec(settings.teacher.model)
     later = [derived.preprocess_spec(each.model) for each in settings.tuned or settings.students]
@@ -114,13 +114,13 @@ def _check_online(
         own = derived.preprocess_spec(student.model)
         if student.model.small_image and spec != own:
             raise ValueError(
-                f"{train.name_of(student)}: its teacher is for {spec}, which must equal {own} for "
-                "--teacher_mode=online with --small_image."
+                f"{train.name_of(student)}: --teacher_mode=online with --small_image needs "
+                f"a teacher with the same preprocessing, {own}, not {spec}."
             )
 
 
 def _check_noised_labels(settings: config.Config, given: Card | None) -> None:
-    """Refuses teachers without noise of this project, where they are to label under noise."""
+    """Refuses third-party teachers, which have no noise, for labeling under noise."""
     if not settings.labels.noise:
         return
     names = [] if given else [settings.teacher.model.name]
@@ -128,7 +128,7 @@ def _check_noised_labels(settings: config.Config, given: Card | None) -> None:
     foreign = [name for name in names if networks.get(name).is_foreign]
     if foreign or (given and model_file.is_foreign(given)):
         name = foreign[0] if foreign else settings.rounds.teacher_model
-        raise ValueError(f"--noised_labels is for EfficientNets alone, not for {name}.")
+        raise ValueError(f"--noised_labels only works with EfficientNets, not with {name}.")
 
 
 def _trainings(
@@ -159,13 +159,13 @@ def baselines(
     """Yields the trainings of the supervised baselines, each with its directory.
 
     Raises:
-        ValueError: there is no training whose number of images they share.
+        ValueError: there is no training whose compute they could match.
     """
     trainings, kinds = settings.trainings(), settings.rounds.controls
     seen = [each.last_step(num_labeled) * each.images_per_step for each in trainings]
     if kinds and not seen:
         raise ValueError(
-            f"--controls={','.join(kinds)}: nothing is trained whose number of images they share."
+            f"--controls={','.join(kinds)}: no training whose compute the baselines could match."
         )
     for kind in kinds:
         yield f"control_{kind}", settings.control(sum(seen) if kind == "chain" else seen[-1])
@@ -208,7 +208,7 @@ def _labels_written(workdir: Path) -> int:
 def _label_bytes(settings: config.Config, splits: sources.Splits) -> int:
     """Returns an estimate of the bytes of pseudo labels and of selected images.
 
-    A selection is taken to have as many records as there are unlabeled images, or those of
+    Assumes as many selected records as there are unlabeled images, or those of
     ``--images_per_class``.
     """
     rounds, labels, selection = settings.rounds, settings.labels, settings.selection

@@ -256,7 +256,9 @@ def top5_distance(rankings: np.ndarray, noise: bool) -> float:
     """
     before, after = _compared_frames("rankings", rankings, 3, noise)
     if before.shape[2] < _TOP:
-        raise ValueError(f"Top-5 distance needs at least five classes, not {np.shape(rankings)}.")
+        raise ValueError(
+            f"Top-5 distance needs at least five classes, not shape {np.shape(rankings)}."
+        )
     before, after = before[..., :_TOP], after[..., :_TOP]
     same = before[..., :, np.newaxis] == after[..., np.newaxis, :]
     ranks = np.where(same.any(-1), same.argmax(-1), _TOP)  # from 0; all beyond the fifth are equal

@@ -45,7 +45,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
             decay_steps: for a staircase, the steps from one decay to the next; may be fractional.
             decay_rate: for a staircase, the factor of each decay.
             total_steps: for cosine, the step at which the rate is 0.
-            first_step: step at which the schedule is entered: that of an earlier training's end.
+            first_step: step at which the schedule starts: the last step of an earlier training.
 
         Raises:
             ValueError: the kind is unknown, or a length that it needs is missing or too short.

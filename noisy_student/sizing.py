@@ -1,7 +1,7 @@
-"""Sizes a run by its images, this machine and a time budget (``--auto``).
+"""Sizes a run to fit its images, this machine and a time budget (``--auto``).
 
-Flags that are given always win. Choices are printed with their reasons and kept in the work
-directory (`FILE`), so that a rerun takes the same ones, however fast the machine is then. The
+Given flags always take precedence. Choices are printed with their reasons and stored in the work
+directory (`FILE`), so that a rerun uses the same ones, regardless of the speed of the machine. The
 constants are those of the small recipes (docs/RESULTS.md), or rules of thumb between them and the
 paper's.
 """
@@ -27,7 +27,7 @@ from noisy_student.runtime.speed import Speed, measure
 
 FILE = "auto.json"
 _SAMPLE = 100  # labeled images whose sizes are looked at
-_SMALL = 64  # pixels, up to which images stay as they are
+_SMALL = 64  # pixels, up to which images keep their size
 _IN_TIME = 0.7  # of the budget: machines slow down, and images must be read
 _LEAST_STEPS, _FEW_STEPS = 100, 10_000
 _MANY = 20_000  # images that a full EfficientNet needs from random weights
@@ -39,7 +39,7 @@ class _Network:
     """A candidate: sizes of the networks, and the side of larger images.
 
     Attributes:
-        image_size: side of the input where images are larger.
+        image_size: maximum side of the input.
         width, depth: multipliers of the teacher.
         students: widths of the students.
     """
@@ -68,17 +68,17 @@ def sized(
     *,
     write: bool,
 ) -> config.Config:
-    """Returns the options with those that ``--auto`` chooses, and prints them.
+    """Returns the options including the choices of ``--auto``, and prints these.
 
     Args:
-        settings: options of the run; without ``auto`` they are returned as they are.
+        settings: options of the run; returned unchanged without ``auto``.
         splits: its images.
         devices: its devices, whose speed is measured unless choices are stored.
-        workdir: directory of the run, which may hold the choices of its first time.
+        workdir: directory of the run, which may hold earlier choices.
         write: whether to store the choices there.
 
     Raises:
-        ValueError: the choices there were made for another time.
+        ValueError: the stored choices were made for another time budget.
     """
     if not settings.options["auto"]:
         return settings
@@ -87,15 +87,15 @@ def sized(
         stored = read_json(path, Sizing)
         if stored["minutes"] != minutes:
             raise ValueError(
-                f"--minutes={minutes:g}: {path} holds what was chosen for {stored['minutes']:g}: "
-                "give another --workdir, or the flags that are to change."
+                f"--minutes={minutes:g}: {path} has choices for --minutes={stored['minutes']:g}. "
+                "Give another --workdir, or flags for the options to change."
             )
     else:
         stored = choose(settings, splits, measure(devices), devices)
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, stored)
-    print(f"chosen for --minutes={minutes:g} (--auto; flags that are given win):")
+    print(f"options chosen by --auto for --minutes={minutes:g} (flags take precedence):")
     print(f"  {_validation_line(settings, splits)}")
     known = option.named(schema.RUN)
     choices = {k: v for k, v in stored["choices"].items() if k not in settings.given}
@@ -103,7 +103,7 @@ def sized(
     for name in choices:
         print(f"  {known[name].to_flag(chosen.options[name])}: {stored['reasons'][name]}")
     if seconds := stored.get("seconds"):
-        print(f"  expected in all: {duration(seconds)}, compilation included")
+        print(f"  expected total: {duration(seconds)}, including compilation")
         if seconds > 60 * minutes:
             logging.warning(
                 f"--minutes={minutes:g} is too short: the smallest run takes about "
@@ -122,7 +122,7 @@ class _Choices:
         self.counts, self.speed, self.devices = counts, speed, devices
 
     def take(self, reason: str, **options: Any) -> None:
-        """Chooses options, unless they are given."""
+        """Sets options that are not given."""
         new = {name: value for name, value in options.items() if name not in self.given}
         self.settings = self.settings.replace(**new)
         self.reasons |= dict.fromkeys(new, reason)
@@ -132,7 +132,7 @@ class _Choices:
         return not self.given.isdisjoint(names)
 
     def seconds(self, **options: Any) -> float:
-        """Returns the time of a run with further options, where they are not given."""
+        """Returns the time of a run with further options, except given ones."""
         new = {name: value for name, value in options.items() if name not in self.given}
         settings = self.settings.replace(**new)
         return estimate(settings, self.counts, self.speed, self.devices.num_accelerators).seconds
@@ -170,11 +170,11 @@ def _validation_line(settings: config.Config, splits: sources.Splits) -> str:
     count, labeled = len(splits.validation), len(splits.labeled)
     if count:
         low, high = accuracy_interval(80, count)
-        reason = f"an accuracy of 80% is known to {low:.0f} to {high:.0f}%"
+        reason = f"95% interval of an accuracy of 80%: {low:.0f} to {high:.0f}%"
     elif settings.data.num_validation < 0:
         reason = (
-            f"10% of {labeled} labeled images are fewer than {LEAST_VALIDATION}, which tell "
-            "little: all are trained on, and best.keras and validation accuracies are missing"
+            f"10% of {labeled} labeled images is fewer than {LEAST_VALIDATION}, too few to be "
+            "useful: all are used for training, without best.keras and validation accuracies"
         )
     else:
         reason = "given"
@@ -185,13 +185,13 @@ def _choose_labels(choices: _Choices) -> None:
     """Chooses the number of students and the threshold of their labels."""
     minutes, classes = choices.settings.options["minutes"], choices.counts.classes
     if minutes < _ROUNDS_FROM:
-        choices.take(f"under {_ROUNDS_FROM:g} minutes are for one student", rounds=1)
+        choices.take(f"less than {_ROUNDS_FROM:g} minutes: one student", rounds=1)
     else:
-        choices.take("the second student learns from better labels", rounds=2)
+        choices.take("the second student trains on better labels", rounds=2)
     chance = 1 / max(classes, 2)
     choices.take(
-        f"30% of the way from chance (1 of {classes} classes) to certainty; 0.3 for the paper's "
-        "1000 classes",
+        f"30% of the way from chance ({classes} classes) to 1; gives the paper's 0.3 for 1000 "
+        "classes",
         min_confidence=round(chance + 0.3 * (1 - chance), 2),
     )
 
@@ -201,10 +201,13 @@ def _choose_batches(choices: _Choices) -> None:
     counts, devices = choices.counts, choices.devices
     share = counts.unlabeled / counts.labeled
     choices.take(
-        f"root of {counts.unlabeled} unlabeled / {counts.labeled} labeled images, from 1 to 7",
+        f"square root of {counts.unlabeled} unlabeled / {counts.labeled} labeled images, clipped "
+        "to 1..7",
         ratio=(float(min(7, max(1, round(math.sqrt(share))))),),
     )
-    scale, where = (1, "a CPU") if devices.on_cpu else (4 * devices.num_accelerators, "GPUs, TPUs")
+    scale, where = (
+        (1, "CPUs") if devices.on_cpu else (4 * devices.num_accelerators, "GPUs and TPUs")
+    )
     if not choices.has("batch_size"):
         choices.take(f"small batches and many steps suit {where}", teacher_batch_size=48 * scale)
     choices.take(f"small batches and many steps suit {where}", batch_size=16 * scale)
@@ -215,19 +218,21 @@ def _choose_optimizer(choices: _Choices) -> None:
     start = choices.settings.rounds.init_model
     if not choices.has("optimizer"):
         rate = 0.003 if start in (None, "teacher") else 0.001
-        reason = "short trainings: AdamW needs fewer steps than the paper's RMSProp"
+        reason = "short training: AdamW needs fewer steps than the paper's RMSProp"
         choices.take(reason, optimizer="adamw", adam_beta2=0.99)
         if not choices.has("learning_rate_per_256"):
-            which = "random" if rate == 0.003 else "given"
-            choices.take(f"AdamW from {which} weights", learning_rate=rate)
+            which = "random" if rate == 0.003 else "pretrained"
+            choices.take(f"suits AdamW from {which} weights", learning_rate=rate)
     if not choices.has("final_learning_rate_per_256"):
-        choices.take("ends at 0 after any number of steps", schedule="cosine")
+        choices.take("decays to 0 for any number of steps", schedule="cosine")
     if _is_pretrained(choices):
-        choices.take("the first layers of given weights serve as they are", frozen_blocks=3)
+        choices.take(
+            "the first layers of pretrained weights transfer without training", frozen_blocks=3
+        )
 
 
 def _choose_sizes(choices: _Choices, labeled: sources.Examples) -> None:
-    """Chooses image size, networks and steps: the largest that the time allows."""
+    """Chooses the largest image size, networks and steps that the time allows."""
     side, smallest = derived.sides(labeled, _SAMPLE)
     is_small = side <= _SMALL and not choices.has("image_size", "small_image")
     if is_small:
@@ -244,21 +249,23 @@ def _choose_sizes(choices: _Choices, labeled: sources.Examples) -> None:
         start = choices.seconds(**options, **_steps(choices, 0.0))
         share = max(0.0, (limit - start) / max(seconds - start, 1e-9))
     size = "largest" if share == 1 else "smallest"
-    reason = f"the {size} of {len(candidates)}, to end in time on {choices.devices.describe()}"
+    reason = (
+        f"{size} of {len(candidates)} sizes that finish in time on {choices.devices.describe()}"
+    )
     choices.take(reason, **options)
     steps, wanted = _steps(choices, share), _images(choices)
     for (name, value), images in zip(steps.items(), wanted, strict=False):
-        reason = f"{share * images:,.0f} images, for {choices.counts.labeled} labeled ones"
+        reason = f"{share * images:,.0f} images, with {choices.counts.labeled} labeled ones"
         if value == _LEAST_STEPS:
-            reason = "the least"
+            reason = "the minimum"
         if share < 1:
-            reason += f"; {images:,.0f} images if the time allowed (--minutes)"
+            reason += f"; {images:,.0f} images with enough time (--minutes)"
         choices.take(reason, **{name: value})
 
 
 def _keep_small(choices: _Choices, side: int, smallest: int) -> None:
-    """Chooses the protocol of small images, at their own size."""
-    reason = f"the images have {side} pixels and stay as they are"
+    """Chooses the protocol for small images, at their original size."""
+    reason = f"images of {side} pixels keep their size"
     choices.take(reason, small_image=True, image_size=max(side, 8))
     if smallest < side:
         choices.take(
@@ -266,7 +273,7 @@ def _keep_small(choices: _Choices, side: int, smallest: int) -> None:
         )
     if choices.devices.on_cpu and not _is_pretrained(choices):
         later = (1, 1, 1) if side <= 40 else (2, 1, 1)
-        reason = "feature maps of half the side, then down to 4 to 8 pixels, suit a CPU"
+        reason = "halves the feature maps, then reduces them to 4 to 8 pixels, to suit a CPU"
         choices.take(reason, strides=(2, 1, 2, 2, later[0], 1, 1, 1))
 
 
@@ -304,7 +311,7 @@ def _images(choices: _Choices) -> tuple[float, float]:
 
 
 def _steps(choices: _Choices, share: float = 1.0) -> dict[str, Any]:
-    """Returns the steps in which trainings see a share of their images."""
+    """Returns the steps in which trainings see a fraction of their images."""
     settings = choices.settings
     if choices.has("epochs", "train_ratio"):
         return {}
@@ -316,7 +323,7 @@ def _steps(choices: _Choices, share: float = 1.0) -> dict[str, Any]:
 
 
 def _choose_averages(choices: _Choices) -> None:
-    """Chooses what depends on the number of steps: warm-up and averages."""
+    """Chooses the options that depend on the number of steps: warm-up and averages."""
     settings, labeled = choices.settings, choices.counts.labeled
     steps = min(each.num_steps(labeled) for each in (settings.teacher, *settings.students))
     if not choices.has("warmup_epochs"):
@@ -335,6 +342,6 @@ def _is_pretrained(choices: _Choices) -> bool:
 
 
 def _round(steps: float) -> int:
-    """Returns a number of steps with two digits, and not too few."""
+    """Rounds a number of steps to two digits, with a minimum."""
     digits = max(0, math.floor(math.log10(max(steps, 1))) - 1)
     return max(_LEAST_STEPS, round(steps / 10**digits) * 10**digits)

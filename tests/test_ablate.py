@@ -132,7 +132,7 @@ def test_a_study_from_command_to_verdict(tmp_path):
 
     before = {path: path.stat().st_mtime_ns for path in records}
     again = run(*given)
-    assert again.returncode == 0 and "22 jobs, all done" in again.stdout
+    assert again.returncode == 0 and "22 jobs, all finished" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in records} == before
     # Without one arm's evaluation of one seed the table has the other rows, and nothing is run.
     tests = root.glob("seed1/test-*init_model*/job.json")

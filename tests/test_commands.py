@@ -71,7 +71,7 @@ def test_stages_run_alone(tmp_path):
 
 def test_dry_run_touches_nothing(tmp_path):
     output = iterate(tmp_path / "digits", "--dry_run", "--rounds=1")
-    assert "unlabeled: 3400 images" in output and "in all about" in output
+    assert "unlabeled: 3400 images" in output and "total: about" in output
     assert not (tmp_path / "digits").exists()
 
 

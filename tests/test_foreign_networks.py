@@ -110,7 +110,7 @@ def test_trained_models_are_evaluated_alone_and_unused_options_are_named(
     assert top1 == models["round1_student"]["top1"]
     training = config.Config(teacher_name=CNN, strides=(1,) * 7, teacher_width=2.0)
     iterate.derived.warn_of_unused(training.given, training.trainings())
-    assert f"{CNN} (teacher) has no use for --teacher_width, --strides." in caplog.text
+    assert f"--teacher_width, --strides: no effect on {CNN} (teacher)." in caplog.text
 
 
 def test_a_dry_run_knows_the_cost_of_networks_of_others(photos, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Draws every corruption of an image at every severity.
+"""Draws an image after every corruption at every severity.
 
 python -m data.corruptions --image=cat.jpg --output=grid.png
 python -m data.corruptions --image=cat.jpg --size=96 --output=small.png
@@ -13,7 +13,7 @@ from data.corruptions.levels import NATIVE_SIZES
 
 
 def sheet() -> Image.Image:
-    """Draws the sheet that the flags ask for."""
+    """Draws the contact sheet that the flags describe."""
     options = flags.FLAGS
     return corruptions.contact_sheet(contact_sheet.read_image(), options.seed, options.native_size)
 

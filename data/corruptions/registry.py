@@ -63,7 +63,7 @@ def corrupt(
         uint8 [H, W, 3].
 
     Raises:
-        ValueError: an argument is not as above; the message names it and the valid values.
+        ValueError: an argument is invalid; the message names it and the valid values.
     """
     _check(image, name, severity, seed, native_size)
     if native_size is None:
@@ -103,7 +103,7 @@ def _check(image: np.ndarray, name: str, severity: int, seed: int, native_size: 
 
 
 def contact_sheet(image: np.ndarray, seed: int = 0, native_size: int | None = None) -> Image.Image:
-    """Draws an image clean and after every corruption (rows) at every severity (columns).
+    """Draws the clean image and every corruption of it (rows) at every severity (columns).
 
     Args:
         image: uint8 [H, W, 3], each side at least 32 pixels.

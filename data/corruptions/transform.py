@@ -16,17 +16,17 @@ def transform(
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     """Returns a transformation, as in ``dataset.apply(corruptions.transform("fog", 3))``.
 
-    Elements are images uint8 [H, W, 3], or tuples that begin with one; the rest of a tuple stays.
-    Image i is corrupted with ``seed + i``, in each pass the same.
+    Elements are uint8 images [H, W, 3], or tuples that start with one; the rest of a tuple is
+    unchanged. Image i is corrupted with ``seed + i``, in every pass.
 
     Args:
         name: as in `corrupt`.
         severity: as in `corrupt`.
-        seed: of the first image.
+        seed: seed of the first image.
         native_size: as in `corrupt`.
 
     Raises:
-        ValueError: as `corrupt`, as far as no image decides.
+        ValueError: as in `corrupt`, except for invalid images.
     """
     corrupt(np.zeros([64, 64, 3], np.uint8), name, severity, seed, native_size)
     function = functools.partial(_corrupted, name, severity, native_size)

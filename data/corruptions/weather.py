@@ -4,8 +4,8 @@ Source: the public code of Hendrycks and Dietterich, "Benchmarking neural networ
 common corruptions and perturbations" (ICLR 2019). Its frost photographs are data files of the
 package torch-uncertainty-assets.
 
-Functions return float32 gray levels, which the caller clips. Flakes and drops have functions of
-their own because all frames of a perturbation sequence share one snowfall.
+Functions return float32 gray levels, which the caller clips. Flakes and drops are drawn by separate
+functions, because all frames of a perturbation sequence share one snowfall.
 """
 
 import functools

@@ -1,4 +1,4 @@
-r"""Finds near duplicates of test images among the images that a model learns from.
+r"""Finds near duplicates of test images among the images that a model trains on.
 
     python -m data.leakage --dataset=folder --labeled_dir=train --unlabeled_dir=more \
         --test_dir=test --output_dir=leakage
@@ -9,8 +9,8 @@ r"""Finds near duplicates of test images among the images that a model learns fr
 Writes `leakage.json` (the compared sets, and every pair), `leakage.html` (the pairs as pictures)
 and `exclude.txt` (the ids of the images to leave out, for `exclude` of `data.sources.Draw`).
 
-It finds copies that were re-encoded, resized, mirrored, or changed in brightness or contrast. It
-does not find crops, rotations and other photographs of the same thing.
+Detects copies that were re-encoded, resized, mirrored, or changed in brightness or contrast. Does
+not detect crops, rotations, or different photographs of the same object.
 """
 
 import base64
@@ -264,25 +264,28 @@ def _main() -> None:
     for name, found in result["sets"].items():
         print(f"{name}: {found['near_duplicates']} of {found['images']} look like a test image")
     print(f"{result['test_images_leaked']} of {result['test_images']} test images are affected")
-    print(f"{values['output_dir']}/leakage.html shows them; exclude.txt lists what to leave out")
+    print(f"{values['output_dir']}/leakage.html shows them; exclude.txt lists the ids to exclude")
 
 
 _SOURCE_FLAGS: dict[str, tuple[Any, str]] = {
     "dataset": ("mnist5k", "mnist5k | folder | records | tfds:NAME"),
-    "data_dir": (None, "Directory of tensorflow-datasets (tfds:NAME only)."),
-    "labeled_dir": (None, "Labeled images: a folder of class folders, or TFRecord files."),
+    "data_dir": (None, "Directory where tensorflow-datasets stores its data (tfds:NAME only)."),
+    "labeled_dir": (
+        None,
+        "Labeled images: a folder with one subfolder per class, or TFRecord files.",
+    ),
     "unlabeled_dir": (None, "Folder of unlabeled images, flat or nested."),
-    "validation_dir": (None, "Validation images; unset: held out of the labeled ones."),
-    "test_dir": (None, "Test images; unset: held out of the labeled ones."),
+    "validation_dir": (None, "Validation images; unset: held out from the labeled images."),
+    "test_dir": (None, "Test images; unset: held out from the labeled images."),
     "unlabeled_records": ([], "Unlabeled images in TFRecord files: globs or folders."),
-    "unlabeled_dataset": (None, "Data set (tfds:NAME) whose images are the unlabeled ones."),
+    "unlabeled_dataset": (None, "Data set (tfds:NAME) to take unlabeled images from."),
     "labeled_split": (None, "Labeled split or slice of tfds:NAME; unset: train."),
     "test_split": (None, "Test split or slice of tfds:NAME; unset: test."),
     "unlabeled_split": (None, "Unlabeled split or slice of tfds:NAME."),
     "unlabeled_fraction": (1.0, "Fraction of the unlabeled images to keep."),
-    "unlabeled_skew": (1.0, "Long tail of the unlabeled images over their classes; 1: none."),
-    "num_labeled": (0, "Labeled training images to keep; the rest is unlabeled. 0: all."),
-    "num_validation": (-1, "Validation images held out of the labeled ones. -1: 10%."),
+    "unlabeled_skew": (1.0, "Imbalance of the unlabeled images (long tail over classes); 1: none."),
+    "num_labeled": (0, "Training images that keep their labels; the others are unlabeled. 0: all."),
+    "num_validation": (-1, "Validation images held out from the labeled images. -1: 10%."),
     "seed": (0, "Seed of the splits."),
 }
 
@@ -300,12 +303,14 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "splits_file", None, "Splits stored by a run (splits.json); unset: drawn from --seed."
     )
-    flags.DEFINE_string("output_dir", None, "Directory of the report.", required=True)
-    flags.DEFINE_integer("max_distance", MAX_DISTANCE, "Largest distance of hashes, bits.", 0, 15)
+    flags.DEFINE_string("output_dir", None, "Directory to write the report to.", required=True)
+    flags.DEFINE_integer("max_distance", MAX_DISTANCE, "Maximum distance of hashes in bits.", 0, 15)
     flags.DEFINE_float(
-        "min_correlation", MIN_CORRELATION, "Smallest correlation of thumbnails.", -1.0, 1.0
+        "min_correlation", MIN_CORRELATION, "Minimum correlation of thumbnails.", -1.0, 1.0
     )
-    flags.DEFINE_integer("max_pairs", 200, "Pairs shown of each split.", lower_bound=0)
+    flags.DEFINE_integer(
+        "max_pairs", 200, "Maximum number of pairs to show per split.", lower_bound=0
+    )
 
 
 def command() -> None:

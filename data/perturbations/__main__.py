@@ -1,4 +1,4 @@
-"""Draws some frames of every perturbation sequence of an image.
+"""Draws frames of every perturbation sequence of an image.
 
 python -m data.perturbations --image=cat.jpg --output=grid.png
 python -m data.perturbations --image=cat.jpg --size=96 --output=small.png

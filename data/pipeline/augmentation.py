@@ -14,7 +14,7 @@ from data.optional import require
 from data.preprocess import PreprocessSpec
 
 KINDS = ("randaugment", "keras_cv", "crop", "none")
-# Purposes of random numbers: an image's seed is folded by them.
+# Purposes of random numbers, folded into the seed of an image.
 _CROP, _FLIP, _OPERATIONS, _CUTOUT = range(4)
 
 Noise = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -45,7 +45,7 @@ class Augmentation:
 
 
 def needs_original(spec: PreprocessSpec, augmentation: Augmentation) -> bool:
-    """Returns True if the noise starts from the original image: a random crop of large images."""
+    """Returns True if the noise needs the original image, for a random crop of large images."""
     return not spec.small_image and augmentation.kind != "none"
 
 
@@ -61,7 +61,7 @@ def single_noise(
         augmentation: the noise.
 
     Returns:
-        uint8 [S, S, 3]; without random crop where images are small or the noise is "none".
+        uint8 [S, S, 3]; without random crop if images are small or the noise is "none".
     """
     if needs_original(spec, augmentation):
         return preprocess.inception_crop(image, seeds.fold(seed, _CROP), spec)
@@ -71,10 +71,10 @@ def single_noise(
 def batch_noise(spec: PreprocessSpec, augmentation: Augmentation, seed: int) -> Noise:
     """Returns the noise that works on whole batches.
 
-    With "keras_cv" the noise does not follow from the seeds of the images: that layer's random
-    numbers have a state. TensorFlow's global seed and generator are set to `seed`, and images are
-    processed one after the other, so that two runs get the same noise. A run that resumes in the
-    middle gets other noise.
+    With "keras_cv", the noise does not depend on the seeds of the images, because that layer's
+    random numbers have a state. TensorFlow's global seed and generator are set to `seed`, and
+    images are processed one after the other, so that two runs get the same noise. A resumed run
+    gets different noise.
 
     Args:
         spec: size of the images.

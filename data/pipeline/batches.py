@@ -1,12 +1,11 @@
 """Input pipelines: batches of labeled and pseudo-labeled images for training, and for evaluation.
 
-Batch k of a training pipeline is a function of its arguments alone. Every pass over the data has
-its own permutation, drawn from (seed, pass) without state. The noise of an image follows from
-(seed, pass, id, copy). So neither parallelism nor resuming at a later step changes a batch.
+Batch k of a training pipeline depends only on the arguments. Every pass over the data has its own
+permutation, drawn statelessly from (seed, pass). The noise of an image depends on (seed, pass, id,
+copy). So neither parallelism nor resuming at a later step changes a batch.
 
-Images in memory that a small-image model takes never leave whole batches, nor do those that a cache
-holds decoded. Others are decoded, cropped and resized one by one, in parallel, and noised in
-batches.
+In-memory images for small-image models and cached decoded images are processed in whole batches.
+Other images are decoded, cropped and resized one by one, in parallel, and augmented in batches.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,9 +40,9 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Makes an endless stream of training batches.
 
-    Every pass sees every example once; batches run across the ends of passes. Of n hosts, host i
-    makes the i-th n-th of the rows of every batch, and decodes only those images, unless they are
-    cached. Put together in the order of the hosts, the rows are the batches of a single one.
+    Every pass uses every example once; batches may span two passes. With n hosts, host i makes the
+    i-th n-th of the rows of every batch, and decodes only those images, unless they are cached.
+    Concatenated in host order, the rows are the batches of a single host.
 
     Args:
         labeled: the labeled images, of C classes.
@@ -52,19 +51,19 @@ def training_batches(
         order: seed, first batch and rows of this host.
         batch_size: labeled images per batch of all hosts; a multiple of n.
         selected: pseudo-labeled images; None: only labeled ones.
-        cache: holds images on disk decoded where they fit, unless a random crop needs the
-            originals; None: none are held. It changes no batch.
+        cache: keeps decoded images in memory if they fit, unless a random crop needs the originals;
+            None: no cache. Does not change the batches.
 
     Returns:
         Dictionaries of "images" uint8 [B, S, S, 3] and "labels" int32 [B]. With `selected` also
         "unlabeled_images" uint8 [U, S, S, 3] and "probabilities" float32 [U, C], and with clean
-        copies "unlabeled_clean_images" uint8 [U, T, T, 3]. Where the step applies the noise
+        copies "unlabeled_clean_images" uint8 [U, T, T, 3]. If the step applies the noise
         (`Augmentation.on_device`), also "seeds" int32 [B, 2] and "unlabeled_seeds" int32 [U, 2]. B
         and U count the rows of this host.
 
     Raises:
-        ValueError: there is nothing to read, a batch size is below 1 or no multiple of n, a label
-            is not in 0..C-1, or the records are of another number of classes.
+        ValueError: there are no images, a batch size is below 1 or not a multiple of n, a label is
+            not in 0..C-1, or the records have another number of classes.
     """
     _check(labeled, batch_size)
     held = None if needs_original(spec, augmentation) else cache
@@ -112,8 +111,8 @@ def evaluation_batches(
         spec: size, crop and interpolation.
         batch_size: images per batch (b); the last batch is padded.
         augmentation: noise; None: none.
-        seed: seed of the noise, which follows from it and the id of an image.
-        cache: as for training; useful where the images are read several times.
+        seed: seed of the noise, which depends on it and the id of an image.
+        cache: as for training; useful if the images are read several times.
         name: name of the images in the cache's report.
 
     Returns:
@@ -154,7 +153,7 @@ def noisy_views(
     seed: int,
     views: int,
 ) -> np.ndarray:
-    """Shows images as training sees them, by the same code.
+    """Returns images as training sees them, made by the same code.
 
     Args:
         examples: the images.
@@ -162,7 +161,7 @@ def noisy_views(
         spec: size and interpolation.
         augmentation: the noise.
         seed: as for training.
-        views: number of noised copies of each; copy v is what pass v over the data shows.
+        views: number of noised copies of each image; copy v is that of pass v over the data.
 
     Returns:
         uint8 [n, views, S, S, 3].
@@ -181,7 +180,7 @@ def noisy_views(
 
 @tf.autograph.experimental.do_not_convert
 def thumbnail_batches(examples: Examples, side: int, batch_size: int) -> tf.data.Dataset:
-    """Makes batches of every image once, in order, gray and squeezed into a small square.
+    """Makes batches of every image once, in order, as small gray squares (aspect not kept).
 
     Args:
         examples: the images.
@@ -211,7 +210,7 @@ def _check(labeled: Examples, batch_size: int) -> None:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
     if not len(labeled):
-        raise ValueError("There are no labeled images.")
+        raise ValueError("No labeled images.")
     num_classes = len(labeled.class_names)
     invalid = np.flatnonzero((labeled.labels < 0) | (labeled.labels >= num_classes))
     if len(invalid):
@@ -227,7 +226,7 @@ def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
-    # The rewrites gain nothing here, and would copy the images held in memory into their graph.
+    # The rewrites gain nothing here, and would copy in-memory images into their graph.
     options.experimental_optimization.apply_default_optimizations = False
     return batches.with_options(options).prefetch(_PREFETCH)
 
@@ -252,7 +251,9 @@ def _noised(
     )
     dataset, read = batches.dataset, batches.read
     if clean_spec not in (None, spec) and spec.small_image:
-        raise ValueError(f"Small images have one size: {clean_spec} for copies of {spec}.")
+        raise ValueError(
+            f"Clean copies of small images must keep their size: {clean_spec} for {spec}."
+        )
 
     def add_seeds(batch: Columns) -> Columns:
         drawn = seeds.example_seeds(seed, batch["pass"], batch["id_hash"], batch["copy"])

@@ -19,7 +19,7 @@ _MIB = 1 << 20
 
 
 class CachedSet(TypedDict):
-    """A set of images that was requested: its size, and whether it is held."""
+    """A requested set of images: its size, and whether it is cached."""
 
     name: str
     images: int
@@ -28,7 +28,7 @@ class CachedSet(TypedDict):
 
 
 class CacheReport(TypedDict):
-    """The size of a cache, and the sets that were requested."""
+    """The size of a cache, and the requested sets."""
 
     budget_mib: int
     sets: list[CachedSet]
@@ -47,18 +47,18 @@ class Request:
 
 
 class DecodedCache:
-    """Sets of decoded images: each is held whole, or not at all.
+    """Sets of decoded images, each cached completely or not at all.
 
-    Number and size of the images decide, before any of them is decoded: a set is held if it fits in
-    what the sets requested earlier have left. So memory is bounded, and what is held does not
-    depend on timing.
+    The number and size of the images decide before any is decoded: a set is cached if it fits into
+    the memory that sets requested earlier have left. So memory is bounded, and what is cached does
+    not depend on timing.
     """
 
     def __init__(self, num_bytes: int):
         """Makes an empty cache.
 
         Args:
-            num_bytes: largest total size; 0: nothing is held.
+            num_bytes: maximum total size; 0: cache nothing.
 
         Raises:
             ValueError: num_bytes is below 0.
@@ -93,7 +93,7 @@ class DecodedCache:
         return {"budget_mib": self._budget // _MIB, "sets": [entry.copy() for entry in self._sets]}
 
     def describe(self) -> str:
-        """Returns a line about what is held and what is not; empty if nothing was requested."""
+        """Returns a line about what is cached and what is not; empty if nothing was requested."""
         parts = []
         for held, begin in ((True, "decoded once"), (False, "decoded in every pass")):
             names = [_described(entry) for entry in self._sets if entry["held"] == held]
@@ -107,9 +107,9 @@ def _described(entry: CachedSet) -> str:
 
 
 def _decode(request: Request) -> tf.Tensor:
-    """Decodes all images into one tensor; no more than that and a batch is ever in memory."""
+    """Decodes all images into one tensor, with at most one additional batch in memory."""
     count, side = request.count, request.side
-    # Lent to TensorFlow rather than copied, and aligned as its own memory is.
+    # Shared with TensorFlow instead of copied, so aligned like its own memory.
     memory = np.empty(count * side * side * 3 + _ALIGNMENT, np.uint8)
     begin = -memory.ctypes.data % _ALIGNMENT
     array = memory[begin : begin + count * side * side * 3].reshape(count, side, side, 3)

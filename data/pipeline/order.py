@@ -1,4 +1,4 @@
-"""The order of examples: seeded permutations, one per pass over the data, without state."""
+"""The order of examples: stateless seeded permutations, one per pass over the data."""
 
 import dataclasses
 
@@ -25,10 +25,10 @@ class Shard:
             )
 
     def rows(self, batch_size: int) -> range:
-        """Returns the rows of a batch; a ValueError says that hosts cannot share it evenly."""
+        """Returns the rows of a batch; raises a ValueError if hosts cannot share it evenly."""
         if batch_size % self.count:
             raise ValueError(
-                f"Batches of {batch_size} cannot be shared evenly by {self.count} hosts."
+                f"Batches of {batch_size} cannot be split evenly over {self.count} hosts."
             )
         length = batch_size // self.count
         return range(self.index * length, (self.index + 1) * length)
@@ -50,7 +50,7 @@ def permutation(
     pass_index: tf.Tensor,
     block: tf.Tensor | int = 0,
 ) -> tf.Tensor:
-    """Returns a permutation, a function of its arguments alone.
+    """Returns a permutation that depends only on the arguments.
 
     Args:
         length: integer scalar, number of elements.
@@ -68,18 +68,18 @@ def permutation(
         id_hash=tf.reshape(tf.cast(block, tf.int64), [1]),
         copy=tf.constant([purpose]),
     )
-    # tf.random.experimental.index_shuffle would do without the whole permutation, but TensorFlow
-    # 2.21's repeats an element for lengths like 2**16 + 1, and is far from uniform for short ones.
+    # tf.random.experimental.index_shuffle would not need the whole permutation, but in TensorFlow
+    # 2.21 it repeats an element for lengths like 2**16 + 1 and is far from uniform for short ones.
     values = tf.range(tf.cast(length, tf.int64))
     return tf.random.experimental.stateless_shuffle(values, key[0], alg="philox")
 
 
 def batch_order(num_examples: int, batch_size: int, order: Order, purpose: int) -> tf.data.Dataset:
-    """Numbers the examples of each batch, without end; every pass holds every example once.
+    """Makes an endless stream of batches of indices; every pass has every example once.
 
     Args:
         num_examples: number of examples, at least 1.
-        batch_size: examples per batch of all hosts; batches run across the ends of passes.
+        batch_size: examples per batch of all hosts; batches may span two passes.
         order: seed, first batch and rows.
         purpose: one of the constants above.
 

@@ -1,6 +1,6 @@
-"""Batches of pseudo-labeled images, from memory where they fit and streamed where not.
+"""Batches of pseudo-labeled images, from memory if they fit, else streamed.
 
-The images lie in the records, or an index refers to images of a set. Batch k is the same.
+The images are in the records, or an index refers to images of a set. Both give the same batches.
 """
 
 import dataclasses
@@ -45,33 +45,33 @@ def record_batches(
     order: Order,
     cache: DecodedCache | None = None,
 ) -> Batches:
-    """Makes an endless stream of batches, in which every pass holds every record once.
+    """Makes an endless stream of batches, in which every pass has every record once.
 
-    Records in memory are permuted anew in every pass. Streamed ones are shuffled in blocks, from
-    shards that are permuted and read several at once. Every host reads all of them, and passes on
-    only its own rows.
+    Records in memory are permuted again in every pass. Streamed records are shuffled in blocks,
+    from permuted shards, several of which are read in parallel. Every host reads all records, but
+    yields only its own rows.
 
     Args:
         selected: the images.
-        spec: images that are held decoded are brought to its size.
+        spec: preprocessing of cached decoded images.
         num_classes: length of the distributions (C).
         order: seed, first batch and rows of this host (u of them).
-        cache: holds images decoded where they fit: those of records that are in memory anyway, and
-            all images that an index refers to; None: none are held.
+        cache: keeps decoded images if they fit: those of records in memory, and all images that an
+            index refers to; None: no cache.
 
     Returns:
         Batches of what `record_schema.parse` returns except "encoded", of "pass" int64, and of the
         images or their places, with a leading u.
 
     Raises:
-        ValueError: there are no records, or they are of another number of classes; names file and
-            offset of a damaged record. One that is streamed is a DataLossError in the stream, which
-            `tfrecord_file.verify` explains.
+        ValueError: there are no records, they have another number of classes, or one is damaged
+            (the message names file and offset). A damaged streamed record is a DataLossError in the
+            stream, which `tfrecord_file.verify` explains.
     """
     if selected.batch_size < 1:
         raise ValueError(f"unlabeled_batch_size must be at least 1, not {selected.batch_size}.")
     if not selected.files:
-        raise ValueError("There are no records: the list of selected files is empty.")
+        raise ValueError("No records: the list of selected files is empty.")
     files = [os.fspath(file) for file in selected.files]
     source: _Records | SelectedIndex
     if files[0].endswith(".parquet"):
@@ -80,7 +80,7 @@ def record_batches(
         source = _Records(files, spec, cache)
     if source.num_classes != num_classes:
         raise ValueError(
-            f"The records of {files[0]} have {source.num_classes} probabilities, but there are "
+            f"The records of {files[0]} have {source.num_classes} probabilities for "
             f"{num_classes} classes."
         )
     if source.num_bytes > IN_MEMORY_BYTES:
@@ -94,7 +94,7 @@ def record_batches(
 
 
 class _Records:
-    """Records with their images; the first one tells the number of classes.
+    """Records with their images; the first one determines the number of classes.
 
     `SelectedIndex` has the same methods.
     """
@@ -104,7 +104,7 @@ class _Records:
         self.num_bytes = sum(os.path.getsize(file) for file in files)
         serialized = next(iter(tf.data.TFRecordDataset(files)), None)
         if serialized is None:
-            raise ValueError(f"There are no records in the selected files {files}.")
+            raise ValueError(f"No records in the selected files {files}.")
         record = tf.train.Example.FromString(serialized.numpy())
         self.num_classes = len(record.features.feature["probabilities"].float_list.value)
         self.read: Read | None = _decode
@@ -118,7 +118,7 @@ class _Records:
         return record_schema.read_file(file, self.num_classes)
 
     def read_all(self) -> Table:
-        """Reads all records; a ValueError names a damaged file."""
+        """Reads all records; raises a ValueError that names a damaged file."""
         with tfrecord_file.damage_named(self._files), tf.device("CPU:0"):
             held = self._held()
             records = self._records()
@@ -141,7 +141,7 @@ class _Records:
         return files.flat_map(self.read_file)
 
     def _held(self) -> tf.Tensor | None:
-        """Returns the images as evaluated, uint8 [N, S, S, 3], if the cache holds them."""
+        """Returns the images as in evaluation, uint8 [N, S, S, 3], if they are cached."""
         if self._cache is None:
             return None
 
@@ -158,7 +158,7 @@ class _Records:
         return self._cache.hold(request)
 
     def join(self, batches: Batches) -> Batches:
-        """Returns the batches as they are: records have their images."""
+        """Returns the batches unchanged, since records contain their images."""
         return batches
 
 

@@ -1,9 +1,9 @@
-"""Student-ready records without their images: an index into a set of examples.
+"""Student records without images: an index into a set of examples.
 
 Parquet files `index-00000-of-00004.parquet` have a row for each record in the order of training:
 `index` (int64) of the image in the examples, `copy` (int32), `label` (int32), `prob` (float32), and
 `probabilities` (k floats) of all classes or, where there is a column `classes` (k int32), of these.
-The schema's metadata identifies the examples, and tells the size of their encoded images.
+The schema's metadata identifies the examples and gives the size of their encoded images.
 """
 
 import json
@@ -43,7 +43,7 @@ def write_shards(
     num_shards: int,
     card: Card,
 ) -> list[pathlib.Path]:
-    """Writes rows, in their order, to shards as `record_schema.write_shards` does.
+    """Writes rows, in their order, to shards, like `record_schema.write_shards`.
 
     Args:
         pieces: structured arrays [n] with the columns above.
@@ -94,23 +94,23 @@ def _table(rows: np.ndarray, card: Card) -> pa.Table:
 
 
 def read_card(file: str | os.PathLike[str]) -> Card:
-    """Reads the metadata of a file; a ValueError names a file that is no index."""
+    """Reads the metadata of a file; raises a ValueError if it is not an index."""
     metadata = pq.read_schema(file).metadata or {}
     if _CARD not in metadata:
-        raise ValueError(f"{file} is no index of selected images.")
+        raise ValueError(f"{file} is not an index of selected images.")
     return cast(Card, json.loads(metadata[_CARD]))
 
 
 def check(file: str | os.PathLike[str], examples: Examples | None) -> tuple[Card, Examples]:
-    """Reads the metadata; a ValueError names an index of other images than `examples`."""
+    """Reads the metadata; raises a ValueError for an index of other images than `examples`."""
     card = read_card(file)
     if examples is None or examples.fingerprint() != card["examples"]:
-        raise ValueError(f"{file} is an index of other images than these unlabeled ones.")
+        raise ValueError(f"{file} is an index of other unlabeled images than these.")
     return card, examples
 
 
 class SelectedIndex:
-    """An index joined with its images, in place of records that have them.
+    """An index joined with its images, used like records that contain them.
 
     Attributes:
         num_classes: length of the distributions (C).
@@ -132,8 +132,8 @@ class SelectedIndex:
         Args:
             files: files of one index.
             examples: the images that it was made from.
-            spec: small images are brought to its size once.
-            cache: holds the decoded images of the examples where they fit; None: none are held.
+            spec: preprocessing; small images are resized once.
+            cache: keeps the decoded images of the examples if they fit; None: no cache.
 
         Raises:
             ValueError: the index was made from other examples.

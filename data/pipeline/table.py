@@ -1,4 +1,4 @@
-"""Examples as tensors that batches are gathered from."""
+"""Examples as tensors from which batches are gathered."""
 
 import dataclasses
 import functools
@@ -55,7 +55,7 @@ def example_table(
     Args:
         examples: the images.
         spec: size and crop of the model's images.
-        cache: holds images on disk decoded if they fit; None: none are held.
+        cache: keeps images on disk decoded if they fit; None: no cache.
         name: name of the examples in the cache's report.
 
     Returns:
@@ -89,7 +89,7 @@ def image_table(
 def _encoded_images(
     examples: EncodedExamples, spec: PreprocessSpec, cache: DecodedCache | None, name: str
 ) -> Table:
-    """Returns decoded images if the cache holds them, else their places."""
+    """Returns decoded images if they are cached, else their locations."""
     places = {"file": tf.constant(examples.files.tolist(), tf.string)}
     read = _read_file
     if examples.record_files():
@@ -131,7 +131,7 @@ def _read_file_or_record(row: Columns) -> tf.Tensor:
 
 
 def _fit_all(images: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
-    """Brings all images of a small-image set to the size of the model."""
+    """Converts all images of a small-image set to the size of the model."""
     if images.shape[1:3] == (spec.image_size, spec.image_size):
         return images
     return _fitting(spec)(images)
@@ -139,7 +139,7 @@ def _fit_all(images: tf.Tensor, spec: PreprocessSpec) -> tf.Tensor:
 
 @functools.cache
 def _fitting(spec: PreprocessSpec) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function that brings all images to the size of the model, traced once."""
+    """Returns a function that converts all images to the size of the model, traced once."""
     signature = tf.TensorSpec([spec.image_size, spec.image_size, 3], spec.dtype)
     return tf.function(
         lambda images: tf.map_fn(

@@ -16,7 +16,7 @@ _MAGNITUDES = flags.DEFINE_list(
 
 
 def sheet() -> Image.Image:
-    """Draws the sheet that the flags ask for."""
+    """Draws the contact sheet that the flags describe."""
     try:
         magnitudes = [float(magnitude) for magnitude in _MAGNITUDES.value]
     except ValueError:

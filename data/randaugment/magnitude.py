@@ -13,7 +13,7 @@ _FULL_MAGNITUDE = 10.0
 
 
 def _bits(level: float) -> int:
-    """Number of bits that Posterize keeps; the public code keeps one if it is not 1 to 8."""
+    """Returns the number of bits that Posterize keeps; the public code keeps 1 if not in 1..8."""
     bits = int(level * 4)
     return bits if 1 <= bits <= 8 else 1
 
@@ -42,12 +42,12 @@ def level_to_argument(
 ) -> int | float | None:
     """Returns the argument that an operation takes at a magnitude.
 
-    Two oddities of the public code are kept because they define what a magnitude means. Its
+    Two quirks of the public code are kept, because they define what a magnitude means. Its
     Solarize threshold wraps like uint8: 256 becomes 0, and 691 becomes 179. Its Posterize keeps
-    only the top bit where int(0.4 * magnitude) is not between 1 and 8.
+    only the top bit if int(0.4 * magnitude) is not between 1 and 8.
 
     Args:
-      name: a key of OPERATIONS, or of an operation that is registered.
+      name: a key of OPERATIONS, or the name of a registered operation.
       magnitude: at least 0; 10 is "full" but not a limit.
       translate: pixels that TranslateX and TranslateY move at magnitude 10; use image_size / 8 for
         32 x 32 models.

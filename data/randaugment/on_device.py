@@ -1,8 +1,8 @@
-"""RandAugment as part of an accelerator's step: all images at once, without a loop over them.
+"""RandAugment within the training step on an accelerator: all images at once, without a loop.
 
-`policy` computes for each image the one operation that was drawn, which suits the cores of a host.
-An accelerator would wait for thousands of small kernels. Here each of the five kinds of operations
-is computed for the whole batch, and each image takes its own. The bytes are the same.
+For each image, `policy` only computes the operation that was drawn, which suits CPU cores. On an
+accelerator this would launch thousands of small kernels. Here, each of the five kinds of operations
+is computed for the whole batch, and each image selects its result. The images are bit-identical.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def rand_augment_on_device(
     cutout: float = 40,
     **variant: Unpack[policy.Variant],
 ) -> tf.Tensor:
-    """Applies `rand_augment` to each image of a batch, on the device that the caller computes on.
+    """Applies `rand_augment` to each image of a batch, on the caller's device.
 
     Args:
       images: uint8 [B, H, W, 3].
@@ -37,11 +37,11 @@ def rand_augment_on_device(
       uint8 [B, H, W, 3].
 
     Raises:
-      ValueError: as in `rand_augment`, or operations were registered.
+      ValueError: as in `rand_augment`, or if operations were registered.
     """
     images = operations.checked(images, rank=4)
     if added := [name for name in registered.names() if name not in operations.NAMES]:
-        raise ValueError(f"Registered operations run on the host alone: {', '.join(added)}.")
+        raise ValueError(f"Registered operations only run on the host: {', '.join(added)}.")
     noise, contrast = policy.checked_variant(variant)
     table = policy.arguments(num_layers, magnitude, translate, cutout, noise)
     size = tf.shape(images)[1:3]
@@ -56,7 +56,7 @@ def rand_augment_on_device(
 def _apply(
     images: tf.Tensor, operation: tf.Tensor, argument: tf.Tensor, center: tf.Tensor, contrast: str
 ) -> tf.Tensor:
-    """Applies `operations.apply` to batches, and computes every kind of operation for all images.
+    """Applies `operations.apply` to batches by computing every kind of operation for all images.
 
     All but `contrast` have a leading dimension B.
     """

@@ -1,12 +1,12 @@
-"""The sixteen operations of RandAugment on uint8 images, bit-identical to PIL's.
+"""The sixteen RandAugment operations on uint8 images, bit-identical to PIL.
 
-Contrast also has the form of the public code, for `policy` alone.
+Contrast also exists in the form of the public code, which only `policy` uses.
 
 Sources: PIL (ImageOps, ImageEnhance, Image.transform) for the pixels that an operation returns;
 the public code of Noisy Student Training for SolarizeAdd, Cutout and the gray of uncovered pixels.
 
-Every operation is written once, for one image. It is a table of the 256 levels, an affine map of
-the coordinates, or a filter. Every rounding is the one that PIL does, with and without XLA.
+Every operation is written once, for one image: as a lookup table of the 256 levels, an affine map
+of the coordinates, or a filter. It rounds exactly like PIL, with and without XLA.
 """
 
 import functools
@@ -39,7 +39,7 @@ def _equalize_table(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
     indices = tf.reshape(_table_indices(image), [-1])
     histogram = tf.math.unsorted_segment_sum(tf.ones_like(indices), indices, 3 * 256)
     below = tf.cumsum(tf.reshape(histogram, [3, 256]), axis=1, exclusive=True)
-    # PIL's step: all pixels except those of the brightest level present, divided by 255.
+    # PIL's step: the number of pixels below the brightest level present, divided by 255.
     dimmer = tf.where(below < tf.size(image) // 3, below, 0)
     step = tf.reduce_max(dimmer, 1, keepdims=True) // 255
     equalized = tf.minimum((step // 2 + below) // tf.maximum(step, 1), 255)
@@ -78,7 +78,7 @@ def _contrast_table(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def _published_contrast_table(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Blends toward H * W / 256, which the public code takes for the mean gray level."""
+    """Blends toward H * W / 256, which the public code uses as the mean gray level."""
     gray = tf.minimum(tf.size(image) // (3 * 256), 255)
     return tf.cast(_blend(tf.cast(gray, tf.float32), all_levels(tf.float32), factor), tf.int32)
 
@@ -147,7 +147,7 @@ def apply_map(image: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     return tf.where(inside[..., tf.newaxis], pixels, tf.constant(FILL, tf.uint8))
 
 
-# Filters: operations that need neighbors, several channels or a position.
+# Filters: operations that need neighboring pixels, several channels or a position.
 
 
 def color_filter(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -196,7 +196,7 @@ def _blend(degenerate: tf.Tensor, pixels: tf.Tensor, factor: tf.Tensor) -> tf.Te
 
 
 def _rounded(product: tf.Tensor) -> tf.Tensor:
-    """Keeps compilers from fusing product and sum, which would round once instead of twice."""
+    """Prevents compilers from fusing product and sum, which would round once instead of twice."""
     return tf.minimum(product, product.dtype.max)
 
 
@@ -273,7 +273,7 @@ def checked(images: tf.Tensor, rank: int) -> tf.Tensor:
     """Converts images to a tensor.
 
     Raises:
-      ValueError: it is not uint8, has another static rank, or has not 3 channels.
+      ValueError: it is not uint8, or has the wrong static rank or number of channels.
     """
     images = tf.convert_to_tensor(images)
     if images.dtype != tf.uint8 or images.shape.rank != rank or images.shape[-1] != 3:

@@ -1,10 +1,10 @@
-"""The RandAugment policy: operations drawn at random, all at one magnitude.
+"""The RandAugment policy: randomly drawn operations, all at one magnitude.
 
 Source: Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search
 space" (arXiv 1909.13719).
 
-`rand_augment_batch` is `rand_augment` compiled by XLA into one loop over the batch. Both return the
-same bytes.
+`rand_augment_batch` is `rand_augment`, compiled by XLA into one loop over the batch. The results
+are bit-identical.
 """
 
 import functools
@@ -26,15 +26,14 @@ _QUANTILES = 256  # of the normal distribution that random magnitudes are drawn 
 
 
 class Variant(TypedDict, total=False):
-    """Departures of a policy from the paper or from PIL.
+    """Deviations of a policy from the paper or from PIL.
 
     Attributes:
-      magnitude_noise: standard deviation of a normal distribution around the magnitude, clipped at
-        0, from which each operation draws its own. 0, the default, gives the magnitude itself, as
-        in the paper.
-      contrast: gray level toward which Contrast blends. "true_mean", the default: that of the
-        image, as PIL does. "published": the number of pixels / 256, at most 255, as the public code
-        of Noisy Student does (196 at 224 x 224 pixels).
+      magnitude_noise: standard deviation of the normal distribution around the magnitude, clipped
+        at 0, from which each operation draws its magnitude. 0 (default): no noise, as in the paper.
+      contrast: gray level that Contrast blends toward. "true_mean" (default): that of the image, as
+        in PIL. "published": the number of pixels / 256, at most 255, as in the public code of Noisy
+        Student (196 at 224 x 224 pixels).
     """
 
     magnitude_noise: float
@@ -89,7 +88,7 @@ def rand_augment_batch(
 ) -> tf.Tensor:
     """Applies `rand_augment` to each image of a batch with its own seed, compiled.
 
-    XLA compiles it once per batch shape, which takes a second or two. Use `rand_augment` for images
+    XLA compiles once per batch shape, which takes one or two seconds. Use `rand_augment` for images
     of many sizes.
 
     Args:
@@ -186,7 +185,7 @@ def draws(seeds: tf.Tensor, num_layers: int) -> tf.Tensor:
 def drawn(
     numbers: tf.Tensor, table: tf.Tensor, size: tf.Tensor, num_added: int = 0
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Turns the random numbers of a layer into operation, argument and center.
+    """Converts the random numbers of a layer into operation, argument and center.
 
     Args:
       numbers: float32 [..., 4], uniform in [0, 1): operation and magnitude, sign, center (2).

@@ -1,4 +1,4 @@
-"""Operations of a user, which RandAugment draws beside its own sixteen."""
+"""User-defined operations, which RandAugment draws in addition to its own sixteen."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,13 +25,13 @@ REGISTERED: dict[str, Registered] = {}
 def register(name: str, function: Function, level_to_argument: Callable[[float], float]) -> None:
     """Adds an operation to those that RandAugment draws, in this process.
 
-    Stages record the names of added operations: a training is not continued with others.
+    Stages record the names of added operations; a training cannot be continued with others.
 
     Args:
-      name: its name; that of an operation added before replaces it.
-      function: image uint8 [H, W, 3] and argument float32 [] -> uint8 [H, W, 3]. It consists of
-        TensorFlow's operations that XLA compiles; anything random must follow from the image.
-      level_to_argument: takes the magnitude, of which 10 is "full"; returns the argument.
+      name: its name; an operation registered earlier under this name is replaced.
+      function: image uint8 [H, W, 3] and argument float32 [] -> uint8 [H, W, 3]. It must consist of
+        TensorFlow operations that XLA can compile; any randomness must be derived from the image.
+      level_to_argument: takes the magnitude (10 is "full"), returns the argument.
 
     Raises:
       ValueError: the name is that of one of the sixteen operations.
@@ -57,7 +57,7 @@ def names() -> tuple[str, ...]:
 
 
 def apply(function: Function, image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
-    """Applies an added operation; a ValueError names one that returns no image of the same size."""
+    """Applies an added operation; raises a ValueError if the image changes its size or dtype."""
     result = tf.convert_to_tensor(function(image, argument))
     if result.dtype != tf.uint8 or not result.shape.is_compatible_with(image.shape):
         raise ValueError(

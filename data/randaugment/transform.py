@@ -1,4 +1,4 @@
-"""RandAugment for training loops of one's own: a tf.data transformation and a Keras layer."""
+"""RandAugment for custom training loops: a tf.data transformation and a Keras layer."""
 
 from collections.abc import Callable
 from typing import Any, Unpack
@@ -22,15 +22,15 @@ def transform(
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     """Returns a transformation, as in ``dataset.apply(randaugment.transform(magnitude=9))``.
 
-    Elements are images uint8 [H, W, 3], batches of them, or tuples that begin with either; the
-    rest of a tuple stays. Each image gets noise of its own, in each pass other noise.
+    Elements are uint8 images [H, W, 3], batches of them, or tuples that start with either; the rest
+    of a tuple is unchanged. Every image gets different noise, and new noise in every pass.
 
     Args:
       num_layers: as in `rand_augment`.
       magnitude: as in `rand_augment`.
       translate: as in `rand_augment`.
       cutout: as in `rand_augment`.
-      seed: decides all noise.
+      seed: determines all noise.
       **variant: as in `rand_augment`.
     """
 
@@ -57,11 +57,11 @@ def transform(
 
 @keras.saving.register_keras_serializable("noisy_student")
 class RandAugment(keras.layers.Layer):
-    """RandAugment within a model, in training alone.
+    """RandAugment as a layer of a model, active only in training.
 
-    Takes images [B, H, W, 3] from 0 to 255, as uint8 or as float numbers, which are rounded, and
-    returns the same type. It computes on the CPU: in a tf.data pipeline (`transform`) it runs
-    beside a training on other devices. Operations that are registered are drawn, too.
+    Takes images [B, H, W, 3] in 0..255, as uint8 or as floats, which are rounded, and returns the
+    same type. It runs on the CPU; in a tf.data pipeline, `transform` overlaps with training on
+    other devices. Registered operations are drawn, too.
 
     Args:
       num_layers: as in `rand_augment`.
@@ -69,7 +69,7 @@ class RandAugment(keras.layers.Layer):
       translate: as in `rand_augment`.
       cutout: as in `rand_augment`.
       magnitude_noise: as in `policy.Variant`.
-      seed: decides all noise; None: a random one.
+      seed: determines all noise; None: a random seed.
       **kwargs: arguments of every Keras layer.
     """
 
@@ -96,7 +96,7 @@ class RandAugment(keras.layers.Layer):
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Augments `images` in training; returns them as they are otherwise."""
+        """Augments `images` in training; returns them unchanged otherwise."""
         if not training:
             return images
         levels = images

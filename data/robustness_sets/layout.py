@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 GROUPS = ("noise", "blur", "weather", "digital", "extra", "validation")
-LABELS = "labels.npy"  # the classes of CIFAR-10-C, beside its arrays
+LABELS = "labels.npy"  # the classes of CIFAR-10-C, next to its arrays
 
 
 def grouped_folders(root: str, known: Sequence[str]) -> tuple[dict[str, pathlib.Path], list[str]]:

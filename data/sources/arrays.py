@@ -1,7 +1,7 @@
 """Images in memory as NumPy arrays: checked, brought to RGB bytes, and given ids.
 
-An id tells place and content, as in "labeled/00017-3fa2b1c9", so that every stage recognizes an
-array that has changed.
+An id contains position and content hash, as in "labeled/00017-3fa2b1c9", so that every stage
+detects arrays that have changed.
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ def from_arrays(
     num_classes, found = None if class_names is None else len(class_names), {}
     names = () if class_names is None else tuple(map(str, class_names))
     if len(set(names)) < len(names):
-        raise ValueError(f"class_names has a name twice: {', '.join(sorted(names))}.")
+        raise ValueError(f"class_names has duplicates: {', '.join(sorted(names))}.")
     for name, pair in pairs.items():
         if pair is None:
             continue
@@ -115,26 +115,26 @@ def rgb(images: Any, name: str) -> np.ndarray:
     if images.ndim == 3 and images.shape[-1] == 3:
         raise ValueError(
             f"{name} has the shape {list(images.shape)}, that of one RGB image: images must be "
-            "[N, H, W, 3], one of them images[np.newaxis]."
+            "[N, H, W, 3]; add the axis with images[np.newaxis]."
         )
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not all(images.shape):
         raise ValueError(
-            f"{name} has the shape {list(images.shape)}: images must be [N, H, W, 3], or gray as "
-            "[N, H, W, 1] or [N, H, W], with at least one image."
+            f"{name} has the shape {list(images.shape)}: images must be [N, H, W, 3], or "
+            "gray [N, H, W, 1] or [N, H, W], with at least one image."
         )
     if images.dtype.kind == "f":
         low, high = float(images.min()), float(images.max())
         if not (low >= 0 and high <= 1):  # also refuses NaN
             raise ValueError(
-                f"{name} has numbers from {low:g} to {high:g}: images of {images.dtype} must be in "
-                "0..1, images in 0..255 of uint8."
+                f"{name} has values from {low:g} to {high:g}: {images.dtype} images must be in "
+                "0..1, uint8 images in 0..255."
             )
         images = np.rint(images * 255).astype(np.uint8)
     elif images.dtype == np.uint8 and images.max() == 1:
         raise ValueError(
-            f"{name} has no byte above 1, which is black: images in 0..1 must be of a float type."
+            f"{name} is {images.dtype}, but has only 0 and 1: images in 0..1 must be float."
         )
     if images.dtype != np.uint8:
         raise ValueError(
@@ -160,23 +160,23 @@ def class_indices(labels: Any, count: int, name: str, num_classes: int | None) -
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise ValueError(
-            f"{name} has the shape {list(labels.shape)}: labels must be [N], the number of each "
-            "image's class; of one-hot rows, give labels.argmax(axis=1)."
+            f"{name} has the shape {list(labels.shape)}: labels must be class indices [N]; for "
+            "one-hot labels, give labels.argmax(axis=1)."
         )
     if labels.dtype.kind not in "iu":
-        raise ValueError(f"{name} has the type {labels.dtype}: labels must be whole numbers.")
+        raise ValueError(f"{name} has the type {labels.dtype}: labels must be integers.")
     if len(labels) != count:
         raise ValueError(f"{name} has {len(labels)} labels for {count} images.")
     low, high = int(labels.min()), int(labels.max())
     if num_classes is None and high >= count:
         raise ValueError(
-            f"{name} reaches {high}, more classes than the {count} images: give class_names, or "
-            "labels that count the classes from 0."
+            f"{name} goes up to {high}, more classes than there are images ({count}): give "
+            "class_names, or labels that start at 0."
         )
     limit = high if num_classes is None else num_classes - 1
     if low < 0 or high > limit:
         wrong = low if low < 0 else high
-        raise ValueError(f"{name} has the label {wrong}: the classes are 0..{limit}.")
+        raise ValueError(f"{name} has the label {wrong}; valid: 0..{limit}.")
     return labels.astype(np.int32)
 
 
@@ -202,7 +202,7 @@ def _array(values: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError:  # rows of different lengths
-        raise ValueError(f"{name} is no array: its items differ in shape.") from None
+        raise ValueError(f"{name} is not an array: its items differ in shape.") from None
 
 
 def _digest(image: np.ndarray, label: int) -> str:

@@ -1,4 +1,4 @@
-"""Short digests of images where they lie, that tell whether a file or record was exchanged.
+"""Short digests of stored images, which show whether a file or record was replaced.
 
 They need no whole file: of an image file its size and 4 KiB at either end count, of a record its
 length and the checksum that it has. Times do not count, so that copies are equal.
@@ -13,12 +13,12 @@ from data import tfrecord_file
 from data.examples import WHOLE_FILE, EncodedExamples, Examples
 
 LENGTH = 8  # hexadecimal digits of a digest
-NONE = "-" * LENGTH  # of an image that does not lie on disk
+NONE = "-" * LENGTH  # for an image that is not on disk
 _BLOCK = 4096
 
 
 def by_id(sets: Iterable[Examples]) -> dict[str, str]:
-    """Returns the digest of every image that lies on disk, by its id."""
+    """Returns the digests of all images on disk, by id."""
     found: dict[str, str] = {}
     with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
         for examples in sets:

@@ -123,7 +123,7 @@ class Draw:
         if name == "test":
             if not left:
                 raise ValueError(
-                    f"The {pool_size} labeled images are one of each class, needed for training: "
+                    f"The {pool_size} labeled images, one per class, are all needed for training: "
                     "give --test_dir."
                 )
             return min(max(round(TEST_SHARE * pool_size), num_classes), left)
@@ -135,9 +135,9 @@ class Draw:
         if name == "labeled" and count == 0:
             return left
         if count > left:
-            kept = "" if name == "labeled" else ": an image of each class is for training"
+            kept = "" if name == "labeled" else ": one image of each class is kept for training"
             raise ValueError(
-                f"--num_{name}={count}: only {left} of the {pool_size} labeled images are left for "
-                f"it{kept}."
+                f"--num_{name}={count}: only {left} of the {pool_size} labeled images are "
+                f"available{kept}."
             )
         return count

@@ -31,7 +31,7 @@ def read_labeled(
     """Reads a folder whose sub-folders are the classes.
 
     Args:
-        folder: holds one sub-folder per class; images may lie at any depth inside it.
+        folder: holds one subfolder per class, with images at any depth.
         class_names: known classes, to which sub-folders are matched by name; not all need be
             present. None: the sub-folders, sorted by name, are the classes.
         prefix: first part of the ids, as in "folder/cat/a.png".
@@ -46,7 +46,7 @@ def read_labeled(
     root = _existing(folder)
     folder_names = class_folders(root)
     if not folder_names:
-        raise ValueError(f"{root} has no sub-folder: images are expected as {root}/CLASS/IMAGE.")
+        raise ValueError(f"{root} has no subfolders: images are expected as {root}/CLASS/IMAGE.")
     if marked := [name for name in folder_names if "\ufeff" in name]:
         raise ValueError(f"{root}/{marked[0]!a} has a byte order mark in its name: rename it.")
     found = _distinct(root, folder_names)
@@ -55,7 +55,7 @@ def read_labeled(
     unknown = sorted(set(found) - set(index))
     if unknown:
         raise ValueError(
-            f"{root / unknown[0]} is the folder of a class that the labeled images do not have. "
+            f"{root / unknown[0]} is not the folder of one of the labeled classes. "
             f"Valid classes: {image_check.abbreviated(names)}."
         )
     paths = list(_walk(root))
@@ -65,7 +65,7 @@ def read_labeled(
     beside = sorted(path for path, bad in pairs if bad and len(path.parts) == 1)
     if beside:
         listed = image_check.abbreviated(map(_shown, beside))
-        logging.warning("%s: ignored beside the classes: %s", root, listed)
+        logging.warning("%s: ignored files next to the class folders: %s", root, listed)
     _refuse_problems(root, paths, problems)
     paths = [path for path in paths if path not in beside]
     _distinct(root, map(str, paths))
@@ -120,10 +120,15 @@ def read_unlabeled(
     skipped = [_shown(root / path) for path, bad in zip(candidates, problems, strict=True) if bad]
     if skipped:
         logging.warning(
-            "%d files in %s are no images: %s", len(skipped), root, image_check.abbreviated(skipped)
+            "skipped %d files in %s that are not images: %s",
+            len(skipped),
+            root,
+            image_check.abbreviated(skipped),
         )
     if not paths:
-        raise ValueError(f"{root} has no image. Valid formats: {', '.join(image_check.FORMATS)}.")
+        raise ValueError(
+            f"{root} has no images. Supported formats: {', '.join(image_check.FORMATS)}."
+        )
     _distinct(root, map(str, paths))
     index = {normal(name): label for label, name in enumerate(class_names)}
     folder_names = [normal(path.parts[0]) if len(path.parts) > 1 else None for path in paths]
@@ -134,7 +139,7 @@ def read_unlabeled(
 
 
 def expand(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Returns files as they are, and the images in folders, each once."""
+    """Returns the given files, and the images in the given folders, each once."""
     files: list[str] = []
     for path in paths:
         if os.path.isdir(path):
@@ -149,7 +154,7 @@ def _existing(folder: str) -> pathlib.Path:
     """Returns the folder as a path; a ValueError names one that is missing."""
     path = pathlib.Path(folder).expanduser()
     if not path.is_dir():
-        raise ValueError(f"There is no folder {_shown(path)}.")
+        raise ValueError(f"Folder {_shown(path)} does not exist.")
     if problem := _name_problem(path):
         raise ValueError(f"{_shown(path)} {problem}.")
     return path
@@ -172,7 +177,7 @@ def _levels(
     status = os.stat(folder)
     here = (status.st_dev, status.st_ino)
     if here in above:
-        logging.warning("%s links to a folder that it lies in: ignored.", _shown(folder))
+        logging.warning("%s is a link to one of its parent folders: ignored.", _shown(folder))
         return
     found = _entries(folder)
     yield folder, [name for name, is_folder in found if not is_folder]
@@ -198,7 +203,7 @@ def _distinct(root: pathlib.Path, names: Iterable[str]) -> list[str]:
         first = before.setdefault(normal(name), name)
         if first != name:
             raise ValueError(
-                f"{root} has two names that look the same, {first!a} and {name!a}: rename one."
+                f"{root} has two names that look alike, {first!a} and {name!a}: rename one."
             )
     return list(before)
 
@@ -222,7 +227,7 @@ def _refuse_empty_classes(root: pathlib.Path, found: list[str], paths: list[path
     filled = {path.parts[0] for path in paths if len(path.parts) > 1}
     empty = [str(root / name) for name in found if name not in filled]
     if empty:
-        raise ValueError(f"Class folders without any image: {image_check.abbreviated(empty)}.")
+        raise ValueError(f"Class folders without images: {image_check.abbreviated(empty)}.")
 
 
 def _refuse_problems(root: pathlib.Path, paths: list[pathlib.Path], problems: list[str]) -> None:
@@ -230,12 +235,12 @@ def _refuse_problems(root: pathlib.Path, paths: list[pathlib.Path], problems: li
     found = []
     for path, problem in zip(paths, problems, strict=True):
         if len(path.parts) == 1:  # other files than images are ignored there
-            problem = "" if problem else "lies in no class folder"
+            problem = "" if problem else "is not in a class folder"
         if problem:
             found.append(f"{_shown(root / path)} {problem}")
     if found:
         raise ValueError(
-            f"{image_check.listed(found)}. Labeled folders may hold nothing but CLASS/IMAGE with "
+            f"{image_check.listed(found)}. Labeled folders may only contain CLASS/IMAGE with "
             f"images in the formats {', '.join(image_check.FORMATS)}."
         )
 

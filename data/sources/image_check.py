@@ -42,7 +42,7 @@ def file_problem(path: str | os.PathLike[str]) -> str:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            return "is no regular file"  # a pipe, say, which would keep its reader waiting
+            return "is not a regular file"  # a pipe, say, which would keep its reader waiting
         if not status.st_size:
             return "is not a readable image (empty)"
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -72,7 +72,7 @@ def problem(encoded: mmap.mmap | memoryview, skim: bool = False) -> str:
     elif begin.startswith(_RARE_BEGINS):
         return _rare_problem(bytes(encoded[:]))
     else:
-        return "is not a readable image (of unknown format)"
+        return "is not a readable image (unknown format)"
     if size[0] * size[1] > MAX_PIXELS:
         return _too_large(*size)
     if passes:
@@ -135,7 +135,7 @@ def _rare_problem(encoded: bytes) -> str:
                 return "is an animated WebP, which TensorFlow cannot read"
             if image.format == "GIF" and image.tile[0][1] != (0, 0, *image.size):
                 return (
-                    "is a GIF whose first frame is smaller than its canvas, which TensorFlow cuts"
+                    "is a GIF whose first frame is smaller than its canvas, which TensorFlow crops"
                 )
             if image.width * image.height > MAX_PIXELS:
                 return _too_large(*image.size)
@@ -147,7 +147,7 @@ def _rare_problem(encoded: bytes) -> str:
     if found := _decoding_problem(encoded):
         return found
     if pixels is not None and not np.array_equal(preprocess.decode_image(encoded), pixels):
-        return f"is a {image.format} of a kind that TensorFlow reads with other colors"
+        return f"is a kind of {image.format} that TensorFlow decodes with wrong colors"
     return ""
 
 

@@ -48,18 +48,18 @@ def load_splits(
     """
     request = request_of(source, draw)
     if request["validation_dir"] is not None and draw.num_validation > 0:
-        raise ValueError("Give one of validation_dir and num_validation, not both.")
+        raise ValueError("Give either validation_dir or num_validation, not both.")
     info: SplitsInfo = {"skipped": [], "warnings": []}
     pool = source.read_labeled()
     fixed = source.read_held_out(pool.class_names)
     if "validation" in fixed and draw.num_validation > 0:
-        raise ValueError("Give validation images or num_validation, not both.")
+        raise ValueError("Give either validation images or num_validation, not both.")
     unlabeled = _read_unlabeled(source, draw, pool.class_names, info)
     if unlabeled is not None:
         fixed["unlabeled"] = unlabeled
     if "test" not in fixed and not isinstance(source, Builtin):
         info["warnings"].append(
-            f"No test images given: {TEST_SHARE:.0%} of the labeled are held out."
+            f"No test images given: {TEST_SHARE:.0%} of the labeled images are held out."
         )
     info["unlabeled_labels_known"] = unlabeled is None or bool(np.all(unlabeled.labels >= 0))
     shared.refuse({"labeled": pool, **fixed})
@@ -102,7 +102,7 @@ def _read_unlabeled(
     examples, info["skipped"] = draw.unlabeled.read_unlabeled(class_names)
     if info["skipped"]:
         info["warnings"].append(
-            f"{len(info['skipped'])} of the unlabeled files or records are no images."
+            f"{len(info['skipped'])} of the unlabeled files or records are not images."
         )
     return examples
 
@@ -131,7 +131,7 @@ def _assemble(
     _refuse_shared_ids(splits)
     known = len(pool) + sum(map(len, fixed.values())) - len(left_out)
     if (missing := known - sum(map(len, splits.values()))) > 0:
-        info["warnings"].append(f"{missing} images are in none of the stored splits: left out.")
+        info["warnings"].append(f"{missing} images are not in the stored splits: left out.")
     if exclude is not None:
         splits, info["excluded"] = subset.without(splits, exclude, left_out)
     splits = shared.take_out(splits, info)
@@ -148,7 +148,8 @@ def _take_ids(examples: Examples | None, wanted: list[str], split: str) -> Examp
     missing = [name for name in wanted if name not in positions]
     if examples is None or missing:
         raise ValueError(
-            f"{len(missing)} images of the stored split {split!r} are gone, such as {missing[0]}."
+            f"{len(missing)} images of the stored split {split!r} are missing, such as "
+            f"{missing[0]}."
         )
     return examples.take([positions[name] for name in wanted])
 
@@ -159,7 +160,7 @@ def _refuse_shared_ids(splits: Mapping[str, Examples]) -> None:
     for split, examples in splits.items():
         for name in examples.ids:
             if owner.setdefault(name, split) != split:
-                raise ValueError(f"{name} is both in {owner[name]!r} and in {split!r}.")
+                raise ValueError(f"{name} is in both {owner[name]!r} and {split!r}.")
 
 
 def _check_classes(splits: Mapping[str, Examples], pool: Examples, info: SplitsInfo) -> None:
@@ -172,23 +173,23 @@ def _check_classes(splits: Mapping[str, Examples], pool: Examples, info: SplitsI
     if untaught:
         raise ValueError(
             f"No labeled image of class {image_check.abbreviated(untaught)} is left to train on: "
-            f"give a --num_labeled of at least {len(present) + len(untaught)} (or 0), fewer images "
-            "to --exclude, or images that are no test or validation images, too."
+            f"give a --num_labeled of at least {len(present) + len(untaught)} (or 0), exclude "
+            "fewer images, or add images that are not also test or validation images."
         )
     absent = [name for label, name in enumerate(names) if label not in present]
     if absent:
-        info["warnings"].append(f"No labeled image of the classes {', '.join(absent)}.")
+        info["warnings"].append(f"No labeled images of the classes {', '.join(absent)}.")
     tested = set(splits["test"].labels.tolist())
     if untested := [name for label, name in enumerate(names) if label in present - tested]:
         info["warnings"].append(
-            f"No test image of class {image_check.abbreviated(untested)}: the accuracy does not "
-            "count it."
+            f"No test images of class {image_check.abbreviated(untested)}: the accuracy does not "
+            "include it."
         )
     split_names = list(filter(_SPLIT_NAME.fullmatch, names))  # "train" alone may be a vehicle
     if 2 * len(split_names) >= min(len(names), 4) or len(names) == 1:
         info["warnings"].append(
-            f"The classes are {image_check.abbreviated(names)}: is --labeled_dir the folder whose "
-            "sub-folders are the classes, or one above or below it?"
+            f"The classes are {image_check.abbreviated(names)}: is --labeled_dir really the folder "
+            "whose subfolders are the classes, not one above or below it?"
         )
     for warning in info["warnings"]:
         logging.warning("%s", warning)

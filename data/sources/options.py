@@ -56,7 +56,9 @@ def _source(given: Mapping[str, Any]) -> Source:
         if dataset != "records" and "unlabeled_records" not in given:
             _refuse(given, _OFFSET, dataset, "'records'")
         if "labeled_dir" not in given:
-            raise ValueError(f"dataset {dataset!r} needs labeled_dir, the labeled images' folder.")
+            raise ValueError(
+                f"dataset {dataset!r} needs labeled_dir, the folder of the labeled images."
+            )
         places = (*_PLACES, *_OFFSET) if dataset == "records" else _PLACES
         return ON_DISK[dataset](**_pick(given, places))
     _refuse(given, _PLACES, dataset, "'folder' or 'records'")
@@ -72,7 +74,7 @@ def _source(given: Mapping[str, Any]) -> Source:
 def _unlabeled(given: Mapping[str, Any]) -> Unlabeled | None:
     named = [name for name in _UNLABELED if name in given]
     if len(named) > 1:
-        raise ValueError(f"Give one of {' and '.join(named)}, not both.")
+        raise ValueError(f"Give either {' or '.join(named)}, not both.")
     dataset = given.get("unlabeled_dataset", given["dataset"])
     is_tfds = dataset.startswith(_TFDS)
     if not is_tfds:
@@ -102,6 +104,6 @@ def _refuse(given: Mapping[str, Any], names: Iterable[str], dataset: str, valid:
     for name in names:
         if name in given:
             raise ValueError(
-                f"{name} {given[name]!r} goes with dataset {valid}, not with {dataset!r}: give "
-                "that with --dataset."
+                f"{name} {given[name]!r} only works with dataset {valid}, not {dataset!r}: set "
+                "--dataset."
             )

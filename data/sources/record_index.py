@@ -75,7 +75,7 @@ def index(path: str, skim: bool = True) -> Iterator[Entry]:
             raise ValueError(f"{path}, record at byte {offset}: feature {error}.") from error
         except (ValueError, IndexError, DecodeError) as error:
             raise ValueError(
-                f"{path}, record at byte {offset}, is no tf.train.Example: {error}."
+                f"{path}, record at byte {offset}, is not a tf.train.Example: {error}."
             ) from error
 
 
@@ -135,7 +135,7 @@ def without_label(entry: Entry) -> str:
         count = len(getattr(feature, kind).value) if kind else 0
         found.append(f"{name} ({count} {kind.removesuffix('_list') if kind else 'values'})")
     return (
-        "has no label, or several: needs image/class/label (from 1) or label (from 0), 1 int64; "
+        "needs exactly one label, as int64 in image/class/label (from 1) or label (from 0); "
         f"has {image_check.abbreviated(found)}"
     )
 

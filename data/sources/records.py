@@ -49,7 +49,7 @@ def find_files(patterns: Sequence[str]) -> list[str]:
         matches = set(itertools.chain.from_iterable(map(glob.glob, globs)))
         files = sorted(filter(os.path.isfile, matches))
         if not files:
-            raise ValueError(f"No TFRecord file matches {pattern!r}.")
+            raise ValueError(f"No TFRecord files match {pattern!r}.")
         found.update(dict.fromkeys(files))
     return list(found)
 
@@ -100,7 +100,7 @@ def read_labeled(
     entries = _originals(patterns)
     zero = _first_zero(patterns, entries)
     if label_offset == 1 and zero:
-        raise ValueError(f"{zero.place}: image/class/label is 0: give label_offset 0.")
+        raise ValueError(f"{zero.place}: image/class/label is 0: give label_offset=0.")
     if label_offset is None:
         if zero is None and like and _are_numbered(entries):
             zero = _first_zero(like)
@@ -119,7 +119,7 @@ def read_labeled(
     for entry, label in zip(entries, labels, strict=True):
         if label == UNKNOWN_LABEL:
             raise ValueError(
-                f"{entry.place}: there is no class {entry.class_name or entry.label}. Valid: "
+                f"{entry.place}: unknown class {entry.class_name or entry.label}. Valid: "
                 f"{image_check.abbreviated(class_names)} ({len(class_names)} in all)."
             )
     return _examples(entries, labels, class_names, prefix)
@@ -154,7 +154,7 @@ def read_unlabeled(
     """
     entries = _originals(patterns)
     if label_offset is None:
-        # A 0 here may stand for no label: the labeled set alone decides.
+        # A 0 here may mean "no label": only the labeled set decides.
         label_offset = _offset(_first_zero(like) if like and _are_numbered(entries) else None)
     if label_offset == 0 and all(entry.label == UNKNOWN_LABEL for entry in entries):
         label_offset = 1  # 0 alone: no labels
@@ -162,13 +162,13 @@ def read_unlabeled(
     skipped = [f"{entry.place}: {entry.problem}" for entry in entries if entry.problem]
     if skipped:
         logging.warning(
-            "%d records are no images: %s", len(skipped), image_check.abbreviated(skipped)
+            "skipped %d records that are not images: %s",
+            len(skipped),
+            image_check.abbreviated(skipped),
         )
         entries = [entry for entry in entries if not entry.problem]
     if not entries:
-        raise ValueError(
-            f"There is no image in the records of {image_check.abbreviated(patterns)}."
-        )
+        raise ValueError(f"No images in the records of {image_check.abbreviated(patterns)}.")
     index_of = {folders.normal(name): number for number, name in enumerate(class_names)}
     known = [entry.published or entry.class_name is not None for entry in entries]
     labels = [_label(entry, index_of) for entry in entries]
@@ -201,8 +201,8 @@ def _offset(zero: Entry | None) -> int:
     if zero is None:
         return 1
     logging.warning(
-        "image/class/label counts from 0 here, not from 1 as published: %s has 0 "
-        "(label_offset=0 or label_offset=1 decides)",
+        "assuming that image/class/label starts at 0, not at 1 as published: %s has 0 "
+        "(set label_offset=0 or label_offset=1 to be sure)",
         zero.place,
     )
     return 0
@@ -245,9 +245,9 @@ def _class_names(entries: list[Entry]) -> tuple[str, ...]:
     missing = sorted(set(range(max(names, default=-1) + 1)) - set(names))
     if missing or not names:
         raise ValueError(
-            f"No record is of class number {missing[0]} (counted from 0)."
+            f"No records of class {missing[0]} (counted from 0)."
             if missing
-            else "There are no labeled records."
+            else "No labeled records."
         )
     in_order = tuple(names[number] for number in sorted(names))
     if len(set(in_order)) < len(in_order):

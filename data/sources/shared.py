@@ -1,4 +1,4 @@
-"""Images that lie in two sets: the same file or record, by whatever path or link.
+"""Images that are in two sets: the same file or record, under any path or link.
 
 Files are compared by device and inode, which links share. Labeled training images may be unlabeled
 images, too: the method allows it.
@@ -48,7 +48,7 @@ def take_out(splits: Mapping[str, Examples], info: SplitsInfo) -> dict[str, Exam
         text = f"of the {name} images are {' or '.join(kinds)} images, too, such as "
         text += _name(splits[name], where[0])
         if name == "unlabeled" and len(where) == len(splits[name]):
-            raise ValueError(f"All {len(where)} {text}: give others to learn from.")
+            raise ValueError(f"All {len(where)} {text}: give other training images.")
         left[name] = splits[name].take(np.delete(np.arange(len(splits[name])), where))
         info.setdefault("held_out", {})[name] = len(where)
         info["warnings"].append(f"{len(where)} {text}: taken out of the {name} images.")

@@ -169,7 +169,7 @@ class Builtin(Source):
     def __post_init__(self) -> None:
         if self.name != "mnist5k":
             raise ValueError(
-                f"There is no dataset {self.name!r}. Valid: mnist5k, folder, records, tfds:NAME."
+                f"Unknown dataset {self.name!r}. Valid: mnist5k, folder, records, tfds:NAME."
             )
 
     def read_labeled(self, class_names: Sequence[str] | None = None) -> Examples:

@@ -16,7 +16,7 @@ from data.examples import Examples
 from data.sources import digests
 
 _FORMAT = 1
-# Keys of requests that tell where images lie.
+# Keys of requests that give the location of images.
 PLACES = {"labeled_dir", "unlabeled_dir", "validation_dir", "test_dir", "unlabeled_records"}
 
 
@@ -139,7 +139,7 @@ def draw_or_load(
         request: the arguments that decide the splits, JSON values only. Those in PLACES may differ
             from the stored ones if all images are the same by id and digest.
         draw: returns ids by split.
-        marks: digests of the images on disk, by id (`digests.by_id`). Stored beside the ids.
+        marks: digests of the images on disk, by id (`digests.by_id`). Stored next to the ids.
 
     Returns:
         Ids by split.
@@ -191,20 +191,20 @@ def _stored(
         ) from error
     moved = before and not changed and keys and set(keys) <= PLACES
     if moved and {*marks} == {name for names in ids.values() for name in names}:
-        logging.info("%s: the same images at another place (%s)", path, ", ".join(keys))
+        logging.info("%s: same images in a new location (%s)", path, ", ".join(keys))
         keys = []
     if keys:
         listed = (f"{k}: stored {stored.get(k)!r}, requested {request.get(k)!r}" for k in keys)
         raise ValueError(
-            f"{path} holds the splits of another request ({'; '.join(listed)}). "
-            "Splits are drawn once: ask for the stored ones, or name another file."
+            f"{path} holds splits drawn with other options ({'; '.join(listed)}). "
+            "Splits are drawn once: use the stored options, or give another file."
         )
     if not is_sound:
-        raise ValueError(f"{path} was altered: its ids do not match its hash.")
+        raise ValueError(f"{path} was changed: its ids do not match its hash.")
     if changed:
         raise ValueError(
-            f"{len(changed)} images are not those that {path} was drawn from, such as "
-            f"{changed[0]}: put the old files back, or start in another directory."
+            f"{len(changed)} images changed since {path} was drawn, such as "
+            f"{changed[0]}: restore the old files, or use another directory."
         )
     return ids
 

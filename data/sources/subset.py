@@ -99,15 +99,17 @@ def without(
     """
     path = pathlib.Path(exclude)
     if not path.is_file():
-        raise ValueError(f"There is no file {path} of images to exclude.")
+        raise ValueError(f"{path}, the file of images to exclude, does not exist.")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a text file in UTF-8, with an image id a line.") from None
+        raise ValueError(f"{path} is not a UTF-8 text file with one image id per line.") from None
     excluded = {line for line in lines if line}
     in_test = excluded & set(splits["test"].ids)
     if in_test:
-        raise ValueError(f"{path} lists the test image {min(in_test)}: test images all stay.")
+        raise ValueError(
+            f"{path} lists the test image {min(in_test)}: test images cannot be excluded."
+        )
     unknown = excluded.difference(left_out, *(examples.ids for examples in splits.values()))
     if unknown:
         raise ValueError(f"{path} lists {min(unknown)}, which is in none of the splits.")

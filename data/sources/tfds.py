@@ -1,7 +1,7 @@
 """Reader of image classification sets of tensorflow-datasets.
 
 Sets of one image size that fit in memory are read into it. Others, such as imagenet2012, are
-indexed where they lie: tensorflow-datasets stores encoded images in TFRecord files.
+indexed in place: tensorflow-datasets stores encoded images in TFRecord files.
 """
 
 import itertools
@@ -35,7 +35,7 @@ def read(name: str, split: str, data_dir: str | None = None) -> DecodedExamples 
         data_dir: where tensorflow-datasets keeps its data; None: its default.
 
     Returns:
-        The images. Their ids tell split and place in it, as in "cifar10/train/00017", for slices,
+        The images. Their ids contain split and position, as in "cifar10/train/00017", for slices,
         too.
 
     Raises:
@@ -87,7 +87,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
         builder = tfds.builder(name, data_dir=data_dir and os.path.expanduser(data_dir))
     except tfds.core.DatasetNotFoundError as error:
         also = f", nor does {data_dir}" if data_dir else ""
-        raise ValueError(f"tensorflow-datasets knows no {name!r}{also}.") from error
+        raise ValueError(f"tensorflow-datasets does not know {name!r}{also}.") from error
     if builder.is_prepared():
         return builder
     _class_names(builder, name)  # Refuse before a long download.

@@ -1,4 +1,4 @@
-"""A study as a picture: seeds and mean of every arm, and the differences with their intervals."""
+"""Chart of a study: seeds and mean of every arm, and differences with their intervals."""
 
 import math
 import textwrap
@@ -27,7 +27,7 @@ _WRAP = 34  # characters of a label's line
 
 @matplotlib.rc_context(charts.STYLE)
 def write(table: Table, path: Path) -> None:
-    """Writes a PNG of a study; equal rows give equal bytes on one machine."""
+    """Writes a PNG of a study; the same rows give the same bytes on one machine."""
     rows = max(len(table.arms) + len(table.baseline_arms), len(table.study.comparisons))
     figure = Figure(figsize=(11, _MARGIN + _ROW_HEIGHT * rows), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)

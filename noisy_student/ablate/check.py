@@ -1,4 +1,4 @@
-"""Checks all jobs before the first: each has its own process, which would find out late."""
+"""Checks all jobs before the first one runs, instead of late in their own processes."""
 
 import dataclasses
 from pathlib import Path
@@ -20,7 +20,7 @@ def check(graph: Graph, root: Path, results_dir: Path | None) -> None:
     """Refuses what a job that is not done would refuse; writes nothing.
 
     Raises:
-        ValueError: names the job and what is at fault.
+        ValueError: names the job and the fault.
     """
     disk.check_writable("workdir", root)
     if results_dir:

@@ -1,17 +1,17 @@
-r"""Measures the paper's claims: runs studies, and publishes their results.
+r"""Tests the paper's claims: runs studies and publishes their results.
 
     python -m noisy_student.ablate --list
     python -m noisy_student.ablate --study=noise,compute --recipe=mnist5k --seeds=0,1,2 \
         --workdir=runs/ablate [--jobs=2 --results_dir=docs/results] [--data_dir=DIR ...]
     python -m noisy_student.ablate --publish=docs/results [--pages=README.md,docs/RESULTS.md]
 
-Each arm of a study is a chain of the usual stages with some flags changed, and each stage is a
-process of its own. Stages that arms, studies and earlier calls share run once. After an
-interruption the same command resumes. Further flags go to every stage. Each study writes its rows
-(CSV), its means, paired differences and verdicts (Markdown, JSON) and a chart to
-``<workdir>/<recipe>/studies``. ``--collect_only`` writes them for the arms that are done so far.
-``--publish`` writes pages and charts beside the CSV files of a results folder, and the tables that
-``--pages`` mark.
+Each arm of a study is a chain of the usual stages with some flags changed. Each stage runs in a
+separate process, and stages shared by several arms, studies or earlier calls run only once. To
+resume after an interruption, run the same command again. Further flags are passed to every stage.
+Each study writes its rows (CSV), its means, paired differences and verdicts (Markdown, JSON) and a
+chart to ``<workdir>/<recipe>/studies``. ``--collect_only`` writes them for the arms finished so
+far. ``--publish`` generates pages and charts next to the CSV files of a results folder, and the
+marked tables in ``--pages``.
 """
 
 import json
@@ -46,21 +46,21 @@ def studies_named(names: Sequence[str]) -> list[Study]:
     """Returns the studies of a list of names, or all for ["all"].
 
     Raises:
-        ValueError: a name is not that of a study.
+        ValueError: a name is not a study.
     """
     if list(names) == ["all"]:
         return list(STUDIES.values())
     unknown = [name for name in names if name not in STUDIES]
     if unknown or not names:
         raise ValueError(
-            f"--study={','.join(unknown)}: must be all, or some of {', '.join(STUDIES)} (--list "
-            "describes them)"
+            f"--study={','.join(unknown)}: must be all, or some of {', '.join(STUDIES)} (see "
+            "--list)"
         )
     return [STUDIES[name] for name in dict.fromkeys(names)]
 
 
 def run(graph: Graph, root: Path, slots: int, gpus: Sequence[str] = ()) -> list[Job]:
-    """Runs the jobs of a graph that are not done, and returns those that failed.
+    """Runs the unfinished jobs of a graph and returns those that failed.
 
     Runs `slots` jobs at a time, in ``seed<S>/<job>/`` below `root`, spread over `gpus` as
     CUDA_VISIBLE_DEVICES names them.
@@ -78,9 +78,9 @@ def slots_for(jobs: int | None, gpus: Sequence[str], memory: int | str) -> int:
     """Returns the number of jobs at a time.
 
     Args:
-        jobs: the number that was asked for; None: one per GPU, else one per CPU core.
+        jobs: the requested number; None: one per GPU, else one per CPU core.
         gpus: GPUs that jobs are spread over.
-        memory: what a job takes of a GPU's memory (`runtime.gpu.set_memory`).
+        memory: GPU memory that a job allocates (`runtime.gpu.set_memory`).
 
     Raises:
         ValueError: two jobs would each take all memory of one GPU.
@@ -96,7 +96,7 @@ def slots_for(jobs: int | None, gpus: Sequence[str], memory: int | str) -> int:
 
 
 def collect(graph: Graph, studies: Sequence[Study], root: Path, results_dir: Path | None) -> None:
-    """Writes and prints the results of studies, as far as their arms are done.
+    """Writes and prints the results of the finished arms of studies.
 
     ``studies/<study>.csv``, .json, .md and .png go below `root`, copies of the CSV files to
     ``<recipe>/<study>.csv`` below `results_dir`, unless that is None.
@@ -105,7 +105,7 @@ def collect(graph: Graph, studies: Sequence[Study], root: Path, results_dir: Pat
         chains = [chain for chain in graph.chains if chain.study is study]
         rows = results.collect(graph.recipe.name, study, chains, root)
         if not rows:
-            print(f"\n{study.name}: no arm is done")
+            print(f"\n{study.name}: no arm is finished")
             continue
         folder, text = root / "studies", results.to_csv(rows)
         publish.write_text(folder / f"{study.name}.csv", text)
@@ -119,16 +119,16 @@ def collect(graph: Graph, studies: Sequence[Study], root: Path, results_dir: Pat
 
 
 def outlook(graph: Graph, root: Path, estimator: Estimator, slots: int) -> str:
-    """Describes how many jobs there are and how long those that are not done will take."""
+    """Describes the number of jobs and the expected time of the unfinished ones."""
     missing = [job for job in graph.jobs.values() if not job.is_done(root)]
     if not missing:
-        return f"{len(graph.jobs)} jobs, all done"
+        return f"{len(graph.jobs)} jobs, all finished"
     seconds = [estimator.seconds(job) for job in missing]
     one, several = (duration(wall_seconds(seconds, count)) for count in (1, slots))
     text = f"{len(graph.jobs)} jobs, {len(missing)} to run: {one} on CPU one at a time, "
-    text += f"{several} with {slots} at a time"
+    text += f"{several} with {slots} in parallel"
     if None in seconds:
-        text += " (without --num_labeled the length of epochs is unknown)"
+        text += " (some unknown: give --num_labeled for the length of an epoch)"
     return text
 
 
@@ -138,7 +138,7 @@ def dry_run(graph: Graph, root: Path, slots: int) -> None:
     used = Counter(job for chain in graph.chains for job in set(chain.jobs))
     for job in graph.jobs.values():
         state = "done" if job.is_done(root) else "to run"
-        shared = f", in {used[job]} chains" if used[job] > 1 else ""
+        shared = f", shared by {used[job]} chains" if used[job] > 1 else ""
         print(f"{state:6} {job.name}: {duration(estimator.seconds(job))}{shared}")
     print(outlook(graph, root, estimator, slots))
 
@@ -157,7 +157,7 @@ def listing() -> str:
 def _describe(flag: str | Scaled | ByDataset) -> str:
     if isinstance(flag, Scaled):
         return f"--{flag.flag} times {flag.factor:g}"
-    return flag if isinstance(flag, str) else f"--{flag.flag} by data set"
+    return flag if isinstance(flag, str) else f"--{flag.flag} depending on the data set"
 
 
 def _estimator(graph: Graph, root: Path) -> Estimator:
@@ -170,7 +170,7 @@ def _estimator(graph: Graph, root: Path) -> Estimator:
 
 
 def _given(settings: config.Config) -> list[str]:
-    """Returns the flags of the command line that go to every stage.
+    """Returns the command-line flags that are passed to every stage.
 
     Raises:
         ValueError: a study sets one of them itself.
@@ -189,7 +189,7 @@ def _seeds(given: Sequence[int]) -> list[int]:
 
 
 def _applicable(studies: Sequence[Study], recipe: Recipe) -> list[Study]:
-    """Returns the studies that a recipe allows, and reports why it does not allow the others."""
+    """Returns the studies that a recipe supports, and prints why others are skipped."""
     applicable = []
     for study in studies:
         try:
@@ -207,7 +207,7 @@ def _main(settings: config.Config) -> None:
         return
     if given.publish:
         written = publish.publish(Path(given.publish), list(map(Path, given.pages)), STUDIES)
-        print("\n".join(f"written: {path}" for path in written) or "no results there")
+        print("\n".join(f"written: {path}" for path in written) or "no results found")
         return
     studies, recipe = studies_named(given.study), Recipe(given.recipe, _given(settings))
     seeds = _seeds(given.seeds)

@@ -28,7 +28,7 @@ _UNTAGGED = re.compile(r"--(no)?(role|round|rounds|benchmarks)\b")  # implied by
 
 
 class Input(NamedTuple):
-    """A flag that names an output of another job; an empty `file` stands for its directory."""
+    """A flag that names an output of another job; an empty `file` means its directory."""
 
     flag: str
     job: "Job"
@@ -117,7 +117,7 @@ class Chain:
 
     @property
     def changed(self) -> str:
-        """All changed flags: those given beside the recipe, then stage by stage."""
+        """All changed flags: those given in addition to the recipe, then stage by stage."""
         lines = [f"{spec.EVERY_STAGE}{shlex.join(self.given)}"] if self.given else []
         lines += [
             f"{job.label}: {shlex.join(flags)}"

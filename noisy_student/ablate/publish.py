@@ -1,7 +1,7 @@
 """Writes the pages and charts of studies, and tables into Markdown pages with a marked place.
 
-A results folder holds ``RECIPE/STUDY.csv``; page (``.md``) and chart (``.png``) of a study stand
-beside it. Other pages mark a generated table by one of three comments, and its end by a fourth:
+A results folder holds ``RECIPE/STUDY.csv``; page (``.md``) and chart (``.png``) of a study are
+next to it. Other pages mark a generated table by one of three comments, and its end by a fourth:
 
     <!-- claims -->                             every headline of every study and recipe
     <!-- gains: RECIPE/STUDY RECIPE/STUDY -->   student, teacher and best supervised baseline
@@ -23,7 +23,7 @@ _BLOCK = re.compile(r"(<!-- (claims|recipes|gains: [^\n>]+) -->\n).*?(<!-- end -
 
 
 def read_table(path: Path, studies: Mapping[str, Study]) -> Table:
-    """Reads ``STUDY.csv``, and the supervised baselines of studies beside it that share these.
+    """Reads ``STUDY.csv``, and the supervised baselines of other studies that share them.
 
     Raises:
         ValueError: the study is unknown, or a file is missing or damaged.

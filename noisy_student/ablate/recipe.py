@@ -38,12 +38,12 @@ class Resolved:
 
 
 class Recipe:
-    """A flag file, and flags given beside it.
+    """A flag file, and flags given in addition.
 
     Attributes:
         name: name of the file.
         arguments: first arguments of every command of a study.
-        given: flags beside the file that affect results.
+        given: additional flags that affect results.
         settings: configuration of the unchanged recipe.
         student: its first student.
     """
@@ -68,7 +68,7 @@ class Recipe:
         self.settings = self.parse()
         if self.settings.rounds.init_model == "teacher":
             raise ValueError(
-                f"recipe {self.name}: --init_model=teacher: each arm of a study says itself which "
+                f"recipe {self.name}: --init_model=teacher: each arm of a study sets which "
                 "students start from their teachers; give a file, or leave it out"
             )
         self.student = self.settings.student(1)
@@ -124,7 +124,7 @@ class Recipe:
         return f"--{name}={','.join(f'{number:.10g}' for number in numbers)}"
 
     def _value(self, name: str) -> Any:
-        """Returns the value of a flag that is in effect, even where the recipe leaves it unset."""
+        """Returns the effective value of a flag, even if the recipe leaves it unset."""
         value, teacher = self._values[name], self.settings.teacher.model
         if value not in (None, []):
             return value

@@ -140,7 +140,7 @@ def read(path: Path, study: Study) -> list[Row]:
     for row in rows:
         if row.study != study.name or row.arm not in known:
             raise ValueError(
-                f"{path} has the arm {row.arm!r} of study {row.study}, which study {study.name} "
-                f"does not have: run the study again, or collect it with --collect_only"
+                f"{path} has arm {row.arm!r} of study {row.study}, which is not in study "
+                f"{study.name}: run the study again, or collect it with --collect_only"
             )
     return rows

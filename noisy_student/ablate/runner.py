@@ -1,4 +1,4 @@
-"""Runs jobs side by side, each in its own process, skipping finished ones.
+"""Runs jobs in parallel, each in its own process, and skips finished ones.
 
 A job's process keeps its log open and locked, so nothing runs twice: neither in another
 `noisy_student.ablate` on the same directory, nor while a killed one has left its processes behind.
@@ -68,7 +68,7 @@ def run(
         recipe: determines their commands.
         slots: number of jobs at a time.
         estimator: knows the finished jobs, and learns from the others.
-        gpus: names for CUDA_VISIBLE_DEVICES; each job sees one, that with the fewest jobs.
+        gpus: names for CUDA_VISIBLE_DEVICES; each job sees only the one with the fewest jobs.
 
     Returns:
         The jobs that failed. Jobs that depend on them were not run, all others were.
@@ -82,7 +82,10 @@ def run(
     with preemption.Listener() as signals, contextlib.closing(pool):
         while waiting or pool.running:
             if signals.requested:
-                print(f"stopped by {signals.name}; the same command resumes", file=sys.stderr)
+                print(
+                    f"stopped by {signals.name}; run the same command again to resume",
+                    file=sys.stderr,
+                )
                 raise SystemExit(signals.exit_code)
             for name in _blocked(waiting, pool.failed):
                 del waiting[name]
@@ -144,7 +147,7 @@ class _Pool:
         if log is None:
             if job.name not in self._waited_for:
                 self._waited_for.add(job.name)
-                self._print(f"another process runs {job.name}: waiting for it")
+                self._print(f"waiting for {job.name}, which another process runs")
             return False
         with log:
             if job.is_done(self._root):  # by another process
@@ -211,8 +214,8 @@ class _Pool:
         log = _log_path(self._root, run.job)
         tail = log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
         self._print(
-            f"FAILED  {run.job.name} (exit status {run.process.returncode})\n"
-            f"  command: {shlex.join(run.command)}\n  log: {log}, which ends with\n"
+            f"FAILED  {run.job.name} (exit code {run.process.returncode})\n"
+            f"  command: {shlex.join(run.command)}\n  log: {log}, last lines:\n"
             + "\n".join(f"  | {line}" for line in tail)
         )
 
@@ -224,7 +227,7 @@ class _Pool:
 
 
 def _log_path(root: Path, job: Job) -> Path:
-    """Returns the file of a job's output: logs/ beside the directories of its seed."""
+    """Returns the log file of a job, in logs/ next to the directories of its seed."""
     place = Path(job.name)
     return root / place.parent / "logs" / f"{place.name}.log"
 

@@ -29,7 +29,9 @@ class ByDataset:
 
 Flags = tuple[str | Scaled | ByDataset, ...]  # a string is a flag as on the command line
 Budget = Literal["student", "labeled", "chain", "rounds"]
-EVERY_STAGE = "every stage: "  # precedes the flags given beside the recipe in recorded changes
+EVERY_STAGE = (
+    "every stage: "  # precedes the flags given in addition to the recipe in recorded changes
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Supervised:
     Attributes:
         budget: number of training images: as many as the last "student" saw, as the "labeled"
             images that it saw, or as all trainings of the "chain" saw together. With "rounds",
-            one training stands in for each student, with its network and its number of images;
+            one training replaces each student, with its network and its number of images;
             each starts from the one before, the first from the teacher.
         starts_from_student: fine-tunes the last student; otherwise it is a supervised baseline.
         flags: changed flags.
@@ -110,7 +112,7 @@ class Study:
     """A claim and the arms and comparisons that test it.
 
     Raises:
-        ValueError: two arms have one name, or a comparison names no arm.
+        ValueError: two arms have the same name, or a comparison names an unknown arm.
     """
 
     name: str  # the value of ``--study``
@@ -128,7 +130,9 @@ class Study:
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
-            raise ValueError(f"study {self.name}: two arms have one name, of {', '.join(names)}")
+            raise ValueError(
+                f"study {self.name}: two arms have the same name, among {', '.join(names)}"
+            )
         for comparison in self.comparisons:
             for name in (comparison.first, comparison.second):
                 if name not in names:

@@ -1,4 +1,4 @@
-"""Means over seeds, paired differences and the verdicts on claims that follow from them."""
+"""Means over seeds, paired differences and verdicts on claims."""
 
 import math
 import warnings
@@ -58,7 +58,7 @@ def paired(first: Mapping[int, float], second: Mapping[int, float], sign: int) -
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusts p-values for their number: below 0.05, one false finding in 20 such families at most.
+    """Adjusts p-values for multiple comparisons; below 0.05, at most 5% of families are in error.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure" (1979).
 

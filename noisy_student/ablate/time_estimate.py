@@ -35,7 +35,7 @@ class Estimator:
         self._others: defaultdict[str, list[float]] = defaultdict(list)
 
     def learn(self, job: Job, seconds: float) -> None:
-        """Takes a finished job into account."""
+        """Learns from a finished job."""
         if job.training is None:
             self._others[_kind(job)].append(seconds)
         elif (expected := self._modeled(job, job.training)) is not None:

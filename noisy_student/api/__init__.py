@@ -1,7 +1,8 @@
-"""The method from Python, as `noisy_student.fit` and the other public names.
+"""The Python API: `noisy_student.fit` and the other public names.
 
-Everything is what the commands do, without flags, exits or settings that stay: errors are
-ValueErrors, Ctrl-C is a KeyboardInterrupt, and files and results are those of the command.
+The functions do the same as the commands, with the same files and results, but raise exceptions
+instead of exiting (ValueError for errors, KeyboardInterrupt for Ctrl-C) and restore the settings of
+the process.
 """
 
 import keras

@@ -1,4 +1,4 @@
-"""A saved model in memory: network, classes and preprocessing, for images from anywhere."""
+"""A saved model in memory: network, classes and preprocessing."""
 
 import functools
 import os
@@ -35,12 +35,12 @@ class Predictions(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A network and what it needs to know about images.
+    """A network with its classes and preprocessing.
 
     Attributes:
         model: images [B, S, S, 3], RGB 0..255 -> logits [B, C].
         class_names: the C classes, in the order of the logits.
-        preprocess: how images become the squares that `model` takes.
+        preprocess: how images are cropped and resized to the input of `model`.
     """
 
     model: keras.Model
@@ -56,7 +56,7 @@ class Classifier:
             batch_size: images per batch.
 
         Raises:
-            ValueError: an array has another shape, type or range, or a file is no image.
+            ValueError: an array has an invalid shape, type or range, or a file is not an image.
         """
         table = self.probabilities(as_examples(images), batch_size)
         return Predictions([self.class_names[label] for label in table.argmax(axis=1)], table)
@@ -73,7 +73,7 @@ class Classifier:
         _classifiers[self.model] = (self.class_names, self.preprocess)
 
 
-# Of models that were loaded here: a Keras model by itself does not know its classes.
+# Classifiers of the models loaded here: a Keras model does not know its class names.
 _Known = tuple[tuple[str, ...], PreprocessSpec]
 _classifiers: weakref.WeakKeyDictionary[keras.Model, _Known] = weakref.WeakKeyDictionary()
 
@@ -92,12 +92,12 @@ def load(path: StrPath) -> Classifier:
 
 
 def is_known(model: keras.Model) -> bool:
-    """Returns True for a Keras model that was loaded here, so that its classes are known."""
+    """Returns True for a Keras model that was loaded by `load`, so that its classes are known."""
     return model in _classifiers
 
 
 def as_classifier(model: Any) -> Classifier:
-    """Returns a `Classifier` of itself, of a path, or of a Keras model that was loaded here.
+    """Returns a `Classifier` from a classifier, a path, or a Keras model loaded by `load`.
 
     Raises:
         ValueError: the classes of a Keras model are not known, or see `load`.

@@ -1,4 +1,4 @@
-"""The images of a run, as `Data`: folders, arrays, tensorflow-datasets or tf.data."""
+"""The images of a run, as `Data`, from folders, arrays, tensorflow-datasets or tf.data."""
 
 import itertools
 import os
@@ -18,22 +18,22 @@ MEMORY_BYTES = 4 << 30  # largest size in memory of a tf.data set
 class Data:
     """Labeled, unlabeled, test and validation images.
 
-    All constructors take further options of the images by name, such as ``num_labeled=400`` (the
-    other labeled images become unlabeled), ``num_validation`` and ``seed``. Where no test images
-    are given, a fifth of the labeled ones is held out, and for validation a tenth.
+    All constructors take further data options by name, such as ``num_labeled=400`` (the other
+    labeled images are used as unlabeled ones), ``num_validation`` and ``seed``. If there are no
+    test images, a fifth of the labeled images is held out, and a tenth for validation.
 
     Attributes:
-        options: Options of a run that name the images.
-        source: Images in memory; None: the options name all.
+        options: Options of a run that describe the images.
+        source: Images in memory; None: all images are given by the options.
     """
 
     def __init__(
         self, options: Mapping[str, Any], source: sources.Source | None = None, call: str = ""
     ):
-        """Checks options of the images; the constructors `from_...` are more comfortable.
+        """Checks the data options. Prefer the constructors `from_...`.
 
         Args:
-            options: Values by name, of `config.DataConfig`.
+            options: Values of `config.DataConfig` by name.
             source: Images in memory.
             call: Python expression, for the report.
         """
@@ -58,17 +58,17 @@ class Data:
         validation: StrPath | None = None,
         **options: Any,
     ) -> "Data":
-        """Takes image files from folders.
+        """Uses image files in folders.
 
         Args:
-            labeled: Folder with one sub-folder per class.
+            labeled: Folder with one subfolder per class.
             unlabeled: Folder, flat or nested.
-            test: Folder like `labeled`, of the same classes.
+            test: Folder like `labeled`, with the same classes.
             validation: Folder like `labeled`.
-            **options: Further options of the images.
+            **options: Further data options.
 
         Raises:
-            ValueError: An option is unknown or not allowed. Folders are read by `fit`.
+            ValueError: An option is unknown or not allowed. The folders are only read by `fit`.
         """
         given = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
         places = {name: os.fspath(place) for name, place in given.items() if place is not None}
@@ -78,11 +78,11 @@ class Data:
 
     @classmethod
     def from_tfds(cls, name: str, **options: Any) -> "Data":
-        """Takes a set of tensorflow-datasets.
+        """Uses a data set of tensorflow-datasets.
 
         Args:
             name: "NAME", "NAME/CONFIG" or "NAME:VERSION".
-            **options: Options of the images, such as ``num_labeled``, ``labeled_split``,
+            **options: Data options, such as ``num_labeled``, ``labeled_split``,
                 ``unlabeled_split``, ``test_split`` and ``data_dir``.
         """
         call = _call("Data.from_tfds", (name,), options)
@@ -100,22 +100,22 @@ class Data:
         class_names: Sequence[str] | None = None,
         **options: Any,
     ) -> "Data":
-        """Takes NumPy arrays.
+        """Uses NumPy arrays.
 
-        A run is resumed with the same arrays; others are refused.
+        To resume a run, pass the same arrays; others are refused.
 
         Args:
             images: uint8 (0..255) or float (0..1, rounded to bytes), [N, H, W, 3], or gray as
                 [N, H, W, 1] or [N, H, W].
-            labels: Whole numbers from 0, [N] or [N, 1].
-            unlabeled: Images of the same form.
+            labels: Integers from 0, [N] or [N, 1].
+            unlabeled: Images in the same format.
             test: Images and labels.
             validation: Images and labels.
-            class_names: Name of each class, in the order of the labels; None: their numbers.
-            **options: Further options of the images.
+            class_names: Class names, in label order; None: the numbers.
+            **options: Further data options.
 
         Raises:
-            ValueError: An array has another shape, type or range, or lengths differ.
+            ValueError: An array has an invalid shape, type or range, or lengths differ.
         """
         source = sources.from_arrays(
             (images, labels),
@@ -139,19 +139,19 @@ class Data:
     ) -> "Data":
         """Reads finite tf.data sets into memory, at most 4 GiB each.
 
-        Elements are single images of one size with their labels, as `from_arrays` takes them, in an
-        order that is always the same. Those of `unlabeled` may be images alone.
+        Elements are single images of one size with their labels, in the format of `from_arrays`,
+        and always in the same order. Elements of `unlabeled` may be images only.
 
         Args:
             labeled: Elements (image, label).
             unlabeled: Elements image, or (image, label): labels are ignored.
             test: Elements (image, label).
             validation: Elements (image, label).
-            class_names: Name of each class, in the order of the labels; None: their numbers.
-            **options: Further options of the images.
+            class_names: Class names, in label order; None: the numbers.
+            **options: Further data options.
 
         Raises:
-            ValueError: A set is infinite, batched or too large, or as `from_arrays`.
+            ValueError: A data set is infinite, batched or too large, or as in `from_arrays`.
         """
         pairs = {"labeled": labeled, "test": test, "validation": validation}
         read = {name: _read(each, name) for name, each in pairs.items() if each is not None}
@@ -170,7 +170,7 @@ class Data:
 
 
 def _read(dataset: tf.data.Dataset, name: str, with_labels: bool = True) -> Any:
-    """Returns images and labels of a data set, or its images alone, as arrays."""
+    """Returns the images and labels of a data set, or only its images, as arrays."""
     if not isinstance(dataset, tf.data.Dataset):
         raise ValueError(f"{name} must be a tf.data.Dataset, not {type(dataset).__name__}.")
     spec = dataset.element_spec
@@ -184,7 +184,7 @@ def _read(dataset: tf.data.Dataset, name: str, with_labels: bool = True) -> Any:
             f"[H, W, C], as {name}.unbatch() returns them."
         )
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(f"{name} never ends: give it without repeat(), or with take(N).")
+        raise ValueError(f"{name} is infinite: remove repeat(), or add take(N).")
     rows = dataset.as_numpy_iterator()
     images, labels = _within_memory(rows if is_pair else zip(rows, itertools.repeat(0)), name)
     return (images, labels) if with_labels else images
@@ -209,12 +209,12 @@ def _within_memory(pairs: Iterable[tuple[Any, Any]], name: str) -> tuple[np.ndar
         images.append(image)
         labels.append(label)
     if not images:
-        raise ValueError(f"{name} has no image.")
+        raise ValueError(f"{name} is empty.")
     return np.stack(images), np.asarray(labels)
 
 
 def _call_of(source: sources.Arrays, options: Mapping[str, Any]) -> str:
-    """Returns the call that made arrays a data set, with a description in place of each array."""
+    """Returns the constructor call as text, with a description in place of each array."""
     described = [f"{name}: {text}" for name, text in source.request().items() if name != "dataset"]
     arguments = [f"<{'; '.join(described)}>", *(f"{k}={v!r}" for k, v in options.items())]
     return f"Data.from_arrays({', '.join(arguments)})"

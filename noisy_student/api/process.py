@@ -1,4 +1,4 @@
-"""Borders of a call: settings of the process come back, exits and TensorFlow's errors stay out."""
+"""Context managers for API calls: restore process settings, convert exits and errors."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from noisy_student.runtime import preemption
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Gives the process back the settings that the code inside makes for itself."""
+    """Restores the process settings that the code inside changes."""
     verify, policy = process.verify, keras.config.dtype_policy()
     try:
         yield
@@ -24,7 +24,7 @@ def kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def errors_for_callers() -> Iterator[None]:
-    """Raises KeyboardInterrupt in place of Ctrl-C's exit, and ValueErrors for damaged images."""
+    """Raises KeyboardInterrupt instead of exiting on Ctrl-C, and ValueErrors for damaged images."""
     try:
         yield
     except SystemExit as stopped:

@@ -1,4 +1,4 @@
-"""A whole run from Python: `fit` makes it, `Run` shows what it found."""
+"""Whole runs from Python: `fit` runs them, `Run` gives access to their results."""
 
 import functools
 import html
@@ -36,33 +36,32 @@ def fit(
 ) -> "Run":
     """Trains a teacher and students, evaluates them and writes the report.
 
-    It does what ``noisy-student run RECIPE --flag=value ...`` does, with the same files, and goes
-    on where an interrupted call or command stopped. Finished stages are not run again.
+    Does the same as ``noisy-student run RECIPE --flag=value ...``, with the same files, and resumes
+    an interrupted call or command. Finished stages are not run again.
 
     Args:
         data: The images; None: those of the recipe.
-        recipe: Name of a recipe or the path of a ``.flags`` file; None: none, only `flags`.
+        recipe: Name of a recipe or path of a ``.flags`` file; None: use only `flags`.
         workdir: Directory of the run; None: the recipe's.
-        teacher: The first teacher's network, in place of ``teacher_name``: a name, or a function of
+        teacher: Network of the first teacher, instead of ``teacher_name``: a name, or a function of
             the number of classes and the image size that returns a Keras model for RGB 0..255.
-        student: The students' network, in place of ``student_name``.
+        student: Network of the students, instead of ``student_name``.
         callbacks: Keras callbacks, which observe the trainings: `set_model` with the averaged
             network, `on_train_begin` and `on_train_end` for each training, `on_epoch_end` at each
             validation (``validate_every`` steps) with loss, accuracy, val_accuracy and
-            learning_rate, `on_train_batch_end` after each call of the devices
-            (``steps_per_execution`` steps) with the loss and accuracy of its steps. Finished
-            stages call none.
-        **flags: Any option of a run by its name, such as ``rounds=2, magnitude=5``, over the
-            recipe's. ``dry_run=True`` only prints what would be done.
+            learning_rate, `on_train_batch_end` after each device call (``steps_per_execution``
+            steps) with the loss and accuracy of its steps. Finished stages call no callbacks.
+        **flags: Any option of a run by name, such as ``rounds=2, magnitude=5``; takes precedence
+            over the recipe. ``dry_run=True`` only prints what would be done.
 
     Returns:
         The run.
 
     Raises:
-        ValueError: An option, image or file is invalid, or does not fit finished stages. Nothing is
-            trained then.
-        KeyboardInterrupt: Ctrl-C. A training is saved first; the same call continues it.
-        SystemExit: SIGTERM, after a training is saved, with code 75.
+        ValueError: An option, image or file is invalid or does not match finished stages. Raised
+            before anything is trained.
+        KeyboardInterrupt: Ctrl-C. The training is saved first; the same call continues it.
+        SystemExit: SIGTERM, with code 75, after the training is saved.
     """
     observers.check(callbacks)
     given = {"teacher_name": teacher, "student_name": student}
@@ -79,16 +78,16 @@ def fit(
 
 
 class Run:
-    """A run in a work directory, also one that a command made.
+    """A run in a work directory, made by `fit` or by a command.
 
-    In a notebook it shows its results.
+    Displays its results in a notebook.
 
     Attributes:
         workdir: Its directory.
     """
 
     def __init__(self, workdir: StrPath):
-        """Opens a run; its files are read when they are asked for.
+        """Opens a run; its files are read when needed.
 
         Args:
             workdir: Directory of the run.
@@ -99,15 +98,15 @@ class Run:
     def results(self) -> dict[str, Any]:
         """Results on the test images, accuracies in percent.
 
-        - "best": name of the best student: of the highest validation accuracy (test images choose
-          nothing), the later of equals, the last without validation images. Of a run without
+        - "best": name of the student with the highest validation accuracy (test images are not
+          used); the later one on a tie, the last one without validation images. In a run without
           students, the teacher.
-        - "top1": top-1 accuracy of that model; None if it was not measured.
+        - "top1": top-1 accuracy of that model; None if not measured.
         - "models": name -> "label", "file", "parameters", "validation_top1", "top1",
           "top1_interval" (95%) and "robustness", such as {"corruptions.mean_error": 21.3,
-          "fgsm.top1.8": 40.5}. In the order of the report, supervised baselines included.
-        - "gain": the last student's top-1 over the teacher's, with "points" and "interval"; None
-          without students.
+          "fgsm.top1.8": 40.5}. In the order of the report, including supervised baselines.
+        - "gain": top-1 of the last student minus that of the teacher, with "points" and
+          "interval"; None without students.
         """
         figures = self._report["figures"]
         numbers = scores.model_numbers(figures)
@@ -145,7 +144,7 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The page of the results, ``report/report.html``."""
+        """Path of the report page, ``report/report.html``."""
         return self.workdir / "report" / "report.html"
 
     @property
@@ -187,20 +186,20 @@ def _best(models: Sequence[Mapping[str, Any]]) -> str:
     """Returns the name of the model to use, see `Run.results`."""
     students = [model for model in models if model["role"] in _STUDENTS] or models[:1]
     if not students:
-        raise ValueError("the run has no model yet.")
+        raise ValueError("the run has no trained model yet.")
     known = [model for model in students if model["validation_top1"] is not None]
     return max(reversed(known or students[-1:]), key=lambda m: m["validation_top1"] or 0.0)["name"]
 
 
 def _name(network: Network) -> str:
-    """Returns the name of a network, under which a function is known in this process."""
+    """Returns the name of a network; a function gets a name in this process."""
     return networks.register(network) if callable(network) else network
 
 
 def _settings(
     data: Data | None, recipe: str | None, workdir: StrPath | None, given: Mapping[str, Any]
 ) -> config.Config:
-    """Returns the options of a recipe, of the images, and those given, the later over the former.
+    """Merges the options of the recipe, the data and the call; later ones take precedence.
 
     Raises:
         ValueError: An option is unknown or not allowed, or there is no such recipe.

@@ -1,4 +1,4 @@
-"""Single stages from Python: labels, their selection, and the evaluation of a model."""
+"""Single stages from Python: labeling, selection, and evaluation of a model."""
 
 import dataclasses
 import os
@@ -21,12 +21,12 @@ from noisy_student.evaluate import runner
 from noisy_student.runtime.devices import make_devices
 from noisy_student.selection import rule
 
-_Model = Any  # a path, a Classifier, or a Keras model that was loaded here
+_Model = Any  # a path, a Classifier, or a Keras model loaded by `load`
 _DEFAULTS = option.options_of(schema.SelectionConfig)
 
 
 class PseudoLabels(NamedTuple):
-    """Labels of a teacher.
+    """Pseudo labels of a teacher.
 
     Attributes:
         labels: int32 [N], the most likely classes.
@@ -40,11 +40,11 @@ class PseudoLabels(NamedTuple):
 
 
 def pseudo_label(model: _Model, images: Any, batch_size: int = 250) -> PseudoLabels:
-    """Labels images as the stage does: clean images, without noise in the network.
+    """Labels images like the stage: clean images, no noise in the network.
 
     Args:
-        model: The teacher: a saved model's path, what `load` returns, or the student of a run.
-        images: As `Classifier.predict` takes them, or `Data`, whose unlabeled images are labeled.
+        model: The teacher: path of a saved model, result of `load`, or student of a run.
+        images: As in `Classifier.predict`, or `Data`, whose unlabeled images are labeled.
         batch_size: Images per batch.
 
     Raises:
@@ -71,19 +71,19 @@ def select(
     min_confidence: float = _DEFAULTS["min_confidence"].default,
     max_copies: int | None = None,
 ) -> np.ndarray:
-    """Filters and balances pseudo labels, with the defaults of the stage.
+    """Filters and balances pseudo labels, with the same defaults as the stage.
 
     Args:
         labels: int [N], such as `PseudoLabels.labels`.
         confidences: float [N], 0..1.
         num_classes: C; None: one more than the largest label.
-        images_per_class: Target of each class; "auto": the size of the largest; "none": each image
-            that reaches `min_confidence` once.
+        images_per_class: Target for each class; "auto": the size of the largest class; "none": use
+            each image that reaches `min_confidence` once.
         min_confidence: 0..1; images below it are dropped.
-        max_copies: Largest number of copies of an image; None: any.
+        max_copies: Maximum number of copies of an image; None: no limit.
 
     Returns:
-        Copies of each image in the student's training set, int32 [N]; 0: dropped.
+        Number of copies of each image in the training set of the student, int32 [N]; 0: dropped.
 
     Raises:
         ValueError: A label, confidence or option is out of range.
@@ -105,17 +105,17 @@ def evaluate(
     output_dir: StrPath | None = None,
     **flags: Any,
 ) -> dict[str, dict[str, Any]]:
-    """Measures a model.
+    """Evaluates a model.
 
     Args:
-        model: A saved model's path, what `load` returns, or the student of a run. Also any other
-            Keras model, or the path of one, which `flags` describe: ``class_names``,
-            ``image_size``, ``input_range``, ``outputs``, ``interpolation``, ``crop_padding``.
-        data: The test images: `Data`, or arrays (images, labels) whose labels count the classes of
-            the model.
+        model: Path of a saved model, result of `load`, or student of a run. Also any other Keras
+            model or its path, described by `flags`: ``class_names``, ``image_size``,
+            ``input_range``, ``outputs``, ``interpolation``, ``crop_padding``.
+        data: The test images: `Data`, or arrays (images, labels) with labels that are class indices
+            of the model.
         benchmarks: Names, such as "clean", "corruptions", "perturbations", "fgsm" and "pgd".
-        output_dir: Keeps the results, and continues from them; None: nothing is kept.
-        **flags: Options of the evaluation by name, such as ``epsilons=(2, 8)``.
+        output_dir: Directory that stores the results and resumes from them; None: store nothing.
+        **flags: Evaluation options by name, such as ``epsilons=(2, 8)``.
 
     Returns:
         Benchmark -> its result, such as {"clean": {"top1": 93.1, "num_examples": 1000, ...}};
@@ -140,7 +140,7 @@ def evaluate(
 
 
 def _opened(path: StrPath, settings: config.Config) -> foreign.Opened:
-    """Opens a model without a card as the options describe it."""
+    """Opens a model without a card, as described by the options."""
     given = settings.group(schema.ForeignModelConfig)
     description = foreign.Description(given, settings.group(schema.FramingConfig))
     return foreign.open_model(path, description)
@@ -149,7 +149,7 @@ def _opened(path: StrPath, settings: config.Config) -> foreign.Opened:
 def _test_images(
     data: Data | tuple[Any, Any], settings: config.Config, class_names: tuple[str, ...]
 ) -> Examples:
-    """Returns the test images of a data set; of folders and records only those are read."""
+    """Returns the test images; for folders and records, nothing else is read."""
     if not isinstance(data, Data):
         return sources.from_arrays(data, class_names=class_names).labeled
     if data.source is not None:
@@ -163,7 +163,7 @@ def _test_images(
 
 
 def _file(model: _Model, scratch: Path) -> Path:
-    """Returns the file of a model, after writing it if it is in memory."""
+    """Returns the file of a model; writes it first if the model is only in memory."""
     if isinstance(model, str | os.PathLike):
         return Path(model)
     path = scratch / "model.keras"

@@ -1,1 +1,1 @@
-"""Files that stages hand each other."""
+"""Files that stages exchange."""

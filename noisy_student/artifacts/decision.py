@@ -13,7 +13,7 @@ from noisy_student.artifacts.files import StrPath, damaged, read_json
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Decision:
-    """The number of copies of a record, as a function of its class, confidence and id alone.
+    """The number of copies of a record, as a function of only its class, confidence and id.
 
     A record is selected if its confidence is within `min_confidence` and `max_confidence`. It has
     `copies` of its class, and one more if it does not rank behind the cut: by falling confidence,
@@ -57,11 +57,11 @@ class Decision:
 
     @classmethod
     def read(cls, path: StrPath) -> Decision:
-        """Reads `decision.json`; a ValueError names a file that is damaged."""
+        """Reads `decision.json`; raises a ValueError if it is damaged."""
         try:
             return cls.from_dict(read_json(path, dict[str, Any]))
         except (TypeError, OverflowError) as error:
-            raise damaged(path, f"is no decision of a selection ({error})") from None
+            raise damaged(path, f"is not the decision of a selection ({error})") from None
 
     @property
     def distinct(self) -> np.ndarray:
@@ -72,7 +72,7 @@ class Decision:
 
     @property
     def after(self) -> np.ndarray:
-        """Number of records of each class in the student's set, copies included: int64 [C]."""
+        """Number of records of each class in the student set, including copies: int64 [C]."""
         if self.images_per_class is None:
             return self.above
         most = self.above * (self.max_copies or self.images_per_class)
@@ -126,7 +126,7 @@ def check_columns(
     columns = {name: np.asarray(values) for name, values in given.items() if values is not None}
     shapes = {name: column.shape for name, column in columns.items()}
     if len(set(shapes.values())) != 1 or columns["labels"].ndim != 1:
-        raise ValueError(f"the columns must have one length, but their shapes are {shapes}")
+        raise ValueError(f"the columns must have equal lengths, but their shapes are {shapes}")
     kinds = {name: column.dtype.kind for name, column in columns.items()}
     if any(kind not in ("f" if name == "confidences" else "iu") for name, kind in kinds.items()):
         types = ", ".join(f"{name} {column.dtype}" for name, column in columns.items())

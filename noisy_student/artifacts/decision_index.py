@@ -2,7 +2,7 @@
 
 NumPy files `chosen-00000-of-00032.npy` of rows `DTYPE`, one per selected image: its `id_hash`, its
 pseudo `label` and the number of its `copies`, at least 1. File b of 2^k has the ids whose first k
-bits are b. The bytes depend on the set of records alone: not on their order, their shards or the
+bits are b. The bytes depend only on the set of records, not on their order, their shards or the
 program that selected them.
 """
 

@@ -1,4 +1,4 @@
-"""The disk that a command writes to: checked before the work, not after it."""
+"""Checks of the disk before a command starts its work."""
 
 import contextlib
 import os
@@ -16,18 +16,18 @@ def check_writable(flag: str, directory: StrPath) -> None:
     """Checks that a directory exists or can be made, and can be written.
 
     Raises:
-        ValueError: it is a file, below a file, an address, or may not be written.
+        ValueError: it is a file, below a file, a URL, or not writable.
     """
     path = Path(directory).absolute()
     if ":" in "".join(Path(directory).parts[:1]):
-        raise ValueError(f"--{flag}={directory} is an address: give a path of this machine.")
+        raise ValueError(f"--{flag}={directory} is a URL: give a local path.")
     existing = _existing(path)
     if not existing.is_dir():
-        kind = "a link to nothing" if existing.is_symlink() else "a file"
+        kind = "a broken link" if existing.is_symlink() else "a file"
         raise ValueError(f"--{flag}={directory}: {existing} is {kind}, not a directory.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(
-            f"--{flag}={directory}: {existing} may not be written: change its permissions, or "
+            f"--{flag}={directory}: {existing} is not writable: change its permissions, or "
             "choose another directory."
         )
 
@@ -39,23 +39,25 @@ def check_space(flag: str, directory: StrPath, least: float, expected: float) ->
         flag: option that names the directory.
         directory: directory of a command.
         least: bytes of models and checkpoints, which will certainly be written.
-        expected: bytes that will be written in all, by an estimate.
+        expected: estimated total bytes that will be written.
 
     Returns:
         The numbers as text.
 
     Raises:
-        ValueError: the disk does not hold `least`. Warns if it may not hold `expected`.
+        ValueError: the disk has less than `least`. Warns if it has less than `expected`.
     """
     free = shutil.disk_usage(_existing(Path(directory).absolute())).free
     text = (
-        f"--{flag}={directory}: {_gigabytes(least)} of models and checkpoints, about "
-        f"{_gigabytes(expected)} in all to write; {_gigabytes(free)} free"
+        f"--{flag}={directory}: needs {_gigabytes(least)} for models and checkpoints, about "
+        f"{_gigabytes(expected)} in total; {_gigabytes(free)} free"
     )
     if least > free:
-        raise ValueError(f"{text}: make room, or choose another disk.")
+        raise ValueError(f"{text}. Free some space, or choose another disk.")
     if expected > free:
-        logging.warning("%s: the disk may become full; the same command then goes on.", text)
+        logging.warning(
+            "%s. The disk may fill up; after freeing space, the same command continues.", text
+        )
     return text
 
 

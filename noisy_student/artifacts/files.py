@@ -1,7 +1,7 @@
 """Atomic writes, checked reads and hashes of the files that stages hand each other.
 
-A JSON object carries a checksum of its own content, so that a change since it was written is
-noticed on reading; a file without one is read as it is.
+A JSON object contains a checksum of its content, so that later changes are detected on reading; a
+file without one is read unchecked.
 """
 
 import contextlib
@@ -55,9 +55,9 @@ def read_json(path: StrPath, kind: Any = None) -> Any:
     if isinstance(content, dict) and _CHECKSUM in content:
         stored = content.pop(_CHECKSUM)
         if stored != _checksum(content):
-            raise damaged(path, f"was altered since it was written: its {_CHECKSUM} differs")
+            raise damaged(path, f"was changed after it was written: its {_CHECKSUM} differs")
     if kind is not None and (problem := shapes.problem(content, kind)):
-        raise damaged(path, f"is damaged, or of another version: {problem}")
+        raise damaged(path, f"is damaged or from another version: {problem}")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Models of others, which have no card: `.keras` files, SavedModels and folders of TF-Hub."""
+"""Third-party models without a card: `.keras` files, SavedModels and TF-Hub folders."""
 
 import collections
 import dataclasses
@@ -21,14 +21,14 @@ from noisy_student.networks import contract
 
 _SAVED_MODEL = "saved_model.pb"
 _HINT = (
-    "it has no card: give --class_names, and --image_size, --input_range or --outputs where its "
-    "layers do not show them"
+    "it has no card: give --class_names, and --image_size, --input_range or --outputs if they "
+    "cannot be inferred"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """Answers to what a model file without a card does not say.
+    """Information missing from a model file without a card.
 
     Attributes:
         given: classes, range of the pixels, kind of outputs and interpolation.
@@ -42,7 +42,7 @@ class Description:
         """Returns the preprocessing for a model whose input has a side, or takes any (None)."""
         framing, size = self.framing, self.framing.image_size or side
         if size is None:
-            raise ValueError(f"{path} takes images of any size: give --image_size.")
+            raise ValueError(f"{path} accepts images of any size: give --image_size.")
         if side not in (None, size):
             raise ValueError(f"--image_size={size}: {path} takes images of {side}x{side} pixels.")
         return PreprocessSpec(
@@ -72,7 +72,7 @@ class Opened:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def describe(self) -> str:
-        """Returns what is taken to be so, for the terminal."""
+        """Returns the assumed card as text, for the terminal."""
         spec, card = self.card["preprocess"], self.card
         framing = "small images" if spec.small_image else f"crop padding {spec.crop_padding}"
         return (
@@ -111,7 +111,9 @@ def open_model(path: StrPath, description: Description) -> Opened:
         range_found = "0..255" if contract.rescales(keras_model) else None
     spec, input_range = description.preprocess(side, path), given.input_range or range_found
     if input_range is None:
-        raise ValueError(f"{path}: no layer rescales pixels; give --input_range, what it takes.")
+        raise ValueError(
+            f"{path}: the pixel range cannot be inferred (no rescaling layer): give --input_range."
+        )
 
     def raw(images: tf.Tensor) -> tf.Tensor:
         pixels = contract.scale_pixels(images, input_range)
@@ -154,11 +156,13 @@ def class_names(given: Sequence[str] | None, path: StrPath) -> tuple[str, ...]:
         return tuple(convert.imagenet_classes()[0])
     if len(names) == 1:
         if not Path(names[0]).is_file():
-            raise ValueError(f"--class_names={names[0]}: there is no such file, nor a second name.")
+            raise ValueError(
+                f"--class_names={names[0]}: no such file; to give names, give at least two."
+            )
         names = tuple(convert.read_class_names(names[0]))
     for name, count in collections.Counter(names).items():
         if not name or count > 1:
-            raise ValueError(f"--class_names: {name!r} is {'twice there' if name else 'empty'}.")
+            raise ValueError(f"--class_names: {name!r} is {'given twice' if name else 'empty'}.")
     return names
 
 
@@ -181,7 +185,7 @@ def _side(shape: Any, path: Path) -> int | None:
 def _saved_model(path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor], int | None, str | None]:
     """Loads a SavedModel; returns its function of pixels, the side and the range of its input."""
     if not (path / _SAVED_MODEL).is_file():
-        raise ValueError(f"{path} is no SavedModel: it has no {_SAVED_MODEL}.")
+        raise ValueError(f"{path} is not a SavedModel: it has no {_SAVED_MODEL}.")
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # of any type
@@ -189,7 +193,7 @@ def _saved_model(path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor], int | No
     signature = loaded.signatures.get("serving_default") if loaded.signatures else None
     if signature is None:
         if not callable(loaded):
-            raise ValueError(f"{path} has no signature serving_default, and cannot be called.")
+            raise ValueError(f"{path} has no signature serving_default and is not callable.")
         return lambda pixels: loaded(pixels), None, None
     inputs = list(signature.structured_input_signature[1].items())
     outputs = list(signature.structured_outputs)
@@ -201,7 +205,7 @@ def _saved_model(path: Path) -> tuple[Callable[[tf.Tensor], tf.Tensor], int | No
     (name, spec), output = inputs[0], outputs[0]
     side = _side(spec.shape, path)
     if spec.shape[0] is not None:
-        raise ValueError(f"{path} takes {spec.shape[0]} images at a time, not any number.")
+        raise ValueError(f"{path} has a fixed batch size of {spec.shape[0]}; it must accept any.")
 
     def call(pixels: tf.Tensor) -> tf.Tensor:
         if spec.dtype.is_integer:
@@ -227,11 +231,11 @@ def _try(
         gradient = tape.gradient(outputs, black)
     except Exception as error:  # of any type
         raise ValueError(
-            f"{path} cannot be called with an image of {image_size}x{image_size}x3: {_line(error)}"
+            f"{path} fails on an image of {image_size}x{image_size}x3: {_line(error)}"
         ) from error
     if outputs.shape.rank != 2 or outputs.shape[1] != len(names):
         raise ValueError(
-            f"{path} returns {list(outputs.shape[1:])} numbers for an image, but --class_names has "
+            f"{path} returns {list(outputs.shape[1:])} numbers per image, but --class_names has "
             f"{len(names)} classes."
         )
     if given == "logits":
@@ -241,7 +245,7 @@ def _try(
     except ValueError as error:
         raise ValueError(f"{path} {error}.") from None
     if given not in (None, found):
-        raise ValueError(f"--outputs={given}: what {path} returns does not sum to 1.")
+        raise ValueError(f"--outputs={given}: the outputs of {path} do not sum to 1.")
     return found, gradient is not None
 
 

@@ -1,4 +1,4 @@
-"""Sizes and checksums of the files that a finished stage hands on, and their check before use.
+"""Sizes and checksums of the output files of finished stages, verified before use.
 
 `done.json` lists them. CRC-32C with the size finds damage and exchanged files, not forgery; it
 costs a fraction of reading from a disk. A file is read once in a process; `--verify=size` compares
@@ -25,7 +25,7 @@ _unverified: set[Path] = set()  # directories that were named
 
 
 class Digest(TypedDict):
-    """A file that a stage hands on."""
+    """An output file of a stage."""
 
     bytes: int
     crc32c: str  # 8 hexadecimal digits
@@ -64,12 +64,13 @@ def check(directory: Path, done: Mapping[str, Any], full: bool = True) -> None:
         if directory.resolve() not in _unverified:
             _unverified.add(directory.resolve())
             logging.warning(
-                "%s is of a version without digests: its files are not verified", directory
+                "%s was written by a version without checksums: its files are not verified",
+                directory,
             )
         return
     for path in sorted(directory.iterdir()):
         if _SHARD.fullmatch(path.name) and path.name not in files:
-            raise damaged(path, "is none of the files that its stage finished with")
+            raise damaged(path, "is not among the files of its finished stage")
     check_files(directory, files, full)
 
 
@@ -104,8 +105,8 @@ def check_output(path: StrPath) -> None:
 
 def _check(path: Path, digest: Digest, full: bool = True) -> None:
     if not path.is_file():
-        raise damaged(path, "is missing, though its stage is finished")
+        raise damaged(path, "is missing, although its stage is finished")
     if (size := path.stat().st_size) != digest["bytes"]:
-        raise damaged(path, f"has {size} bytes; its stage finished with {digest['bytes']}")
+        raise damaged(path, f"has {size} bytes instead of {digest['bytes']}")
     if full and process.verify == "full" and crc32c(path) != digest["crc32c"]:
-        raise damaged(path, "is not the file that its stage finished with: its checksum differs")
+        raise damaged(path, "was changed after its stage finished: its checksum differs")

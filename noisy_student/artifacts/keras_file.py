@@ -19,7 +19,7 @@ _SIZES = {
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:
-    """Reads a Keras model as it is, with or without a card.
+    """Reads a Keras model unchanged, with or without a card.
 
     Raises:
         ValueError: the file is missing, damaged or no Keras model with one input and one output.
@@ -32,7 +32,7 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason[:300]}") from error
     if not all(side is None or isinstance(side, int) for side in sides):
-        raise ValueError(f"{path} has several inputs or outputs: {sides}.")
+        raise ValueError(f"{path} must have one input and one output, but has {sides}.")
     return model
 
 
@@ -59,7 +59,9 @@ def _refuse_excess(path: str | os.PathLike[str]) -> None:
     except FileNotFoundError:
         raise archive.no_file(path) from None
     except (KeyError, ValueError, RecursionError, zlib.error, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged or no Keras model: {error}") from None
+        raise ValueError(f"{path} is damaged or not a Keras model: {error}") from None
     largest = sorted(sizes)[-2:]
     if math.prod(largest) > max(_FREE_WEIGHTS, 16 * stored):
-        raise ValueError(f"{path} has layers of sizes {largest}, but its file only {stored} bytes")
+        raise ValueError(
+            f"{path} has layers of sizes {largest}, but the file has only {stored} bytes"
+        )

@@ -84,12 +84,12 @@ def _remove_stale(path: Path, directory: Path) -> None:
     if all(holder.get(key) == this[key] for key in ("host", "space")):
         lives = _began(process) == holder.get("began")
     else:
-        print(f"{directory} is locked by process {process} on {host}: still running?", flush=True)
+        print(f"{directory} is locked by process {process} on {host}: is it running?", flush=True)
         lives = _is_touched(path, before)
     if lives:
         raise ValueError(
             f"{directory} is in use by process {process} on {host} since {since}. Wait until it "
-            f"ends, or choose another directory. ({path} is its lock.)"
+            f"ends, or choose another directory. (Lock file: {path})"
         )
     mine = path.with_name(f"{LOCK}.stale-{this['host']}-{this['process']}")
     with contextlib.suppress(FileNotFoundError):
@@ -120,7 +120,7 @@ def _touch(path: Path, ended: threading.Event) -> None:
 
 
 def _this_process() -> dict[str, Any]:
-    """Returns what tells a process from all others; "space": of process ids, as of a container."""
+    """Returns the identity of this process; "space" is that of its process ids (container)."""
     try:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:  # not Linux

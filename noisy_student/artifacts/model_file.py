@@ -65,12 +65,12 @@ class Card(TypedDict):
     seed: NotRequired[int]
     step: NotRequired[int]
     validation_top1: NotRequired[float | None]  # percent
-    # a model of others, see `networks.contract.fit`
+    # a third-party model, see `networks.contract.fit`
     input_range: NotRequired[str]
     outputs: NotRequired[str]
     # a converted model
     source: NotRequired[str]
-    class_titles: NotRequired[list[str]]  # names for people, in the order of `class_names`
+    class_titles: NotRequired[list[str]]  # display names, in the order of `class_names`
 
 
 def given(flag: str, name: str, network: str) -> Path:
@@ -139,7 +139,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, Card]:
         )
     if not fits:
         raise ValueError(
-            f"{path} takes inputs {model.input_shape}, not images of its {archive.CARD}"
+            f"{path} has input shape {model.input_shape}, which does not fit its {archive.CARD}"
         )
     if "outputs" in card:
         model = contract.fit(model, side, card.get("input_range", "0..255"), card["outputs"])
@@ -161,7 +161,7 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     if not problem:
         names, side = card["class_names"], card["preprocess"]["image_size"]
         if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
-            problem = f"class_names has {twice[0]!r} twice"
+            problem = f"class_names lists {twice[0]!r} twice"
         elif not 1 <= side <= MAX_SIDE:
             problem = f"preprocess.image_size is {side}, not 1..{MAX_SIDE}"
     if problem:
@@ -237,13 +237,17 @@ def start_from(
             array = np.zeros(variable.shape)
         variable.assign(array)
     copy_normalization(source, model)
-    head = "with its classifier" if has_classes else "with a new classifier, zero (other classes)"
+    head = (
+        "with its classifier"
+        if has_classes
+        else "with a new classifier, initialized to zero (other classes)"
+    )
     message = f"starting from {path} {head}"
     if others := _differences(card["preprocess"], spec):
-        message += f"; its training images differed: {others}"
+        message += f"; preprocessing differs: {others}"
     before, now = _strides(source), _strides(model)
     if changed := [f"{n} {before[n]} instead of {now[n]}" for n in now if now[n] != before[n]]:
-        message += f"; its strides differed: {', '.join(changed)}"
+        message += f"; strides differ: {', '.join(changed)}"
     return message
 
 
@@ -295,7 +299,7 @@ def check_fit(
     if problems:
         more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise ValueError(
-            f"{origin} ({source.name}) has other layers than the {model.name} to be trained: "
+            f"{origin} ({source.name}) does not match the {model.name} to be trained: "
             f"{', '.join(problems[:10])}{more}."
         )
 

@@ -51,13 +51,13 @@ def shard_files(directory: str | Path) -> list[Path]:
     found = {path: _NAME.fullmatch(path.name) for path in sorted(Path(directory).glob("*.parquet"))}
     totals = {int(match[2]) for match in found.values() if match}
     if not totals:
-        raise ValueError(f"{directory} has no predictions-*-of-*.parquet")
+        raise ValueError(f"{directory} has no predictions-*-of-*.parquet files")
     if len(totals) > 1:
-        raise ValueError(f"{directory} mixes sets of {sorted(totals)} shards; keep one of them")
+        raise ValueError(f"{directory} mixes sets of {sorted(totals)} shards: keep one of them")
     files = [shard_path(directory, shard, max(totals)) for shard in range(max(totals))]
     missing = [file.name for file in files if file not in found]
     if missing:
-        raise ValueError(f"{directory} lacks {', '.join(missing[:5])} ({len(missing)} files)")
+        raise ValueError(f"{directory} is missing {', '.join(missing[:5])} ({len(missing)} files)")
     return files
 
 

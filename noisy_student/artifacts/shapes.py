@@ -8,7 +8,7 @@ _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 def problem(value: Any, kind: Any, name: str = "") -> str:
-    """Returns where a JSON value first differs from a type, such as "seconds is no number", or "".
+    """Returns the first mismatch of a JSON value with a type, as "seconds is not a number", or "".
 
     Args:
         value: as `json.loads` returns it.
@@ -26,14 +26,16 @@ def problem(value: Any, kind: Any, name: str = "") -> str:
         found = [problem(value, inner, name) for inner in arguments]
         return "" if "" in found else found[0]
     if origin is typing.Literal:
-        return "" if value in arguments else f"{name} is none of {', '.join(map(str, arguments))}"
+        return (
+            "" if value in arguments else f"{name} is not one of {', '.join(map(str, arguments))}"
+        )
     if origin is list:
         if not isinstance(value, list):
-            return f"{name} is no list"
+            return f"{name} is not a list"
         pairs = ((f"{name}[{index}]", item, arguments[0]) for index, item in enumerate(value))
     elif origin is dict:
         if not isinstance(value, dict):
-            return f"{name} is no object"
+            return f"{name} is not an object"
         pairs = ((f"{name}.{key}", item, arguments[1]) for key, item in value.items())
     elif kind in (None, types.NoneType):
         return "" if value is None else f"{name} is not null"
@@ -46,7 +48,7 @@ def problem(value: Any, kind: Any, name: str = "") -> str:
 
 def _dictionary_problem(value: Any, kind: Any, name: str) -> str:
     if not isinstance(value, dict):
-        return f"{name} is no object"
+        return f"{name} is not an object"
     prefix = "" if name == "it" else f"{name}."
     if missing := sorted(kind.__required_keys__ - value.keys()):
         return f"{prefix}{missing[0]} is missing"

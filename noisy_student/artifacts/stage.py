@@ -61,7 +61,7 @@ class Stage:
         """Writes `done.json`, the last file of a stage, and returns its content.
 
         Args:
-            outputs: files of the directory that the stage hands on; those that exist are recorded.
+            outputs: output files of the stage in the directory; those that exist are recorded.
             directory: receives the file in place of the stage's own (a scratch copy on hosts that
                 are not the chief).
             seconds: work of all runs of the stage; None: since it was opened.
@@ -91,7 +91,8 @@ class Stage:
             self._refuse_others(read_json(stage, dict[str, Any]), stage)
         elif done.exists():
             raise ValueError(
-                f"{self.directory} has {DONE} but no {STAGE}: delete it or choose another one."
+                f"{self.directory} has {DONE} but no {STAGE}: delete it or choose another "
+                "directory."
             )
         elif write:
             write_json(stage, self.request)
@@ -139,7 +140,7 @@ def read_done(directory: StrPath, needs: str = "request", checked: bool = True) 
     """
     path = Path(directory) / DONE
     if not path.exists():
-        raise ValueError(f"{directory} has no {DONE}: not finished")
+        raise ValueError(f"{directory} has no {DONE}: the stage is not finished")
     done: Done = read_json(path, Done)
     if needs not in done:
         kind = done["request"].get("stage", "another stage")

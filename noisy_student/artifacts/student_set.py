@@ -2,7 +2,7 @@
 
 Pseudo labels come in the order of the predictions and leave in that of the set. They are sorted on
 disk by their position in the set, without images: 24 bytes and the stored probabilities per record.
-An image is read where it lies, when its record is written. Memory holds 4 bytes per example and 16
+An image is read from its source when its record is written. Memory holds 4 bytes per example and 16
 per record.
 """
 
@@ -216,7 +216,7 @@ def form_of(files: Sequence[str], hard_labels: bool) -> Form:
 
 
 def is_index(files: Sequence[str] | None) -> bool:
-    """Returns True if `files_of` found an index, whose images lie elsewhere."""
+    """Returns True if `files_of` found an index, whose images are stored elsewhere."""
     return files is not None and len(files) > 0 and files[0].endswith(".parquet")
 
 
@@ -231,7 +231,7 @@ def read_set(files: Sequence[str], examples: Examples) -> SelectedSet:
         ValueError: there are no files, or the set has an image that is not among the examples.
     """
     if not files:
-        raise ValueError("there are neither records nor an index of selected images")
+        raise ValueError("no records and no index of selected images")
     if is_index(files):
         selected_index.check(files[0], examples)
         table = pq.read_table(files, columns=["index", "copy", "label"])

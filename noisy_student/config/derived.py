@@ -97,12 +97,12 @@ def preprocess_spec(model: ModelConfig) -> PreprocessSpec:
     """Returns the resolution and crop of the model's images.
 
     Raises:
-        ValueError: there is no network of that name, or it has no size of its own.
+        ValueError: there is no network of that name, or it has no default size.
     """
     network = networks.get(model.name)
     size = model.image_size or (32 if model.small_image else network.resolution)
     if size is None:
-        raise ValueError(f"{model.name} takes images of any size: give --image_size.")
+        raise ValueError(f"{model.name} accepts images of any size: give --image_size.")
     return PreprocessSpec(
         size, model.small_image, crop_padding=model.crop_padding, enlarge=model.enlarge
     )
@@ -140,7 +140,7 @@ def identity(model: ModelConfig, num_classes: int) -> str:
 
 
 def warn_of_unused(given: Iterable[str], trainings: Iterable[TrainConfig]) -> None:
-    """Warns of options that were given and that a foreign network has no use for."""
+    """Warns about given options that have no effect on a foreign network."""
     found = {}
     for training in trainings:
         name, role = training.model.name, "teacher" if training.role == "teacher" else "student"
@@ -149,18 +149,18 @@ def warn_of_unused(given: Iterable[str], trainings: Iterable[TrainConfig]) -> No
         found[name, role] = [f"--{flag}" for flag in flags if flag in given]
     for (name, role), flags in found.items():
         if flags:
-            logging.warning(f"{name} ({role}) has no use for {', '.join(flags)}.")
+            logging.warning(f"{', '.join(flags)}: no effect on {name} ({role}).")
 
 
 def warn_of_framing(trainings: Iterable[TrainConfig], examples: sources.Examples) -> None:
-    """Warns if models will see less than half of an image, or images that are mostly black."""
+    """Warns if models will see less than half of each image, or mostly black images."""
     for spec in dict.fromkeys(preprocess_spec(training.model) for training in trainings):
         size = spec.image_size
         seen = (size / (size + spec.crop_padding)) ** 2
         if not spec.small_image and seen < _MUCH:
             logging.warning(
-                f"models are evaluated on the central {seen:.0%} of each image: --crop_padding="
-                f"{spec.crop_padding} is much of --image_size={size}. --crop_padding=0 shows the "
+                f"evaluation only uses the central {seen:.0%} of each image: --crop_padding="
+                f"{spec.crop_padding} is large for --image_size={size}. --crop_padding=0 uses the "
                 "largest square."
             )
         if not spec.small_image or spec.enlarge or not len(examples):
@@ -172,7 +172,7 @@ def warn_of_framing(trainings: Iterable[TrainConfig], examples: sources.Examples
             logging.warning(
                 f"{1 - filled:.0%} of the models' input is black: --small_image pads images of "
                 f"{width}x{height} pixels ({examples.ids[0]}) to --image_size={size}. "
-                "--enlarge_small_image resizes them."
+                "--enlarge_small_image enlarges them instead."
             )
 
 

@@ -95,6 +95,6 @@ def _lines(path: Path) -> list[str]:
     except OSError as error:
         raise ValueError(f"--flagfile={path}: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise ValueError(f"--flagfile={path}: not a text file in UTF-8.") from None
+        raise ValueError(f"--flagfile={path}: not a UTF-8 text file.") from None
     lines = map(str.strip, text.splitlines())
     return [line for line in lines if line and not line.startswith(("#", "//"))]

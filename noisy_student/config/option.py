@@ -63,7 +63,7 @@ class Option:
             value = [value]
         items = tuple(map(self._item, value))
         if not items and self.default:
-            raise ValueError(f"--{self.name}=: must have at least one value.")
+            raise ValueError(f"--{self.name}=: give at least one value.")
         return items
 
     def to_flag(self, value: Any) -> str:
@@ -112,8 +112,8 @@ class Option:
             raise ValueError(f"--{self.name}={value}: must be {self.allowed}.")
         if self.kind is str and not self.remote and "://" in item:
             raise ValueError(
-                f"--{self.name}={value}: addresses are not supported; give a path of this machine, "
-                "such as that of a mounted bucket."
+                f"--{self.name}={value}: URLs are not supported. Give a local path, for example of "
+                "a mounted bucket."
             )
         return item
 
@@ -186,7 +186,7 @@ def unknown(name: str, known: Iterable[str]) -> ValueError:
     """Returns the error for an option that does not exist; it suggests the most similar one."""
     similar = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean --{similar[0]}?" if similar else " --help lists the options."
-    return ValueError(f"--{name}: there is no such option.{hint}")
+    return ValueError(f"--{name}: no such option.{hint}")
 
 
 def _kind(annotation: Any) -> tuple[type, bool]:
@@ -199,5 +199,5 @@ def _kind(annotation: Any) -> tuple[type, bool]:
 
 
 def _short(item: Any) -> str:
-    """Returns an item of a list as it is usually written: 4, not 4.0."""
+    """Returns an item of a list in its usual notation: 4, not 4.0."""
     return repr(item).removesuffix(".0") if isinstance(item, float) else str(item)

@@ -1,4 +1,4 @@
-"""`Config`: the options of a run and the settings of its stages that follow from them."""
+"""Defines `Config`: the options of a run, and the settings of its stages derived from them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ class Config:
 
     Attributes:
         given: Options that were given, by name, in their types.
-        options: All options by name: those given and the defaults of the others.
+        options: All options by name, as given or at their defaults.
         data, labels, selection, evaluation, device, log: Settings of the stages.
-        rounds: What the rounds start from and how many there are.
+        rounds: Number of rounds and initial weights.
         teacher: Training of the first teacher.
         students: Trainings of the students, one per round.
         tuned: Fine-tunings of the students; empty without ``fixres_image_size``.
@@ -28,12 +28,12 @@ class Config:
         """Checks options and derives the settings.
 
         Args:
-            **options: Values by name of the flag, as text or in Python's types; a list may be
-                given by its only item.
+            **options: Values by flag name, as text or Python values. A list option also takes a
+                single item.
 
         Raises:
-            ValueError: Names an option that does not exist, a value that is not allowed, or options
-                that exclude each other.
+            ValueError: An option does not exist, a value is not allowed, or options exclude each
+                other.
         """
         known = option.named((*schema.RUN, *schema.TOOLS))
         for name in options:
@@ -67,14 +67,14 @@ class Config:
             self.teacher.noise.kind,
             self.options["unlabeled_augment"],
         ):
-            raise ValueError("--augment_on=device: keras_cv's RandAugment runs on the host alone.")
+            raise ValueError("--augment_on=device: keras_cv's RandAugment only runs on the host.")
 
     def replace(self, **options: Any) -> "Config":
         """Returns this configuration with some options replaced."""
         return Config(**{**self.given, **options})
 
     def group(self, group: type[T], **derived: Any) -> T:
-        """Returns one dataclass of `schema`; what is not given has the default of this class.
+        """Returns one dataclass of `schema`, with its own defaults for options that are not given.
 
         Commands may have options of one name with other defaults. `derived` are fields that are no
         options.
@@ -104,7 +104,7 @@ class Config:
     def student(self, number: int) -> TrainConfig:
         """Returns the training of the student of round ``number`` (from 1), also beyond the last.
 
-        Widths and depths that are not given are the teacher's, where the network is.
+        Widths and depths that are not given are the teacher's if both have the same network.
         """
         rounds = self.rounds
         name = _of_round(rounds.student_name, number, rounds.teacher_name)
@@ -171,7 +171,7 @@ class Config:
         return self.fixres(number) if role == "fixres" else self.student(number)
 
     def trainings(self) -> tuple[TrainConfig, ...]:
-        """Returns the trainings of all rounds in their order, without a teacher that is given."""
+        """Returns the trainings of all rounds in order, without a given teacher."""
         rounds = [self.students, self.tuned] if self.tuned else [self.students]
         teacher = () if self.rounds.teacher_model else (self.teacher,)
         return (*teacher, *(training for pair in zip(*rounds, strict=True) for training in pair))
@@ -196,7 +196,7 @@ class Config:
         return dataclasses.replace(teacher, teacher_mode="stored", labeled_weight=1.0)
 
     def _training(self, *, round: int, batch_size: int, **derived: Any) -> TrainConfig:
-        """Returns a training; ``derived`` are the other fields that are no options."""
+        """Returns a training; ``derived`` holds the other fields that are not options."""
         rates = self.group(schema.RatesConfig)
         return self.group(
             TrainConfig,
@@ -217,8 +217,8 @@ class Config:
         if not self.options["noised_labels"]:
             return self.group(schema.LabelConfig)
         for name, value, why in (
-            ("augment", "keras_cv", "whose noise does not follow from the image"),
-            ("calibrate", True, "which fits clean images"),
+            ("augment", "keras_cv", "whose noise is not determined by the image"),
+            ("calibrate", True, "which is fitted on clean images"),
             ("teacher_mode", "online", "whose labels are not stored"),
         ):
             if self.options[name] == value:
@@ -226,28 +226,28 @@ class Config:
         return self.group(schema.LabelConfig, noise=self.group(NoiseConfig), noise_seed=seed)
 
     def _check_start(self) -> None:
-        """Refuses options of trainings from given weights where there are none."""
+        """Refuses options that need given weights if there are none."""
         rounds = self.rounds
         if rounds.frozen_blocks >= 0 and not (rounds.init_model or self.tuned):
             raise ValueError(
                 f"--frozen_blocks={rounds.frozen_blocks} would freeze random weights: give "
-                "--init_model, or --fixres_image_size for a fine-tuning."
+                "--init_model, or --fixres_image_size for fine-tuning."
             )
         if rounds.head_steps and rounds.init_model in (None, "teacher"):
             raise ValueError(
-                f"--head_steps={rounds.head_steps} is for the classifier of trainings from given "
-                "weights: give --init_model."
+                f"--head_steps={rounds.head_steps} only applies to trainings from given weights: "
+                "give --init_model."
             )
 
     def _check_profile_steps(self) -> None:
         steps = self.log.profile_steps
         if steps is not None and (len(steps) != 2 or steps[0] >= steps[1]):
             raise ValueError(
-                f"--profile_steps={','.join(map(str, steps))}: must be two steps, FIRST,END with "
-                "FIRST below END."
+                f"--profile_steps={','.join(map(str, steps))}: must be FIRST,END with FIRST below "
+                "END."
             )
 
 
 def _of_round(values: Sequence[Any] | None, number: int, unset: Any) -> Any:
-    """Returns the entry of round ``number`` (from 1) of a list whose last entry repeats."""
+    """Returns the entry for round ``number`` (from 1) of a list whose last entry repeats."""
     return values[min(number, len(values)) - 1] if values else unset

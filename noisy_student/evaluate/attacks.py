@@ -187,7 +187,7 @@ def _sweep(
         task: its examples and folder.
         epsilons: largest changes of a pixel; 0 is measured, too.
         search: (images, labels, epsilon, seeds) -> adversarial images.
-        restarts: attempts that an image must withstand, each with seeds of its own.
+        restarts: attempts that an image must withstand, each with different seeds.
     """
     examples, batches = task.examples, model.clean_batches(task.examples, model.spec)
     run = _compile(model, examples, search)

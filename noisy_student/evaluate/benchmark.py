@@ -36,7 +36,7 @@ class Benchmark(Protocol):
     Attributes:
         name: value of ``--benchmarks``, and stem of the result file.
         packages: optional packages that it needs, of `data.optional.EXTRAS`.
-        needs_test_images: measured on the test images of the data set, not on images of its own.
+        needs_test_images: whether it uses the test images of the data set, not its own images.
     """
 
     name: str
@@ -99,7 +99,7 @@ def register(benchmark: Benchmark) -> None:
         ValueError: another benchmark has the same name.
     """
     if benchmark.name in REGISTRY:
-        raise ValueError(f"There is a benchmark named {benchmark.name} already.")
+        raise ValueError(f"A benchmark named {benchmark.name} already exists.")
     REGISTRY[benchmark.name] = benchmark
 
 
@@ -131,7 +131,7 @@ def select_names(
         flag: name of the option.
         selected: its value: ("all",) or names.
         known: all valid names.
-        default: what "all" stands for.
+        default: names that "all" means.
 
     Returns:
         Names without repetitions.
@@ -144,6 +144,6 @@ def select_names(
     unknown = [name for name in selected if name not in known]
     if unknown or not selected:
         raise ValueError(
-            f"--{flag}={','.join(unknown)}: must be `all` or names among {', '.join(known)}."
+            f"--{flag}={','.join(unknown)}: must be all or some of {', '.join(known)}."
         )
     return list(dict.fromkeys(selected))

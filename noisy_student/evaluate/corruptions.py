@@ -1,7 +1,7 @@
 """Errors under common corruptions (Hendrycks and Dietterich 2019; Xie et al., arXiv v4, 3.3).
 
 The benchmark ``corruptions`` generates the images from the test images. `stored` evaluates the
-published ones. Each part, a corruption at one severity, has a result file of its own.
+published ones. Each part, a corruption at one severity, has its own result file.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -133,7 +133,7 @@ def evaluate_stored(
     """
     parts = {_part(key): key for key in images.settings if key[0] in robustness.CORRUPTIONS}
     if not parts:
-        raise ValueError(f"{request['folder']} has none of the 15 test corruptions.")
+        raise ValueError(f"{request['folder']} has none of the 15 corruptions of ImageNet-C.")
 
     def measure(part: str, progress: Progress) -> dict[str, Any]:
         examples = images.examples(*parts[part], model.class_names)
@@ -156,7 +156,7 @@ def evaluate_stored(
 
 
 def describe(result: Result) -> str:
-    """Returns mean error, mCE and relative mCE, or the like, as far as they are known."""
+    """Returns the mean error, and mCE, relative mCE or similar measures if known."""
     text = f"mean error {result['mean_error']:.2f}%"
     if "mce" in result:
         text += f", mCE {result['mce']:.1f}"

@@ -61,7 +61,7 @@ class Comparison:
         found = [read_arrays(path, **shapes) for path in paths]
         for path, arrays in zip(paths, found, strict=True):
             if not np.isin(arrays["labels"], np.arange(len(examples.class_names))).all():
-                raise damaged(path, "has labels that are no classes")
+                raise damaged(path, "has labels that are not classes")
         return found
 
     def write(self, file: str, **content: Any) -> None:
@@ -122,7 +122,7 @@ def write_robustness(comparison: Comparison, seed: int, options: config.Robustne
 def write_noise(
     path: Path, examples: Examples, spec: PreprocessSpec, noise: config.NoiseConfig, seed: int
 ) -> None:
-    """Writes a few training images beside noisy views of them, as the student sees them.
+    """Writes a few training images with noisy versions of them, as the student sees them.
 
     The images are taken at even distances; size and noise are those of the student.
     """

@@ -1,7 +1,7 @@
 """Flips of predictions in perturbation sequences (ImageNet-P; Xie et al., arXiv v4, section 3.3).
 
 The benchmark ``perturbations`` generates the sequences from the test images. `stored` evaluates the
-published videos. Each perturbation is a part with a result file of its own.
+published videos. Each perturbation is a part with its own result file.
 """
 
 import itertools
@@ -144,7 +144,7 @@ def evaluate_stored(
 
 
 def describe(result: Result) -> str:
-    """Returns mean flip probability, mFR and mean top-5 distance as far as they are known."""
+    """Returns mean flip probability, and mFR and mean top-5 distance if known."""
     text = f"mean flip probability {result['mean_flip_probability']:.2f}%"
     if "mfr" in result:
         text += f", mFR {result['mfr']:.1f}"

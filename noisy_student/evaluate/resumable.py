@@ -76,7 +76,7 @@ def is_finished(path: Path, request: Mapping[str, Any], kind: Any = None) -> boo
         content = read_json(path, kind or Part)
         integrity.check_files(path.parent, content.get("files", {}))
     except ValueError as error:
-        logging.warning("measuring again: %s", error)
+        logging.warning("running the benchmark again: %s", error)
         return False
     return content["request"] == request
 

@@ -1,4 +1,4 @@
-r"""Measures a saved model: accuracy, corruptions, perturbations, attacks, published benchmarks.
+r"""Evaluates a saved model: accuracy, corruptions, perturbations, attacks, published benchmarks.
 
     python -m noisy_student.evaluate --model=lite0.keras --dataset=folder --test_dir=photos/test \
         --benchmarks=clean,corruptions,perturbations,fgsm,pgd --output_dir=/tmp/eval
@@ -9,14 +9,14 @@ r"""Measures a saved model: accuracy, corruptions, perturbations, attacks, publi
     python -m noisy_student.evaluate --model=resnet.keras --class_names=classes.txt \
         --input_range=-1..1 --dataset=folder --test_dir=photos/test --output_dir=/tmp/eval
 
-Each benchmark writes one JSON file. A benchmark with a finished file for the same weights, images
-and options is not run again; an interrupted one continues where it stopped. --baseline_model adds a
-second model: its results, metrics relative to it, and paired differences with 95% intervals.
+Each benchmark writes one JSON file. A finished benchmark is not run again for the same weights,
+images and options; an interrupted one continues where it stopped. --baseline_model adds a second
+model: its results, metrics relative to it, and paired differences with 95% intervals.
 
-A model of others, without a card, may be a .keras file or the folder of a SavedModel, also of one
-from TF-Hub. --class_names, --image_size, --input_range, --outputs, --interpolation, --crop_padding
-(0 here unless given) and --small_image describe it. Epsilons are in units of 0..255 for any
---input_range. Attacks on probabilities take the gradient through their logarithm.
+Third-party models without a card may be .keras files or SavedModel folders, including those from
+TF-Hub. Describe them with --class_names, --image_size, --input_range, --outputs, --interpolation,
+--crop_padding (default here: 0) and --small_image. Epsilons are in pixel values 0..255 for any
+--input_range. Attacks on models that output probabilities use the gradient of their logarithm.
 """
 
 import dataclasses
@@ -193,7 +193,7 @@ def _preprocess_spec(spec: PreprocessSpec, settings: config.EvaluationConfig) ->
     image_size = settings.image_size
     if image_size in (None, spec.image_size):
         return spec
-    logging.warning("evaluating at %d pixels; the model is for %d", image_size, spec.image_size)
+    logging.warning("evaluating at %d pixels a model made for %d", image_size, spec.image_size)
     return dataclasses.replace(spec, image_size=image_size)
 
 
@@ -260,7 +260,7 @@ def _title(given: str, path: str) -> str:
 
     `given` is the value of the flag, `path` the file found for it.
     """
-    if path != given:  # weights by name, which lie in a cache
+    if path != given:  # weights by name, which are in a cache
         return given
     file = Path(path).resolve()
     return file.parent.name if file.name in ("model.keras", "best.keras") else file.stem
@@ -270,15 +270,17 @@ def _open(flag: str, path: str, settings: config.Config, devices: Devices) -> Op
     """Opens a model without a card as the options describe it; None: its file has a card.
 
     Raises:
-        ValueError: a description is missing, does not fit, or is given beside a card.
+        ValueError: the description is missing or does not fit, or the model already has a card.
     """
     if foreign.has_card(path):
         described = [n for n in option.options_of(schema.ForeignModelConfig) if n in settings.given]
         if described and flag == "model":
-            raise ValueError(f"--{described[0]}: {path} has a card, which says so already.")
+            raise ValueError(f"--{described[0]}: {path} has a card with this information.")
         return None
     if Path(path).is_dir() and devices.num_replicas > 1:
-        raise ValueError(f"--{flag}={path}: a SavedModel runs on one device: --strategy=one.")
+        raise ValueError(
+            f"--{flag}={path}: a SavedModel runs on one device only: give --strategy=one."
+        )
     description = foreign.Description(
         settings.group(schema.ForeignModelConfig), settings.group(schema.FramingConfig)
     )
@@ -287,8 +289,8 @@ def _open(flag: str, path: str, settings: config.Config, devices: Devices) -> Op
     attacks = [name for name in settings.evaluation.benchmarks if name in ("fgsm", "pgd")]
     if attacks and not opened.has_gradients:
         raise ValueError(
-            f"--benchmarks={','.join(attacks)}: {path} takes whole numbers as pixels, which have "
-            "no gradient; --benchmarks=square needs none."
+            f"--benchmarks={','.join(attacks)}: {path} takes integer pixels, which have no "
+            "gradient; --benchmarks=square needs none."
         )
     print(opened.describe(), flush=True)
     return opened

@@ -34,7 +34,7 @@ def square(
 
     The search starts at vertical stripes of +-epsilon. Each query sets a random square of each
     image to the clean pixels +-epsilon, one sign per channel, and keeps it if the margin of the
-    true class shrinks. Misclassified images stay as they are. Each image has its own random
+    true class shrinks. Misclassified images stay unchanged. Each image has its own random
     numbers, so replicas may share the rows of a batch. May be called inside a `tf.function`.
 
     Args:

@@ -108,7 +108,7 @@ class LabeledImages(StoredBenchmark):
         published = _NUM_CLASSES[self.name]
         if len(present) != published:
             logging.warning(
-                "%s: %d of %d classes are present; its published accuracies are among all %d",
+                "%s: only %d of %d classes are present; published accuracies are over all %d",
                 self.location(task.settings.robustness),
                 len(present),
                 published,
@@ -132,8 +132,9 @@ class LabeledImages(StoredBenchmark):
         absent = "" if classes == published else f" (of {published})"
         top5 = f", top-5 {result['top5']:.2f}%" if "top5" in result else ""
         return (
-            f"top-1 {result['top1']:.2f}%{top5} among the {classes} classes present{absent}, "
-            f"top-1 {result['top1_all_classes']:.2f}% among all ({result['num_examples']} images)"
+            f"top-1 {result['top1']:.2f}%{top5} over the {classes} classes present{absent}, "
+            f"top-1 {result['top1_all_classes']:.2f}% over all classes "
+            f"({result['num_examples']} images)"
         )
 
 
@@ -151,7 +152,7 @@ def _folder_names(location: str, class_names: Sequence[str]) -> Sequence[str]:
     if found <= set(class_names):
         return class_names
     if found <= set(numbers):
-        logging.warning("%s: folders are numbers, taken as positions of the classes", location)
+        logging.warning("%s: folder names are numbers and are used as class indices", location)
         return numbers
     return wordnet_ids if model_numbers and found <= set(wordnet_ids) else class_names
 
@@ -262,7 +263,9 @@ class StoredPerturbations(StoredBenchmark):
     def _present(self, location: str, sets: PerturbedVideos) -> list[str]:
         present = [name for name in self._perturbations if name in sets.perturbations]
         if not present:
-            raise ValueError(f"{location} has none of {', '.join(self._perturbations)}.")
+            raise ValueError(
+                f"{location} has none of the perturbations {', '.join(self._perturbations)}."
+            )
         return present
 
 

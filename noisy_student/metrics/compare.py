@@ -137,7 +137,7 @@ def same_images(first: Result, second: Result) -> bool:
 
 def _relative_error(content: Result, baseline: Result, name: str) -> Relative | None:
     models = shared_errors({"model": content, "baseline": baseline})
-    # The mean over the shared severities stands for all five: the ratio of sums is the same.
+    # Use the mean over the shared severities instead of all five: the ratio of sums is the same.
     means = {
         model: {
             name: [_mean(rate for _, rate in rates)] * robustness.SEVERITIES

@@ -78,7 +78,7 @@ class EfficientNet(Network):
 
 @dataclass(frozen=True)
 class Foreign(Network):
-    """A network of others."""
+    """A third-party network."""
 
     unused: tuple[str, ...] = _UNUSED
     is_foreign = True
@@ -89,7 +89,7 @@ class Foreign(Network):
             try:
                 made = self._make(num_classes, image_size, arguments.get("width"))
                 if not isinstance(made, keras.Model):
-                    raise ValueError(f"it is no keras.Model, but of type {type(made).__name__}")
+                    raise ValueError(f"it is not a keras.Model, but a {type(made).__name__}")
                 bare = contract.without_softmax(made) or made
                 model = contract.fit(bare, image_size, self._input_range(), "logits")
                 _check_outputs(bare, model, num_classes)
@@ -136,7 +136,7 @@ class ModelFile(Foreign):
 
     def _make(self, num_classes: int, image_size: int, width: float | None) -> keras.Model:
         if not Path(self.name).is_file():
-            raise ValueError("there is no such file")
+            raise ValueError("no such file")
         return keras.saving.load_model(self.name, compile=False)
 
     def _input_range(self) -> str:
@@ -164,7 +164,7 @@ class Function(Foreign):
         if self.name in _functions:
             return _functions[self.name]
         module, _, name = self.name.partition(":")
-        sys.path.insert(0, "")  # the folder one stands in, also for the console command
+        sys.path.insert(0, "")  # the current directory, also for the console command
         try:
             found = getattr(importlib.import_module(module), name, None)
         finally:
@@ -189,9 +189,7 @@ def get(name: str) -> Network:
     if name.startswith(_KERAS):
         function = _applications().get(name.removeprefix(_KERAS))
         if function is None:
-            raise ValueError(
-                f"there is no network {name}: keras: goes before {', '.join(_applications())}."
-            )
+            raise ValueError(f"unknown network {name}; keras: takes {', '.join(_applications())}.")
         scaled = "alpha" in inspect.signature(function).parameters
         unused = tuple(option for option in _UNUSED if not (scaled and option == "width"))
         return Application(name, None, unused)
@@ -200,7 +198,7 @@ def get(name: str) -> Network:
     if ":" in name:
         return Function(name)
     raise ValueError(
-        f"there is no network {name}: --teacher_name and --student_name must be of "
+        f"unknown network {name}; --teacher_name and --student_name must be one of "
         f"{', '.join(efficientnet.CONFIGS)}, or keras:NAME, module:function or a .keras file."
     )
 
@@ -221,7 +219,7 @@ def _applications() -> dict[str, Callable[..., keras.Model]]:
 def _preprocessed(function: Callable[..., keras.Model], pixels: Any) -> Any:
     """Applies the preprocessing of a network of keras.applications to pixels 0..255.
 
-    It is affine and may reverse the channels: a black pixel and one of each channel tell how.
+    It is affine and may reverse the channels: a black pixel and one pixel per channel determine it.
     """
     probe = np.zeros((1, 4, 1, 3), np.float32)
     probe[0, 1:, 0] = 255 * np.eye(3)
@@ -240,13 +238,13 @@ def _check_outputs(bare: keras.Model, model: keras.Model, num_classes: int) -> N
     """Refuses outputs that are not one logit per class; `model` is `bare` with the contract."""
     shape = tuple(model.output_shape)
     if len(shape) != 2 or shape[1] != num_classes:
-        raise ValueError(f"its outputs are {shape}, for {num_classes} classes")
+        raise ValueError(f"its output shape is {shape} for {num_classes} classes")
     last = contract.last_operation(bare)
     activation = getattr(last, "activation", keras.activations.linear)
     if activation is not keras.activations.linear:
         raise ValueError(f"it ends in {activation.__name__}: return logits")
     if contract.are_probabilities(model(np.zeros((1, *model.input_shape[1:]), np.float32))):
-        raise ValueError("it ends in a softmax that cannot be taken off: return logits")
+        raise ValueError("it ends in a softmax that cannot be removed: return logits")
 
 
 @contextlib.contextmanager
@@ -261,7 +259,7 @@ def _fresh_names() -> Iterator[None]:
 
 
 def _statistics_per_replica() -> AbstractContextManager[None]:
-    """Gives each replica moving statistics of its own, whose mean is read and saved."""
+    """Gives each replica its own moving statistics, whose mean is read and saved."""
 
     def create(next_creator: Callable[..., tf.Variable], **options: Any) -> tf.Variable:
         if not options.get("trainable", True) and tf.as_dtype(options["dtype"]).is_floating:

@@ -126,14 +126,14 @@ def detect_outputs(predict: Callable[[tf.Tensor], Any], image_size: int) -> str:
     images[0], images[1] = 0, 255
     table = np.asarray(tf.cast(predict(tf.constant(images)), tf.float32))
     if table.ndim != 2 or table.shape[1] < 2:
-        raise ValueError(f"returns {list(table.shape[1:])} numbers for an image, not one per class")
+        raise ValueError(f"returns {list(table.shape[1:])} numbers per image, not one per class")
     if not np.all(np.isfinite(table)):
-        raise ValueError("returns numbers that are not finite")
+        raise ValueError("returns NaN or infinity")
     if are_probabilities(table):
         return "softmax"
     if np.min(table) >= 0 and np.max(table) <= 1 and np.any(table):
         raise ValueError(
-            "returns numbers in 0..1 that do not sum to 1, as a sigmoid does, which is not "
-            "supported; --outputs=logits if they are logits"
+            "returns numbers in 0..1 that do not sum to 1. Sigmoid outputs are not supported; if "
+            "these are logits, give --outputs=logits"
         )
     return "logits"

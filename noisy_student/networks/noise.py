@@ -2,7 +2,7 @@
 
 Keras draws it from seed generators, whose states count the calls and are no part of a checkpoint.
 Inside a `seed_scope` the generators of a model prepared by `make_reproducible` take their seeds
-from the scope instead: a training that is resumed goes on with the same masks. Each replica draws
+from the scope instead: a resumed training continues with the same masks. Each replica draws
 its own, so another number of replicas gives other masks. Layers that draw from TensorFlow's global
 generator are out of reach.
 """
@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from noisy_student.networks import contract
 
-_active = threading.local()  # tf.distribute traces every replica in a thread of its own
+_active = threading.local()  # tf.distribute traces every replica in its own thread
 
 
 class _Scope:

@@ -1,6 +1,6 @@
 """Labels unlabeled images with a teacher.
 
-Called, ``ns.pseudo_label(model, images)``, it is `noisy_student.api.pseudo_label`.
+As a function, ``ns.pseudo_label(model, images)`` is `noisy_student.api.pseudo_label`.
 """
 
 from noisy_student import _called

@@ -7,9 +7,10 @@ r"""Labels images with a teacher: eval mode, averaged weights, clean images (pap
     python -m noisy_student.pseudo_label --flagfile=recipes/mnist5k.flags \
         --model=runs/student/model.keras --reassign_dir=runs/selected --output_dir=runs/relabeled
 
-Finished shards are kept, and several processes may share the shards. --calibrate first fits the
-temperature of the probabilities to validation images. --noised_labels noises images and teacher, an
-ablation of the paper. --reassign_dir labels the images of an earlier selection with a new teacher.
+Finished shards are kept, and several processes can share the work by shard. --calibrate first fits
+the temperature of the probabilities on the validation images. --noised_labels adds noise to the
+images and the teacher, an ablation in the paper. --reassign_dir relabels the images of an earlier
+selection with a new teacher.
 """
 
 import dataclasses
@@ -38,14 +39,15 @@ def run(
     shard_index: int | None = None,
     skipped: Sequence[str] = (),
 ) -> Done | None:
-    """Labels all examples or one shard of them; returns at once if that is done.
+    """Labels all examples or one shard of them; returns at once if finished.
 
     Args:
         teacher: the model.
-        examples: images to label. Their own labels are stored too, to measure accuracy only.
-        output_dir: of this stage alone; receives `predictions-*.parquet` and `done.json`.
-        num_shards: files to split the examples into.
-        shard_index: the only shard to write, from 0; None: all that are missing.
+        examples: images to label. Their true labels are also stored, only to measure accuracy.
+        output_dir: directory for this stage only; receives `predictions-*.parquet` and
+            `done.json`.
+        num_shards: number of files.
+        shard_index: the single shard to write, from 0; None: all missing shards.
         skipped: files or records of the source that are not images; listed in `done.json`.
 
     Returns:
@@ -118,7 +120,11 @@ def _main(settings: config.Config) -> None:
         shard_index=shard_index,
         skipped=splits.info["skipped"],
     )
-    state = f"{done['num_records']} images labeled" if done else "other shards are still missing"
+    state = (
+        f"{done['num_records']} images labeled"
+        if done
+        else "shard written, other shards are still missing"
+    )
     print(f"{state}: {output_dir}")
 
 

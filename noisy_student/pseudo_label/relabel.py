@@ -1,4 +1,4 @@
-"""Labels the images of a selected set again with a new teacher, as the paper's public code can.
+"""Relabels the images of a selected set with a new teacher, as in the paper's public code.
 
 The new set has the same images, copies, order, shards and form (records or index) as the old one.
 """
@@ -25,7 +25,7 @@ def reassign(
     *,
     hard_labels: bool = False,
 ) -> SelectionReport:
-    """Gives the images of a selected set the labels of a new teacher; returns at once if done.
+    """Relabels the images of a selected set with a new teacher; returns at once if finished.
 
     Each image is labeled once, however many copies the set has.
 
@@ -33,7 +33,8 @@ def reassign(
         teacher: the new model.
         selected_dir: output of `selection`, or of this function.
         examples: the images that the set was selected from.
-        output_dir: of this stage alone; receives what `selected_dir` has, with new labels.
+        output_dir: directory for this stage only; receives the files of `selected_dir` with new
+            labels.
         hard_labels: whether to store one-hot probabilities.
 
     Returns:

@@ -50,7 +50,9 @@ class Teacher:
         """
         card = model_file.read_card(self.model_path)  # refuses other files
         if self.settings.noise and model_file.is_foreign(card):
-            raise ValueError(f"--noised_labels is for EfficientNets, not {self.model_path}.")
+            raise ValueError(
+                f"--noised_labels only works with EfficientNets, not with {self.model_path}."
+            )
         inputs = {"model": file_hash(self.model_path), "examples": examples.fingerprint()}
         if self.settings.calibrate:
             inputs["validation"] = self._calibration_images().fingerprint()

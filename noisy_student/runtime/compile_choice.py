@@ -17,7 +17,7 @@ LEAST_SAVED_SECONDS = 128 / 8700 * (7698 / 1596 - 1)
 
 
 def break_even(multiply_adds: float = 0.0) -> int:
-    """Returns the number of steps from which compilation pays.
+    """Returns the number of steps from which compilation pays off.
 
     Prediction saves a third of a training step and compiles a third of its program, so the same
     number holds for batches to predict. This is an assumption. `multiply_adds` are those of one
@@ -28,11 +28,11 @@ def break_even(multiply_adds: float = 0.0) -> int:
 
 
 def choose(steps: int, multiply_adds: float = 0.0) -> tuple[bool, str]:
-    """Returns whether to compile, and the reason for people; see `break_even`."""
+    """Returns whether to compile, and the reason as text; see `break_even`."""
     least = break_even(multiply_adds)
     pays = steps >= least
-    action, relation = ("compiled", "pays") if pays else ("not compiled", "would pay")
+    action, relation = ("compiled", "pays off") if pays else ("not compiled", "would pay off")
     return pays, (
-        f"{action} with XLA: {steps:,} steps, and compilation {relation} from {least:,} steps of "
-        "this size (--jit_compile=auto)"
+        f"{action} with XLA: {steps:,} steps; compilation {relation} from {least:,} steps of this "
+        "size (--jit_compile=auto)"
     )

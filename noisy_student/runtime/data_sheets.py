@@ -29,9 +29,9 @@ class Device:
         return 0.0
 
     def describe(self) -> str:
-        """Returns the rate for people."""
-        peak = f"{self.peak / TERA:g} T operations per second"
-        return f"at {self.utilization:.0%} of {peak} each (assumed)"
+        """Returns the speed as text."""
+        peak = f"{self.peak / TERA:g} TFLOP/s"
+        return f"at {self.utilization:.0%} of {peak} per device (assumed)"
 
 
 # Training B0 at 224 pixels on an H200 took 6 * 0.386e9 operations for each of 7698 images/s
@@ -76,5 +76,5 @@ def describe() -> str:
     lines = [f"{LOCAL:<14}this machine, measured in a few seconds"]
     for name, device in DEVICES.items():
         memory = f"{device.memory / GIBI:g} GiB"
-        lines.append(f"{name:<14}{device.peak / TERA:g} T operations per second at most, {memory}")
+        lines.append(f"{name:<14}{device.peak / TERA:g} TFLOP/s peak, {memory}")
     return "\n".join(lines)

@@ -231,16 +231,16 @@ def _set_threads(count: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(count)
     except RuntimeError:  # it has made its threads
         logging.warning(
-            f"--intra_op_threads={count} has no effect: TensorFlow has run in this process and "
-            "keeps its own."
+            f"--intra_op_threads={count} has no effect: TensorFlow already started its threads in "
+            "this process."
         )
 
 
 def _multi_worker(precision: str) -> Devices:
     if "TF_CONFIG" not in os.environ:
         raise ValueError(
-            "--strategy=multi_worker needs the environment variable TF_CONFIG, which lists all "
-            "processes and the index of this one (docs/SCALING.md)."
+            "--strategy=multi_worker needs the environment variable TF_CONFIG with all processes "
+            "and the index of this one (docs/SCALING.md)."
         )
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     resolver = strategy.cluster_resolver
@@ -253,7 +253,7 @@ def _multi_worker(precision: str) -> Devices:
 
 def _tpu(address: str | None) -> tf.distribute.Strategy:
     if address is None:
-        raise ValueError("--strategy=tpu needs --tpu=NAME, or --tpu=local on the TPU's own host.")
+        raise ValueError("--strategy=tpu needs --tpu=NAME, or --tpu=local on the TPU host itself.")
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
     if address != "local":
         tf.config.experimental_connect_to_cluster(resolver)

@@ -37,8 +37,8 @@ def class_columns(model_classes: Sequence[str], classes: Sequence[str]) -> list[
     unknown = [name for name in classes if name not in position]
     if unknown:
         raise ValueError(
-            f"the model does not know {len(unknown)} of the data's classes "
-            f"({', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}); it knows "
+            f"the model lacks {len(unknown)} of the data's classes "
+            f"({', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}); it has "
             f"{', '.join(model_classes[:5])}, ..."
         )
     return [position[name] for name in classes]

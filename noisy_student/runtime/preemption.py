@@ -28,7 +28,7 @@ class Listener:
 
     @property
     def name(self) -> str:
-        """Name of the signal for people."""
+        """Display name of the signal."""
         return "Ctrl-C" if self.received == signal.SIGINT else "SIGTERM"
 
     @property

@@ -52,8 +52,8 @@ class Speed:
         return _START + _START_OF_LAYER * cost.layers
 
     def describe(self) -> str:
-        """Returns the rates for people."""
-        return f"at {1e-9 / self.multiply_add:.3g} G multiply-adds per second, measured here"
+        """Returns the speed as text."""
+        return f"at {1e-9 / self.multiply_add:.3g} G multiply-adds/s (measured)"
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Makes student records of the published code a finished selection, where they lie.
+"""Turns student records of the published code into a finished selection without copying them.
 
 Their file names differ from ours, and they have neither ids nor `done.json`. Every record is
 checked and counted. The output directory receives links under our names, the report
@@ -45,7 +45,9 @@ def run(
     """
     files, output_dir = [Path(f).resolve() for f in records.find_files(patterns)], Path(output_dir)
     if output_dir.resolve() in {file.parent for file in files}:
-        raise ValueError(f"--output_dir={output_dir} holds the records: choose another directory.")
+        raise ValueError(
+            f"--output_dir={output_dir} holds the records themselves: choose another directory."
+        )
     if dry:
         return _report(files, class_names)
     content = files_hash(files)
@@ -68,7 +70,7 @@ def _report(files: Sequence[Path], class_names: Sequence[str]) -> SelectionRepor
     parts = [np.fromiter(_rows(file, len(class_names)), _ROW) for file in files]
     rows = np.concatenate(parts)
     if not len(rows):
-        raise ValueError(f"--adopt_records: there is no record in {len(files)} files.")
+        raise ValueError(f"--adopt_records: no records in {len(files)} files.")
     _, first, copies = np.unique(rows["image"], return_index=True, return_counts=True)
     columns = {name: rows[name][first] for name in ("label", "confidence")}
     columns["true_label"] = np.full(len(first), -1, np.int32)
@@ -88,7 +90,7 @@ def _rows(file: Path, num_classes: int) -> Iterator[tuple[int, float, int]]:
                 features = tf.train.Example.FromString(serialized).features.feature
                 problem = _problem(features, num_classes)
             except DecodeError:
-                problem = "is no tf.train.Example"
+                problem = "is not a tf.train.Example"
             if problem:
                 raise ValueError(f"{file}, record {number}: {problem}.")
             label, prob = features["label"].int64_list.value[0], _floats(features, "prob")[0]
@@ -108,7 +110,7 @@ def _problem(features: dict[str, tf.train.Feature], num_classes: int) -> str:
     if image := image_check.problem(memoryview(images[0]), skim=True):
         return f"image/encoded {image}"
     if len(probabilities) != num_classes:
-        return f"has {len(probabilities)} probabilities, but there are {num_classes} classes"
+        return f"has {len(probabilities)} probabilities for {num_classes} classes"
     if not 0 <= labels[0] < num_classes:
         return f"label {labels[0]} is not in 0..{num_classes - 1}"
     if not (probabilities.min() >= 0 and abs(probabilities.sum() - 1) <= _TOLERANCE):

@@ -1,20 +1,20 @@
-r"""The decision of `selection` as an Apache Beam pipeline, for predictions spread over a cluster.
+r"""Makes the decision of `selection` with Apache Beam, for predictions spread over a cluster.
 
     python -m noisy_student.selection.beam --predictions_dir=runs/labels --output_dir=runs/chosen \
         --min_confidence=0.3 --images_per_class=130000 --runner=DirectRunner
 
-Other flags go to Beam: runner, workers, temporary places. The predictions may be in several
-directories, given by a pattern such as 'runs/labels/*'. Writes the same bytes as `selection`: the
-index of the selected images (`artifacts.decision_index`), and the `decision.json` with which
-`selection` writes a student's set from each of the directories.
+Other flags are passed to Beam: runner, workers, temporary locations. The predictions may be in
+several directories, given by a pattern such as 'runs/labels/*'. Writes the same bytes as
+`selection`: the index of the selected images (`artifacts.decision_index`) and a `decision.json`,
+from which `selection` writes a student set for each of the directories.
 
-Each pass of `radix` is a pipeline: workers count the records of their shards, the counts are added
-up, and the next pass looks at the bins that hold the cuts. Then every worker applies the decision
-to its shards, and the selected images are sorted in ranges of their id hash. Machines exchange
-tables of 32 MiB, the few records around the cuts, and the selected rows.
+Each pass of `radix` is one pipeline: workers count the records of their shards, the counts are
+summed, and the next pass refines the bins that contain the cuts. Every worker then applies the
+decision to its shards, and the selected images are sorted by ranges of their id hash. The machines
+exchange tables of 32 MiB, the few records around the cuts, and the selected rows.
 
-Needs the packages of requirements-beam.txt, which conflict with those of requirements.txt. Does not
-need TensorFlow.
+Requires the packages of requirements-beam.txt, which conflict with those of requirements.txt, but
+not TensorFlow.
 """
 
 import argparse
@@ -176,18 +176,21 @@ def main(arguments: list[str]) -> None:
     """Runs the command; flags that it does not know go to Beam."""
     parser = argparse.ArgumentParser(
         prog="noisy_student.selection.beam",
-        description="Runs the decision of noisy_student.selection on Apache Beam.",
-        epilog="Other flags are Beam's own, such as --runner.",
+        description="Makes the decision of noisy_student.selection with Apache Beam.",
+        epilog="All other flags are passed to Beam, such as --runner.",
     )
     for name in ("predictions_dir", "output_dir"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument(
-        "--min_confidence", type=float, default=0.3, help="threshold, 0..1 (default: %(default)s)"
+        "--min_confidence",
+        type=float,
+        default=0.3,
+        help="minimum confidence to keep, 0..1 (default: %(default)s)",
     )
     parser.add_argument(
         "--images_per_class", default="auto", help="a number, auto or none (default: %(default)s)"
     )
-    parser.add_argument("--max_copies", type=int, help="largest number of copies of an image")
+    parser.add_argument("--max_copies", type=int, help="maximum number of copies of an image")
     given, beam_args = parser.parse_known_args(arguments)
     target = given.images_per_class
     decision = write_decision(

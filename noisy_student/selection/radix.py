@@ -3,12 +3,12 @@
 A radix selection finds the cuts of all classes at once. The records of a class are ranked by a key
 of 94 bits: 30 bits that rise as the float32 confidence falls, then the 64 bits of the id. Each pass
 over the records counts, per class, how many have each value of the next bits of the key: a
-histogram. Its cumulative counts tell which bin holds the cut; so these bits of the cut's key are
+histogram. Its cumulative counts show which bin contains the cut; so these bits of the cut's key are
 known, and the next pass counts the records of that bin alone. Once the bins of all classes together
 fit in memory, a last pass keeps their records and sorts them. With real confidences that is the
 second pass. Only if very many are equal does it take another one, over bits of the id.
 
-Histograms merge: those of several machines are added up, and all go on with the same bins.
+Histograms can be merged: those of several machines are summed, and all continue with the same bins.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def decide(
     """Returns `rule.decide` of records that are read as often as needed.
 
     Args:
-        read: yields all records anew, some at a time, as labels int [N], confidences float32 [N]
+        read: yields all records, some at a time, as labels int [N], confidences float32 [N]
             and ids uint64 [N]; called with False, ids may be None.
         num_classes: C.
         min_confidence: see `rule.ClassStatistics`.

@@ -1,13 +1,13 @@
 """The rule that selects pseudo labels for a student: a pure function of three columns.
 
-The paper (Xie et al., arXiv v4, section 3.1) drops pseudo labels below a confidence. It keeps the
-most confident images of a class with too many, and duplicates those of a class with too few. The
-published code does so approximately, with thresholds in bins of 0.01 and random duplication. Here,
-a deliberate deviation, a class of n images is brought to exactly N: floor(N / n) copies of each
-image, and one more of the first N mod n by falling confidence, then rising id. For n > N these are
-the top N.
+The paper (Xie et al., arXiv v4, section 3.1) drops pseudo labels below a confidence threshold. It
+keeps the most confident images of classes with too many images, and duplicates images of classes
+with too few. The published code does this approximately, with confidence bins of 0.01 and random
+duplication. Here, as a deliberate deviation, every class of n images is brought to exactly N:
+floor(N / n) copies of each image, and one more of the first N mod n by falling confidence, then
+rising id. For n > N these are the top N.
 
-The work is split as a distributed job needs it: statistics that merge in any order, a small
+The work is split as a distributed job needs it: statistics that can be merged in any order, a small
 decision, and a function of single records. `radix` finds the same decision in bounded memory.
 """
 
@@ -21,10 +21,10 @@ SORTED_AT_ONCE = 2**20  # records; fewer, larger pieces make `decide` faster
 
 
 class ClassStatistics:
-    """The statistics of all records that `decide` needs, gathered piece by piece in any order.
+    """Statistics of all records for `decide`, collected piece by piece in any order.
 
-    Keeps confidence and id of every record that reaches `min_confidence`, 12 bytes with float32
-    confidences, so that any target can be asked for afterwards.
+    Keeps confidence and id of every record that reaches `min_confidence` (12 bytes with float32
+    confidences), so that the target can be chosen afterwards.
 
     Attributes:
         num_classes: C.
@@ -63,7 +63,7 @@ class ClassStatistics:
             ids: uint64 [N], hashes of the stable ids, unique over all records.
 
         Raises:
-            ValueError: a value is out of range or NaN, or the columns do not fit together.
+            ValueError: a value is out of range or NaN, or the columns differ in length.
         """
         labels, confidences, ids = check_columns(labels, confidences, ids, self.num_classes)
         above = reaches(confidences, self.min_confidence)
@@ -76,7 +76,7 @@ class ClassStatistics:
             self._sort_pending()
 
     def merge(self, other: ClassStatistics) -> None:
-        """Adds the records of `other`, which stays as it is.
+        """Adds the records of `other`, which is not changed.
 
         Raises:
             ValueError: the two differ in kind, num_classes or min_confidence.
@@ -109,7 +109,7 @@ class ClassStatistics:
         """Returns confidence and id of the record of a class at `rank`, from 1.
 
         Raises:
-            ValueError: the record behind it has the same confidence and id.
+            ValueError: the next record has the same confidence and id.
         """
         return _record_at(*self.records(label), rank)
 
@@ -135,13 +135,13 @@ class ClassStatistics:
 def decide(
     statistics: ClassStatistics, images_per_class: int | str, max_copies: int | None = None
 ) -> Decision:
-    """Decides how to bring every class that is not empty to `images_per_class` images.
+    """Decides how to bring every non-empty class to `images_per_class` images.
 
     Args:
         statistics: of all records.
         images_per_class: N (130 000 in the paper); "auto": the size of the largest class, so that
             no image above min_confidence is lost; "none": no balancing, one copy of each.
-        max_copies: largest number of copies of an image, at the price of balance; None: no limit.
+        max_copies: maximum number of copies of an image, at the cost of balance; None: no limit.
 
     Raises:
         ValueError: images_per_class or max_copies is not valid, or two records share class,
@@ -199,7 +199,7 @@ def select(
     images_per_class: int | str,
     min_confidence: float,
 ) -> np.ndarray:
-    """Returns the number of copies of each record of columns that are in memory: int32 [N].
+    """Returns the number of copies of each record of in-memory columns: int32 [N].
 
     Args:
         labels: int [N], 0 .. num_classes - 1.
@@ -245,7 +245,7 @@ def copies_and_extra(
     Args:
         above: int64 [C], images of each class: n.
         target: N; None: each image once.
-        max_copies: largest number of copies; None: no limit.
+        max_copies: maximum number of copies; None: no limit.
 
     Returns:
         int32 [C], copies of each image, and int64 [C], images with one more copy.

@@ -1,4 +1,4 @@
-r"""Selects pseudo labels and writes a student's training set: filters, balances, shuffles.
+r"""Selects pseudo labels and writes a student's training set: filtered, balanced, shuffled.
 
     python -m noisy_student.selection --flagfile=recipes/mnist5k.flags \
         --predictions_dir=runs/labels --output_dir=runs/selected
@@ -7,13 +7,15 @@ r"""Selects pseudo labels and writes a student's training set: filters, balances
         --images_per_class=none --index_only
     python -m noisy_student.selection --adopt_records='published/train-*' --output_dir=runs/adopted
 
-Reads the predictions until the decision is found (`radix`), once to apply it, and once more for the
-distributions of the selected images (`artifacts.student_set`). Writes, in an order that depends on
-the seed and the images alone, TFRecords as the published code does (plus id and copy; with
---published_names also under its file names) or, with --index_only, an index of the images: training
-joins it with the images, so that none is copied. Both train alike. Also writes the decision
-(`decision.json` and its index `chosen-*`), the report `selection.json`, and `samples.json` with
-pictures. With --adopt_records, uses records of the published code as they are (`adopt`).
+The output is TFRecords in the published format (plus id and copy; --published_names also uses the
+published file names) or, with --index_only, an index that training joins with the images, so that
+no image is copied. Both lead to the same training. Their order depends only on the seed and the
+images. Also written: the decision (`decision.json` and its index `chosen-*`), the report
+`selection.json`, and `samples.json` with pictures. --adopt_records uses records written by the
+published code unchanged (`adopt`).
+
+The predictions are read in several passes until the decision is found (`radix`), once to apply it,
+and once for the distributions of the selected images (`artifacts.student_set`).
 """
 
 import dataclasses
@@ -166,7 +168,7 @@ def _decide(
     )
     if not trial:
         raise ValueError(f"{reason}: train the teacher longer, or lower --min_confidence")
-    print(f"selection: {reason}; this trial (--max_steps) goes on with min_confidence = 0")
+    print(f"selection: {reason}; this trial (--max_steps) continues with min_confidence = 0")
     return decide(0.0)
 
 
@@ -176,9 +178,9 @@ def _class_names(files: list[Path], examples: sources.Examples) -> list[str]:
     for file in files:
         other = predictions.read_card(file)
         if other != card:
-            raise ValueError(f"{file} was made by another model or of other images: {other}")
+            raise ValueError(f"{file} was made by another model or from other images: {other}")
     if card["examples"] != examples.fingerprint():
-        raise ValueError(f"{files[0].parent} has predictions of other images than those given")
+        raise ValueError(f"{files[0].parent} has predictions for other images than those given")
     return card["class_names"]
 
 

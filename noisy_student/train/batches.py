@@ -36,7 +36,7 @@ def record_files(splits: sources.Splits, selected_dir: str | Path | None) -> lis
 def open_batches(
     learner: Learner, splits: sources.Splits, selected_dir: str | Path | None, log: config.LogConfig
 ) -> Batches:
-    """Opens the input pipelines at the next step, and decodes images that fit into memory.
+    """Opens the input pipelines at the next step, and decodes the images that fit into memory.
 
     Students need `selected_dir`. `log` has the batch size of validation, and the memory for decoded
     images.

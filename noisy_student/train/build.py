@@ -39,9 +39,8 @@ def build(
         devices: devices to build on.
         num_classes: classes of the classifier.
         num_labeled: labeled images of an epoch.
-        teacher_model: saved model that labels the unlabeled images within the step; None: their
-            labels are stored.
-        augments: whether the step applies the noise of whole batches.
+        teacher_model: saved model of an online teacher; None: pseudo labels are stored.
+        augments: whether the step augments whole batches.
 
     Raises:
         ValueError: the batch size cannot be split evenly over replicas and accumulated steps.
@@ -91,7 +90,7 @@ def outline(
     """Resolves all settings of a training before any is run; see `build` for the arguments.
 
     Returns:
-        The network. The variables of an EfficientNet have shapes but no values, and take no memory.
+        The network. The variables of an EfficientNet have shapes but no values and take no memory.
 
     Raises:
         ValueError: `build` or a later step would refuse the settings; the message names them.
@@ -109,7 +108,9 @@ def outline(
         batch_norm_groups(settings.model, devices.num_replicas)
         make_schedule(settings, num_labeled)
         if settings.head_steps >= (steps := settings.num_steps(num_labeled)):
-            raise ValueError(f"--head_steps={settings.head_steps} are not fewer than all {steps}.")
+            raise ValueError(
+                f"--head_steps={settings.head_steps}: must be below the {steps} training steps."
+            )
         scope: contextlib.AbstractContextManager = contextlib.nullcontext()
         if networks.get(settings.model.name).is_foreign:
             _check_foreign(settings)
@@ -124,7 +125,7 @@ def outline(
 
 
 def disk_bytes(network: keras.Model) -> tuple[int, int]:
-    """Returns the bytes of the models that a training leaves, and of its checkpoints meanwhile."""
+    """Returns the bytes of the models that a training writes, and of its temporary checkpoints."""
     weights = 4 * sum(math.prod(variable.shape) for variable in network.variables)
     # model.keras and best.keras; two checkpoints of model, average and up to two slots.
     return 2 * weights, 2 * (2 * weights + 2 * 4 * count_parameters(network))
@@ -149,12 +150,12 @@ def predict_step(learner: Learner) -> Callable[[tf.Tensor], tf.Tensor]:
     predict = inference.predict_step(learner.average_model, devices.jit_compile)
     if batch_norm_groups(learner.settings.model, devices.num_replicas) == 1:
         return devices.spread(predict)
-    # Replicas have moving statistics of their own, and what is saved is their mean.
+    # Replicas have their own moving statistics, whose mean is saved.
     return predict
 
 
 def batch_norm_groups(model: config.ModelConfig, num_replicas: int) -> int:
-    """Returns the number of groups of replicas, each with batch-norm statistics of its own."""
+    """Returns the number of groups of replicas, each with its own batch-norm statistics."""
     if networks.get(model.name).is_foreign:
         return num_replicas
     return num_replicas // synced_norm.group_size(model.batch_norm_replicas, num_replicas)
@@ -163,10 +164,11 @@ def batch_norm_groups(model: config.ModelConfig, num_replicas: int) -> int:
 def batch_norm_momentum(settings: config.TrainConfig, num_labeled: int) -> float:
     """Returns the momentum of batch norm's moving statistics.
 
-    They are means over about 1 / (1 - momentum) steps. Where that is much of a training, they hold
-    initial values and those of weights long gone, which fit no network. So it is at most one part
-    in 50 of the training, as the weight average is over about one part in 10. It changes no weight:
-    in training batch norm takes the statistics of the batch. Fine-tuning begins with ones that fit.
+    The statistics are means over about 1 / (1 - momentum) steps. If these are a large part of a
+    training, the means include initial values and statistics of much earlier weights, which do not
+    fit the network. So they cover at most 1/50 of a training, while the weight average covers about
+    1/10. This changes no weight, because batch norm uses the statistics of the batch in training.
+    Fine-tuning starts with statistics that fit.
     """
     momentum = settings.model.batch_norm_momentum
     if settings.role == "fixres":
@@ -194,7 +196,7 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
         rate = schedule.LearningRate(**configuration)
         if not float(rate(0)) > 0:
             raise ValueError(
-                f"--role=fixres continues at the rate with which --schedule={o.schedule} ends, "
+                f"--role=fixres continues at the final learning rate of --schedule={o.schedule}, "
                 "which is 0: give --schedule=constant and --learning_rate."
             )
         return rate
@@ -219,9 +221,10 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
         warmup = int(o.warmup_epochs * steps_per_epoch)
     if o.schedule == "cosine" and total <= warmup:
         raise ValueError(
-            f"{total} steps on {num_labeled} labeled images in batches of {settings.batch_size} "
-            f"are not more than the {warmup} of the warm-up: give fewer --warmup_steps or "
-            "--warmup_epochs, or more --teacher_steps, --student_steps or --epochs."
+            f"{total} training steps ({num_labeled} labeled images in batches of "
+            f"{settings.batch_size}) must exceed the {warmup} warm-up steps: give fewer "
+            "--warmup_steps or --warmup_epochs, or more --teacher_steps, --student_steps or "
+            "--epochs."
         )
     return schedule.LearningRate(
         o.schedule, o.learning_rate, warmup_steps=warmup, total_steps=total
@@ -229,7 +232,7 @@ def make_schedule(settings: config.TrainConfig, num_labeled: int) -> schedule.Le
 
 
 def _check_foreign(settings: config.TrainConfig) -> None:
-    """Refuses what a foreign network cannot do."""
+    """Refuses options that third-party networks do not support."""
     name, noise = settings.model.name, settings.unlabeled_noise
     for flag, is_given in (
         ("frozen_blocks", settings.frozen_blocks >= 0),
@@ -237,13 +240,13 @@ def _check_foreign(settings: config.TrainConfig) -> None:
         ("nounlabeled_stochastic_depth", not noise.stochastic_depth),
     ):
         if is_given:
-            raise ValueError(f"--{flag} is for EfficientNets alone, not for {name}.")
+            raise ValueError(f"--{flag} only works with EfficientNets, not with {name}.")
 
 
 def _compiling(
     settings: config.TrainConfig, devices: Devices, num_classes: int, num_labeled: int
 ) -> Devices:
-    """Decides whether `--jit_compile=auto` compiles the step, which is of one micro-batch."""
+    """Decides whether `--jit_compile=auto` compiles the step of one micro-batch."""
     parts, cost = settings.accumulate_steps, derived.model_cost(settings.model, num_classes)
     multiply_adds = cost.multiply_adds * settings.images_per_step / parts
     steps = settings.last_step(num_labeled) * parts
@@ -251,12 +254,14 @@ def _compiling(
 
 
 def _freeze(model: keras.Model, num_blocks: int) -> None:
-    """Freezes the stem and the first blocks: weights, batch norm, and no noise. -1: nothing."""
+    """Freezes weights, batch norm and noise of the stem and the first blocks; -1: nothing."""
     if num_blocks < 0:
         return
     blocks = [layer for layer in model.layers if layer.name.startswith("blocks_")]
     if num_blocks > len(blocks):
-        raise ValueError(f"--frozen_blocks={num_blocks}: {model.name} has {len(blocks)} blocks.")
+        raise ValueError(
+            f"--frozen_blocks={num_blocks}: {model.name} has only {len(blocks)} blocks."
+        )
     for layer in (model.get_layer("stem_conv"), model.get_layer("stem_bn"), *blocks[:num_blocks]):
         layer.trainable = False
 

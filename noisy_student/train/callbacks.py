@@ -1,6 +1,6 @@
-"""Keras callbacks of a training: they see its progress, and cannot change its result.
+"""Keras callbacks that observe a training without changing its result.
 
-An epoch is the time between two validations, however many times the images pass in it.
+An epoch is the interval between two validations, regardless of the passes over the images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _STEERING = (
 
 
 def check(callbacks: Sequence[keras.callbacks.Callback]) -> None:
-    """Refuses what is no Keras callback, and those of Keras that change a training.
+    """Refuses objects that are not Keras callbacks, and Keras callbacks that change a training.
 
     Raises:
         ValueError: names the class of the first such object.
@@ -32,7 +32,7 @@ def check(callbacks: Sequence[keras.callbacks.Callback]) -> None:
     for callback in callbacks:
         name = type(callback).__name__
         if not isinstance(callback, keras.callbacks.Callback):
-            raise ValueError(f"callbacks: {name} is no keras.callbacks.Callback.")
+            raise ValueError(f"callbacks: {name} is not a keras.callbacks.Callback.")
         if isinstance(callback, steering):
             raise ValueError(
                 f"callbacks: {name} changes a training, and callbacks only observe it here. Use "
@@ -41,7 +41,7 @@ def check(callbacks: Sequence[keras.callbacks.Callback]) -> None:
 
 
 class Callbacks:
-    """The callbacks of one training, as a context: from its first step to its last.
+    """Context manager that calls the callbacks of one training from its first to its last step.
 
     `model` of a callback is the averaged network, the one that is validated and saved, with the
     optimizer of the training. `params` has "training" (such as "student 1"), "epochs" and "steps".
@@ -114,13 +114,13 @@ class Callbacks:
         self._epoch += 1
         if self._list.model.stop_training:
             self._list.model.stop_training = False
-            logging.warning("a callback asks to stop training, which callbacks cannot: ignored")
+            logging.warning("a callback set stop_training, which is not supported here: ignored")
         if self._done < self._last_step:
             self._list.on_epoch_begin(self._epoch)
 
 
 def _sees_batches(callback: keras.callbacks.Callback) -> bool:
-    """Returns True for a callback with a method of its own for the end of a batch."""
+    """Returns True for a callback that overrides a method for the end of a batch."""
     hooks = ("on_train_batch_end", "on_batch_end")
     default = keras.callbacks.Callback
     methods = ((getattr(callback, hook), getattr(default, hook)) for hook in hooks)
@@ -128,7 +128,7 @@ def _sees_batches(callback: keras.callbacks.Callback) -> bool:
 
 
 def _observed(learner: Learner) -> keras.Model:
-    """Returns the averaged network in a model of its own, compiled as callbacks expect it."""
+    """Returns a separate model of the averaged network, compiled as callbacks expect."""
     network = learner.average_model
     with learner.devices.strategy.scope():
         model = keras.Model(network.input, network.output, name=network.name)
@@ -139,7 +139,7 @@ def _observed(learner: Learner) -> keras.Model:
 
 
 def _logs(row: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the names and units of Keras: loss, accuracy (0..1), val_accuracy, learning_rate."""
+    """Returns logs as in Keras: loss, accuracy (0..1), val_accuracy, learning_rate."""
     logs = {"loss": row["loss"], "accuracy": row["labeled_accuracy"]}
     if "validation_top1" in row:
         logs["val_accuracy"] = row["validation_top1"] / 100

@@ -7,8 +7,8 @@ r"""Trains a teacher, a student or a supervised baseline (Xie et al., arXiv v4, 
     python -m noisy_student.train --flagfile=recipes/mnist5k.flags --role=control \
         --control_images=80000 --output_dir=runs/baseline
 
-Run again after an interruption, a training continues from its last checkpoint. SIGTERM saves a
-checkpoint and exits with code 75, Ctrl-C with code 130.
+To resume an interrupted training from its last checkpoint, run the same command again. SIGTERM and
+Ctrl-C save a checkpoint, then exit with code 75 and 130.
 """
 
 import dataclasses

@@ -16,7 +16,7 @@ from noisy_student.train.build import count_parameters
 
 
 def on_disk(settings: config.Config) -> config.Config:
-    """Returns the options with a file in place of the name of a given teacher.
+    """Returns the options with a file path instead of the name of a given teacher.
 
     Raises:
         ValueError: see `model_file.given`.
@@ -35,14 +35,14 @@ def run(
     devices: Devices,
     batch_size: int,
 ) -> TrainSummary:
-    """Copies a model into ``output_dir`` and measures it, or returns at once if that is done.
+    """Copies a model into ``output_dir`` and evaluates it, or returns at once if finished.
 
-    Leaves the same files as a training, so that the rounds continue from either.
+    Writes the same files as a training, so that the rounds can continue from either.
 
     Args:
-        model_path: a ``.keras`` file with a card; it must know all classes of ``validation``.
+        model_path: a ``.keras`` file with a card, which has all classes of ``validation``.
         validation: labeled images to measure its accuracy on.
-        output_dir: directory of this stage alone.
+        output_dir: directory for this stage only.
         devices: devices from ``make_devices``.
         batch_size: images per batch.
 
@@ -50,7 +50,7 @@ def run(
         The content of ``train.json``.
 
     Raises:
-        ValueError: the file is no such model, or does not know the classes.
+        ValueError: the file is not such a model, or lacks a class.
     """
     output_dir = Path(output_dir)
     card = model_file.read_card(model_path)

@@ -1,4 +1,4 @@
-"""Everything that one training holds in memory."""
+"""The in-memory state of one training."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Learner:
 
     @property
     def name(self) -> str:
-        """Name of the training for people."""
+        """Display name of the training."""
         return name_of(self.settings)
 
     @property
@@ -61,7 +61,7 @@ class Learner:
 
     @property
     def noised_rows(self) -> dict[str, int]:
-        """Number of rows with noise of a kind, where unlabeled images are exempt from it."""
+        """Number of rows with each kind of noise from which unlabeled images are exempt."""
         noise = self.settings.unlabeled_noise
         kinds = {"dropout": noise.dropout, "stochastic_depth": noise.stochastic_depth}
         return {kind: self.layout.labeled_rows for kind, noised in kinds.items() if not noised}
@@ -78,7 +78,7 @@ class Learner:
 
     @property
     def decayed_variables(self) -> list[keras.Variable]:
-        """Variables under weight decay."""
+        """Variables with weight decay."""
         return [v for v in self.model.trainable_variables if efficientnet.is_decayed(v)]
 
     def trackables(self) -> dict[str, Any]:
@@ -87,5 +87,5 @@ class Learner:
 
 
 def name_of(settings: config.TrainConfig) -> str:
-    """Returns the name of a training for people, such as "student 1"."""
+    """Returns the display name of a training, such as "student 1"."""
     return f"{settings.role} {settings.round}" if settings.round else settings.role

@@ -33,7 +33,7 @@ def train_loop(
     save_best: Callable[[LogRow], None],
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> MetricsLog:
-    """Takes the remaining steps and returns what was logged.
+    """Runs the remaining steps and returns the logged rows.
 
     Args:
         learner: training, which may have finished some steps.
@@ -93,14 +93,14 @@ def train_loop(
                 state.save(done)
             metrics.restart_clock()
     if stopped:
-        message = f"stopped by {signals.name} after step {done}, which is saved"
+        message = f"stopped by {signals.name} after step {done}; checkpoint saved"
         print(f"{learner.name}: {message}. Run the same command again to continue.", flush=True)
         raise SystemExit(signals.exit_code)
     return metrics
 
 
 def _steps_until_event(done: int, last_step: int, log: config.LogConfig) -> int:
-    """Returns the number of steps to take in one call: up to the next log line or the like."""
+    """Returns the number of steps for one call: up to the next log line or other event."""
     ends = [last_step, done + log.steps_per_execution]
     for every in (log.log_every, log.validate_every, log.checkpoint_every):
         ends.append((done // every + 1) * every)
@@ -110,7 +110,7 @@ def _steps_until_event(done: int, last_step: int, log: config.LogConfig) -> int:
 
 @contextlib.contextmanager
 def memory_exhausted(learner: Learner) -> Iterator[None]:
-    """Names the batch and the ways out where the memory of a device does not hold a step.
+    """Converts an out-of-memory error to one that gives the batch and the remedies.
 
     Raises:
         ValueError: TensorFlow ran out of memory inside.
@@ -131,5 +131,5 @@ def memory_exhausted(learner: Learner) -> Iterator[None]:
             f"{learner.name}: memory does not hold a step of {rows} at {size} pixels with "
             f"{learner.devices.precision} activations. Ways out: {', '.join(ways)}. Finished "
             "stages and the last checkpoint are kept; a training with other settings needs a "
-            "directory of its own."
+            "separate directory."
         ) from error

@@ -18,13 +18,13 @@ class MetricsLog:
     """Means of the metrics between log lines, and everything logged so far.
 
     Attributes:
-        history: rows of ``metrics.jsonl``, those of earlier runs of this training included.
+        history: rows of ``metrics.jsonl``, including those of earlier runs of this training.
     """
 
     def __init__(
         self, name: str, directory: Path, names: tuple[str, ...], images_per_step: int, step: int
     ):
-        """Opens the log; rows that an interrupted run wrote after its last checkpoint are dropped.
+        """Opens the log; drops rows that an interrupted run wrote after its last checkpoint.
 
         Writes ``metrics.jsonl`` and ``tensorboard/`` to `directory`. `names` are the metrics of a
         step, the first of which is "loss"; `step` is the number of finished steps.
@@ -45,19 +45,19 @@ class MetricsLog:
 
     @property
     def seconds(self) -> float:
-        """Seconds spent on this training, in all its runs."""
+        """Total time of this training in seconds, over all its runs."""
         return self._seconds_before + time.perf_counter() - self._start
 
     @property
     def compile_seconds(self) -> float:
-        """Seconds of `seconds` until the first step of each run was compiled and taken."""
+        """Part of `seconds` until the first step of each run was compiled and run."""
         logged = sum(row.get("compile_seconds", 0.0) for row in self.history)
         return logged + self._unlogged_compile_seconds
 
     def add(self, metrics: tf.Tensor) -> None:
         """Adds the metrics of one or more steps, float32 [steps, metrics].
 
-        The first call, which traced and compiled the step, does not count in the rate.
+        The first call, which traced and compiled the step, is excluded from the rate.
         """
         self._tables.append(metrics)
         self._timed_steps += len(metrics)
@@ -68,7 +68,7 @@ class MetricsLog:
             self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Leaves the time since the last step out of the rate: validation, saving."""
+        """Excludes the time since the last step from the rate (validation, saving)."""
         self._timed_from, self._timed_steps = time.perf_counter(), 0
 
     def means(self, step: int, learning_rate: tf.Tensor) -> LogRow:
@@ -112,7 +112,7 @@ class MetricsLog:
         return is_best
 
     def _row(self, number: int, line: str) -> LogRow:
-        """Reads a line; a ValueError names one that is damaged."""
+        """Reads a line; raises a ValueError with its number if it is damaged."""
         try:
             row = json.loads(line)
             problem = shapes.problem(row, LogRow)

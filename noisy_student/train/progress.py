@@ -1,4 +1,4 @@
-"""Progress of a training on a terminal, in a notebook, or as lines of a log file. It only shows."""
+"""Progress display of a training: on a terminal, in a notebook, or as lines of a log file."""
 
 import math
 import shutil
@@ -21,10 +21,10 @@ COMPILING = "compiling the training step"
 class Progress:
     """A line with step, metrics and remaining time.
 
-    On a terminal and in a notebook the line is rewritten in place; on a terminal it loses its least
-    useful parts until it fits. Elsewhere a line is printed every 15 seconds. A line with a
-    validation accuracy, and that of the last step, stay everywhere. Until the first step is taken,
-    the time that its compilation takes is shown.
+    On a terminal and in a notebook, the line is rewritten in place; on a terminal, its least useful
+    parts are dropped until it fits. Otherwise a line is printed every 15 seconds. Lines with a
+    validation accuracy and the line of the last step are always kept. Until the first step is
+    finished, the elapsed compilation time is shown.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Progress:
             step: number of finished steps.
             last_step: number of steps at the end.
             images_per_step: images of a step, on all replicas.
-            show: False on hosts that leave showing to the chief.
-            compiling: text until the first step is taken.
+            show: False on hosts other than the chief.
+            compiling: text to show until the first step is finished.
         """
         self._name, self._last_step, self._images = name, last_step, images_per_step
         self._shows, self._on_terminal = show, sys.stderr.isatty()
@@ -61,7 +61,7 @@ class Progress:
         self._ticker.start()
 
     def _tick(self) -> None:
-        """Shows that something goes on while no step ends."""
+        """Shows the elapsed time while no step finishes."""
         while not self._closed.wait(_TICK):
             now = time.perf_counter()
             if self._compiling:
@@ -110,7 +110,7 @@ class Progress:
         return describe(self._row, time_text, width)
 
     def _draw(self, text: str | None = None, force: bool = False, keep: bool = False) -> None:
-        """Draws the line if it is time, or in any case; a line to keep is not rewritten."""
+        """Draws the line if it is due or forced; a line to keep is not rewritten."""
         pause = _PAUSE_IN_NOTEBOOK if self._in_notebook else _PAUSE_IN_FILE
         pause = _PAUSE_ON_TERMINAL if self._on_terminal else pause
         if not self._shows:
@@ -141,7 +141,7 @@ def describe(row: Mapping[str, Any], time_text: str = "", width: int | None = No
     Args:
         row: metrics by name.
         time_text: remaining or total time, shown after the rate.
-        width: characters of the text, which loses its least useful parts until it fits. None: any.
+        width: maximum number of characters; the least useful parts are dropped. None: no limit.
     """
     kinds = [kind for kind in ("labeled", "unlabeled") if f"{kind}_accuracy" in row]
 

@@ -1,4 +1,4 @@
-"""The training step of Noisy Student, then what compiles, distributes and repeats it."""
+"""The training step of Noisy Student, and the functions that compile and distribute it."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def metric_names(learner: Learner) -> tuple[str, ...]:
 
 
 def apply_gradients(learner: Learner, gradients: list[tf.Tensor]) -> None:
-    """Updates the weights, from gradients that the optimizer sums over replicas, and averages."""
+    """Updates the weights and their averages; the optimizer sums gradients over replicas."""
     variables = learner.model.trainable_variables
     learner.optimizer.apply_gradients(zip(gradients, variables, strict=True))
     learner.average.update(tf.convert_to_tensor(learner.optimizer.iterations))
@@ -40,17 +40,18 @@ def train_step(
     """Takes one step on one replica (Xie et al., CVPR 2020, algorithm 1).
 
     Args:
-        learner: network in training, its optimizer and its teacher.
+        learner: the network in training, with its optimizer and teacher.
         batch: this replica's rows of a micro-batch: "images" uint8 [b, S, S, 3] and "labels" int32
             [b]; for students also "unlabeled_images" uint8 [u, S, S, 3] and their stored
-            "probabilities" float32 [u, C], or "unlabeled_clean_images" uint8 [u, T, T, 3] for a
-            teacher within the step. Image noise has already been applied, or, with "seeds" int32
-            [b, 2] and "unlabeled_seeds" int32 [u, 2], is applied here.
+            "probabilities" float32 [u, C], or "unlabeled_clean_images" uint8 [u, T, T, 3] for an
+            online teacher. Images are already augmented, or are augmented here if there are
+            "seeds" int32 [b, 2] and "unlabeled_seeds" int32 [u, 2].
         micro_batch: index of the micro-batch, if gradients are accumulated.
-        update: takes the gradients of this share of the loss.
+        update: called with the gradients of this share of the loss.
 
     Returns:
-        Metrics as in `metric_names`, float32 [metrics]: shares that sum to the step's.
+        Metrics in the order of `metric_names`, float32 [metrics]; shares that sum to the metrics of
+        the step.
     """
     layout, model = learner.layout, learner.model
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -69,7 +70,7 @@ def train_step(
         seed, share.numbers, layout.total, layout.runs, learner.noised_rows
     )
     foreign_noise = networks.seed_scope(seed, replica, micro_batch)
-    # Watched are the weights in training alone, so that gradients stop at frozen blocks.
+    # Watch only the weights in training, so that gradients stop at frozen blocks.
     weights = [variable.value for variable in model.trainable_variables]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
@@ -77,7 +78,7 @@ def train_step(
             logits = model(images, training=True)
         labeled, unlabeled = logits[: layout.labeled_rows], logits[layout.labeled_rows :]
 
-        # One loss, of true and pseudo labels.
+        # One loss over true labels and pseudo labels.
         loss, metrics = losses.student_loss(
             labeled,
             batch["labels"],
@@ -88,13 +89,13 @@ def train_step(
             share=share,
         )
 
-    # One update, of the weights and their averages.
+    # One update of the weights and their averages.
     update(learner, _head_first(learner, tape.gradient(loss, weights)))
     return tf.stack(list(metrics.values()))
 
 
 def _noised(learner: Learner, batch: Batch) -> Batch:
-    """Returns the batch with the image noise that the input pipeline left to the step."""
+    """Augments the batch, if the input pipeline left this to the step."""
     settings, noised = learner.settings, dict(batch)
     spec = derived.preprocess_spec(settings.model)
     kinds = ("", "unlabeled_") if learner.layout.unlabeled else ("",)
@@ -105,7 +106,7 @@ def _noised(learner: Learner, batch: Batch) -> Batch:
 
 
 def _pseudo_labels(learner: Learner, batch: Batch) -> tf.Tensor:
-    """Returns the targets of the unlabeled images, float32 [u, C], from a teacher without noise."""
+    """Returns the targets of the unlabeled images, float32 [u, C]; the teacher has no noise."""
     settings = learner.settings
     if learner.teacher is None:
         probabilities = batch["probabilities"]
@@ -121,9 +122,9 @@ def _pseudo_labels(learner: Learner, batch: Batch) -> tf.Tensor:
 
 
 def _head_first(learner: Learner, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Returns the gradients; in the first ``head_steps``, zero for all but the classifier.
+    """Returns the gradients, set to zero except for the classifier in the first ``head_steps``.
 
-    Where all gradients have been zero, optimizers leave weights as they are and hold no momentum.
+    As long as all gradients are zero, optimizers change no weights and accumulate no momentum.
     """
     head_steps, variables = learner.settings.head_steps, learner.model.trainable_variables
     if not head_steps:
@@ -140,8 +141,9 @@ def compile_steps(learner: Learner) -> Callable[[Iterator[Batch], int], tf.Tenso
     """Compiles and distributes `train_step`.
 
     Returns:
-        A function of an iterator over batches per replica and a number of steps, which it takes in
-        one call of the devices. It returns the metrics of each step, float32 [steps, metrics].
+        A function that takes an iterator over per-replica batches and a number of steps, and runs
+        these steps in one device call. It returns the metrics of each step, float32 [steps,
+        metrics].
     """
     size, one_step = len(metric_names(learner)), _one_step(learner)
 
@@ -162,10 +164,10 @@ def compile_steps(learner: Learner) -> Callable[[Iterator[Batch], int], tf.Tenso
 
 
 def _one_step(learner: Learner) -> Callable[[Iterator[Batch]], tf.Tensor]:
-    """Returns a step of all micro-batches, whose metrics and gradients are summed.
+    """Returns a step over all micro-batches that sums their metrics and gradients.
 
-    Keras' `gradient_accumulation_steps` cannot do this: it updates within a `tf.cond`, in which a
-    strategy cannot sum over replicas, and divides the sum by the number of micro-batches.
+    Keras' `gradient_accumulation_steps` cannot be used: it updates within a `tf.cond`, where a
+    strategy cannot sum over replicas, and it divides the sum by the number of micro-batches.
     """
     strategy, num_micro_batches = learner.devices.strategy, learner.layout.micro_batches
     if num_micro_batches == 1:
@@ -215,7 +217,7 @@ def _one_step(learner: Learner) -> Callable[[Iterator[Batch]], tf.Tensor]:
 
 
 def _on_replicas(learner: Learner, function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """Returns `function` compiled, run on every replica, and its results summed."""
+    """Returns `function`, compiled and run on every replica, with its results summed."""
     strategy = learner.devices.strategy
 
     @functools.partial(tf.function, autograph=False, jit_compile=learner.devices.jit_compile)

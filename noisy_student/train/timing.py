@@ -1,4 +1,4 @@
-"""Describes a training that is not run, and makes random images for benchmarks."""
+"""Describes a training without running it, and makes random images for benchmarks."""
 
 from collections.abc import Iterator
 
@@ -56,7 +56,7 @@ def describe(
 
 
 def dry_run(settings: config.TrainConfig, splits: sources.Splits, devices: Devices) -> None:
-    """Prints the description of a training, whose time follows from the speed of this machine."""
+    """Prints the description of a training, with its expected time on this machine."""
     num_labeled, num_classes = len(splits.labeled), len(splits.class_names)
     cost, speed = derived.model_cost(settings.model, num_classes), measure(devices)
     steps = settings.last_step(num_labeled)

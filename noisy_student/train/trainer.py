@@ -1,9 +1,9 @@
-"""A training as a stage: its inputs, its request, its files.
+"""The stage of one training: inputs, request and files.
 
 The output directory receives ``model.keras`` (averaged weights of the last step), ``best.keras``
 (of the best validation accuracy), ``train.json`` (summary and history), ``metrics.jsonl``,
-``tensorboard/`` and, last, ``done.json``. Run again after an interruption, a training continues
-from its last checkpoint and ends with the same bytes as without the interruption.
+``tensorboard/`` and, last, ``done.json``. When it is run again, an interrupted training continues
+from its last checkpoint, and ends with the same bytes as without the interruption.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class Inputs:
     teacher_model: str | Path | None = None
 
     def on_disk(self, network: str) -> "Inputs":
-        """Returns the inputs with a file of the network in place of a name."""
+        """Returns the inputs with a file path instead of a name of weights."""
         if not self.init_model:
             return self
         path = model_file.given("init_model", str(self.init_model), network)
@@ -66,12 +66,12 @@ def run(
     inputs: Inputs | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainSummary:
-    """Trains, continues a training, or returns at once if ``output_dir`` is finished.
+    """Starts or continues a training; returns at once if ``output_dir`` is finished.
 
     Args:
         settings: options of the training.
         splits: labeled images to train on, and validation images.
-        output_dir: directory of this training alone.
+        output_dir: directory for this training only.
         devices: devices from ``make_devices``.
         log: how often to log, validate and save.
         inputs: results of earlier stages; None: none.
@@ -120,13 +120,13 @@ def run(
 def check(
     settings: config.TrainConfig, splits: sources.Splits, devices: Devices, inputs: Inputs
 ) -> keras.Model:
-    """Refuses what `run` would refuse before its first step, without writing a file.
+    """Makes the checks of `run` before its first step, without writing a file.
 
     Returns:
         The network; its variables have no values.
 
     Raises:
-        ValueError: as `run`, as far as settings and inputs decide.
+        ValueError: as in `run`, for the settings and inputs.
     """
     inputs = inputs.on_disk(settings.model.name)
     _request(settings, splits, devices, inputs)
@@ -143,7 +143,7 @@ def check_start(network: keras.Model, path: StrPath, class_names: tuple[str, ...
     The network needs no weights; `class_names` are its classes.
 
     Raises:
-        ValueError: the file is no saved model, or has other layers.
+        ValueError: the file is not a saved model, or has other layers.
     """
     path = model_file.given("init_model", str(path), network.name)
     source, card = model_file.load_model(path)
@@ -178,7 +178,7 @@ def _request(
         known = model_file.read_card(inputs.teacher_model)["class_names"]
         if known != splits.class_names:
             raise ValueError(
-                f"--teacher_model={inputs.teacher_model} knows the classes {known}, not the data's "
+                f"--teacher_model={inputs.teacher_model} has classes {known}, but the data has "
                 f"{splits.class_names}."
             )
         hashes["teacher_model"] = file_hash(inputs.teacher_model)
@@ -203,7 +203,7 @@ def _request(
 def _restore(
     learner: Learner, inputs: Inputs, class_names: tuple[str, ...], state: TrainingState
 ) -> None:
-    """Starts from the last checkpoint, else from the initial model, if any."""
+    """Restores the last checkpoint, else the initial model, if any."""
     message = ""
     if inputs.init_model:
         # Also before a checkpoint, which lacks the pixel statistics of the initial model.
@@ -238,14 +238,14 @@ def _warn_if_apart(name: str, row: LogRow, num_validation: int) -> None:
     standard_error = math.sqrt(max(trained * (100 - trained), 1.0) / num_validation)
     if trained - validated > max(_APART, 3 * standard_error):
         logging.warning(
-            f"{name}: accuracy is {trained:.1f}% on training images, but {validated:.1f}% on the "
-            f"{num_validation} validation images with averaged weights. Either the network knows "
-            "the training images by heart, or the averages lag behind it: see docs/FAQ.md."
+            f"{name}: training accuracy is {trained:.1f}%, but accuracy on the {num_validation} "
+            f"validation images is {validated:.1f}% (averaged weights). Either the network "
+            "overfits, or the weight averages lag behind: see docs/FAQ.md."
         )
 
 
 def _warn_if_few(name: str, history: list[LogRow], num_validation: int) -> None:
-    """Warns if ``best.keras`` was chosen by too few validation images to tell steps apart."""
+    """Warns if there are too few validation images to choose ``best.keras``."""
     accuracies = [row["validation_top1"] for row in history if "validation_top1" in row]
     if len(accuracies) < 2:
         return
@@ -253,10 +253,9 @@ def _warn_if_few(name: str, history: list[LogRow], num_validation: int) -> None:
     low, high = intervals.accuracy_interval(best, num_validation)
     if high - low > _WIDE:
         logging.warning(
-            f"{name}: best.keras was chosen by {num_validation} validation images, which are few: "
-            f"the 95% interval of its accuracy, {best:.1f}%, is {low:.1f} to {high:.1f}%. Rather "
-            "use model.keras, of the last step, or give a larger --num_validation or "
-            "--validation_dir."
+            f"{name}: best.keras was chosen on only {num_validation} validation images: the 95% "
+            f"interval of its accuracy, {best:.1f}%, is {low:.1f} to {high:.1f}%. Prefer "
+            "model.keras (last step), or give a larger --num_validation or --validation_dir."
         )
 
 

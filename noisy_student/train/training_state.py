@@ -55,7 +55,9 @@ class TrainingState:
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
             except (tf.errors.OpError, AssertionError, IndexError, ValueError) as error:
-                logging.warning("checkpoint %s cannot be read (%s): trying older.", path, error)
+                logging.warning(
+                    "checkpoint %s cannot be read (%s): trying the one before.", path, error
+                )
                 continue
             return path
         if paths:

@@ -97,7 +97,7 @@ def test_weights_of_models_with_other_padding_are_refused(tmp_path, evidence, ca
             checkpoint_files.read_timm(path)
     else:
         assert list(checkpoint_files.read_timm(path)) == ["bn1.weight"]
-    assert ("does not tell of which timm model" in caplog.text) == (evidence == "none")
+    assert ("does not name its timm model" in caplog.text) == (evidence == "none")
 
 
 def test_the_name_in_a_training_checkpoint_decides(tmp_path):
@@ -107,5 +107,5 @@ def test_the_name_in_a_training_checkpoint_decides(tmp_path):
         torch.save({"arch": arch, "state_dict": state}, tmp_path / f"{arch}.pth")
     assert list(checkpoint_files.read_timm(tmp_path / "tf_efficientnet_b0.pth")) == [*state]
     (tmp_path / "efficientnet_b0.pth").rename(tmp_path / "last.pth")
-    with pytest.raises(ValueError, match="timm's efficientnet_b0, which pads as PyTorch"):
+    with pytest.raises(ValueError, match="timm's efficientnet_b0, which uses PyTorch"):
         checkpoint_files.read_timm(tmp_path / "last.pth")

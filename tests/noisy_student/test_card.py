@@ -120,7 +120,7 @@ def test_other_files_are_refused(path, tmp_path):
     ours = tiny.save_models(tmp_path)["wnids"]
     (tmp_path / "taken.keras").write_text("")
     for file, output, message in (
-        (ours, None, "card of its training"),
+        (ours, None, "has a card"),
         (tmp_path / "none.keras", None, "must be a .keras file"),
         (tmp_path, None, "SavedModels"),
         (path, tmp_path / "taken.keras", "exists already"),

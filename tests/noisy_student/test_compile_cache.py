@@ -59,7 +59,7 @@ def test_other_flags_of_xla_have_another_folder(driver, monkeypatch, tmp_path):
 
 def test_a_full_disk_keeps_nothing(driver, monkeypatch, tmp_path):
     monkeypatch.setattr(_compile_cache, "_LEAST_FREE_BYTES", 2**60)
-    with pytest.raises(ValueError, match="--compile_cache=.* is full"):
+    with pytest.raises(ValueError, match=f"--compile_cache={tmp_path}: full"):
         _compile_cache.enable(str(tmp_path))
 
 
@@ -95,7 +95,7 @@ def test_a_directory_that_cannot_be_used_is_refused_if_it_was_given(driver, monk
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=f"--compile_cache={tmp_path}/file: .* or off"):
         _compile_cache.enable(str(tmp_path / "file"))
-    with pytest.raises(ValueError, match="--compile_cache=.* has a space"):
+    with pytest.raises(ValueError, match="--compile_cache=.*/a b: "):
         _compile_cache.enable(str(tmp_path / "a b"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert _compile_cache.enable(None) is None

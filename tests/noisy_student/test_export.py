@@ -173,5 +173,5 @@ def test_predictions_are_the_models(model_path, photos):
 
 def test_missing_image_is_named(model_path, tmp_path):
     devices = make_devices("one", "float32", "off", 0)
-    with pytest.raises(ValueError, match="There is no file .*nothing.jpg"):
+    with pytest.raises(ValueError, match="nothing.jpg does not exist"):
         predict.run(model_path, [tmp_path / "nothing.jpg"], devices)

@@ -140,7 +140,7 @@ def test_clean_copies_are_what_evaluation_shows_of_the_same_images(tmp_path, eit
 
 def test_clean_copies_of_small_images_have_their_size(tmp_path):
     files = write_records(tmp_path, examples(6))
-    with pytest.raises(ValueError, match="Small images have one size: .*image_size=24"):
+    with pytest.raises(ValueError, match="must keep their size: .*image_size=24"):
         batches(
             examples(6),
             1,
@@ -213,7 +213,7 @@ def test_large_images_of_different_sizes(tmp_path):
 def test_inputs_that_cannot_be_trained_on_are_refused(tmp_path):
     with pytest.raises(ValueError, match="'cutmix'; valid: randaugment, keras_cv, crop, none"):
         Augmentation("cutmix")
-    with pytest.raises(ValueError, match="no labeled images"):
+    with pytest.raises(ValueError, match="No labeled images"):
         batches(examples(0), 1)
     with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
         batches(examples(3), 1, batch_size=0)
@@ -226,7 +226,7 @@ def test_inputs_that_cannot_be_trained_on_are_refused(tmp_path):
         batches(examples(3), 1, selected_files=files)
     with pytest.raises(ValueError, match="no records"):
         batches(examples(3), 1, selected_files=[], unlabeled_batch_size=2)
-    with pytest.raises(ValueError, match="5 probabilities, but there are 7 classes"):
+    with pytest.raises(ValueError, match="5 probabilities for 7 classes"):
         seven = dataclasses.replace(examples(3), class_names=tuple("abcdefg"))
         batches(seven, 1, selected_files=files, unlabeled_batch_size=2)
 

@@ -28,5 +28,5 @@ def test_shards_that_make_no_sense_are_refused():
         order.Shard(2, 2)
     with pytest.raises(ValueError, match="0..count - 1, not 0 of 0"):
         order.Shard(0, 0)
-    with pytest.raises(ValueError, match="Batches of 6 cannot be shared evenly by 4 hosts"):
+    with pytest.raises(ValueError, match="Batches of 6 cannot be split evenly over 4 hosts"):
         order.Shard(4, 1).rows(6)

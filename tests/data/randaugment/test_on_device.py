@@ -62,7 +62,7 @@ def test_registered_operations_are_refused():
     images, seeds = draw((2, 8, 8, 3))
     randaugment.register("Same", lambda image, argument: image, lambda magnitude: magnitude)
     try:
-        with pytest.raises(ValueError, match="host alone: Same"):
+        with pytest.raises(ValueError, match="on the host: Same"):
             rand_augment_on_device(images, seeds)
     finally:
         randaugment.unregister("Same")

@@ -18,7 +18,7 @@ from tests.helpers.toy_records import (
 
 
 def make_no_label():
-    return imagenet(1, class__label=None), "has no label"
+    return imagenet(1, class__label=None), "exactly one label"
 
 
 def make_two_names():
@@ -26,15 +26,15 @@ def make_two_names():
 
 
 def make_two_published_labels():
-    return imagenet(1, class__label=[2, 3]), "or several"
+    return imagenet(1, class__label=[2, 3]), "exactly one label"
 
 
 def make_two_synsets():
-    return imagenet(1, class__synset=[b"n02", b"n03"], class__label=None), "or several"
+    return imagenet(1, class__synset=[b"n02", b"n03"], class__label=None), "exactly one label"
 
 
 def make_two_student_ready_labels():
-    return raw_example({"image/encoded": encode(1), "label": [0, 1]}), "or several"
+    return raw_example({"image/encoded": encode(1), "label": [0, 1]}), "exactly one label"
 
 
 def make_no_image():
@@ -54,11 +54,11 @@ def make_cut_image():
 
 
 def make_other_message():
-    return b"\x08\x05", "no tf.train.Example"
+    return b"\x08\x05", "not a tf.train.Example"
 
 
 def make_garbage():
-    return b"\x0a\xff\x01abc", "no tf.train.Example"
+    return b"\x0a\xff\x01abc", "not a tf.train.Example"
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_a_background_class_is_refused(tmp_path):
 
 def test_empty_classes_are_an_error(tmp_path):
     path = write(tmp_path / "a", [imagenet(0), imagenet(2)])
-    with pytest.raises(ValueError, match="No record is of class number 1"):
+    with pytest.raises(ValueError, match="No records of class 1"):
         records.read_labeled([path])
-    with pytest.raises(ValueError, match="no labeled records"):
+    with pytest.raises(ValueError, match="No labeled records"):
         records.read_labeled([write(tmp_path / "b", [])])
 
 

@@ -20,7 +20,7 @@ def test_labels_from_0_are_detected_and_said(tmp_path, caplog):
     path = numbered(tmp_path / "train", [0, 1, 2, 0, 1])
     examples = records.read_labeled([path])
     assert examples.labels.tolist() == [0, 1, 2, 0, 1] and examples.class_names == ("0", "1", "2")
-    assert f"counts from 0 here, not from 1 as published: {path}, record at byte 0" in caplog.text
+    assert f"{path}, record at byte 0 has 0" in caplog.text
     caplog.clear()
     examples = records.read_labeled([numbered(tmp_path / "other", [1, 2, 3])])
     assert examples.labels.tolist() == [0, 1, 2] and not caplog.text
@@ -30,7 +30,7 @@ def test_label_offset_decides(tmp_path):
     path = numbered(tmp_path / "train", [1, 2, 1])
     assert records.read_labeled([path], CLASSES, label_offset=0).labels.tolist() == [1, 2, 1]
     assert records.read_labeled([path], CLASSES, label_offset=1).labels.tolist() == [0, 1, 0]
-    with pytest.raises(ValueError, match="No record is of class number 0"):
+    with pytest.raises(ValueError, match="No records of class 0"):
         records.read_labeled([path], label_offset=0)
     path = numbered(tmp_path / "zero", [1, 0])
     with pytest.raises(ValueError, match="zero/a.tfrecord, record at .*label is 0: give label_off"):

@@ -34,7 +34,7 @@ def test_texts_beside_the_classes_are_ignored_and_images_are_not(tmp_path, warni
     assert folders.count_files(root) == 4
     assert any("README.txt" in line for line in warnings_logged)
     write_image(tmp_path / "lost.png")
-    with pytest.raises(ValueError, match=r"lost\.png lies in no class"):
+    with pytest.raises(ValueError, match=r"lost\.png is not in a class"):
         folders.read_labeled(root)
 
 
@@ -48,7 +48,7 @@ def test_links_in_circles_add_nothing(tmp_path, warnings_logged):
     assert len(unlabeled) == 10 and skipped == [f"{root}/dog/self"]
     (tmp_path / "all" / "dog" / "self").unlink()
     assert len(folders.read_labeled(root)) == 10 == folders.count_files(root)
-    assert sum("up links to a folder that it lies in" in line for line in warnings_logged) == 3
+    assert sum("up is a link to one of its parent folders" in line for line in warnings_logged) == 3
 
 
 def test_a_folder_linked_from_elsewhere_is_read(tmp_path):
@@ -63,7 +63,7 @@ def test_a_pipe_is_no_image(tmp_path):
     os.mkfifo(tmp_path / "cat" / "pipe.jpg")
     unlabeled, skipped = folders.read_unlabeled(root, ())
     assert len(unlabeled) == 2 and skipped == [f"{root}/cat/pipe.jpg"]
-    with pytest.raises(ValueError, match=r"pipe\.jpg is no regular file"):
+    with pytest.raises(ValueError, match=r"pipe\.jpg is not a regular file"):
         folders.read_labeled(root)
 
 
@@ -95,9 +95,9 @@ def test_names_that_look_the_same_are_the_same(tmp_path):
 
 def test_two_names_that_look_the_same_are_refused(tmp_path):
     root = write_classes(tmp_path, {COMPOSED: 2, DECOMPOSED: 2})
-    with pytest.raises(ValueError, match=r"look the same, 'cafe\\u0301' and 'caf\\xe9'"):
+    with pytest.raises(ValueError, match=r"look alike, 'cafe\\u0301' and 'caf\\xe9'"):
         folders.read_labeled(root)
-    with pytest.raises(ValueError, match="look the same"):
+    with pytest.raises(ValueError, match="look alike"):
         folders.read_unlabeled(root, ())
 
 
@@ -129,7 +129,7 @@ def test_an_exchanged_image_is_noticed(drawn, where):
     write_image(path, 201)
     os.utime(path, ns=times)
     assert path.stat().st_size == size, "neither size nor time tells"
-    with pytest.raises(ValueError, match="1 images are not those that .*splits.json") as error:
+    with pytest.raises(ValueError, match="1 images changed since .*splits.json") as error:
         draw_splits(root, file)
     name = {"labeled_dir": "folder", "test_dir": "test", "more": "unlabeled"}
     top, rest = where.split("/", 1)
@@ -145,7 +145,7 @@ def test_moved_images_are_the_same(drawn, tmp_path):
     for name, examples in parts(before).items():
         assert ids(parts(after)[name]) == ids(examples)
     write_image(tmp_path / "copy" / "more" / "a" / "0.bmp", 99)
-    with pytest.raises(ValueError, match="splits of another request.*unlabeled_dir"):
+    with pytest.raises(ValueError, match="splits drawn with other options.*unlabeled_dir"):
         draw_splits(tmp_path / "copy", file)
 
 
@@ -153,7 +153,7 @@ def test_other_images_at_another_place_are_another_request(drawn, tmp_path):
     root, file = drawn
     shutil.copytree(root, tmp_path / "copy")
     write_image(tmp_path / "copy" / "more" / "a" / "7.png")
-    with pytest.raises(ValueError, match="splits of another request"):
+    with pytest.raises(ValueError, match="splits drawn with other options"):
         draw_splits(tmp_path / "copy", file)
 
 

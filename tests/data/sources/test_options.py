@@ -107,7 +107,7 @@ def test_options_become_typed_sources():
         ({"dataset": "mnist5k", "label_offset": 0}, "label_offset 0 .*'records', not .*'mnist5k'"),
         (
             {"dataset": "folder", "labeled_dir": "x", "label_offset": 1},
-            "label_offset 1 .*'records', not with 'folder'",
+            "label_offset 1 .*'records', not 'folder'",
         ),
         ({"dataset": "records"}, "'records' needs labeled_dir"),
         ({"dataset": "mnist5k", "labeled_dir": "x"}, "labeled_dir 'x'.*'folder'.*'mnist5k'"),
@@ -116,11 +116,11 @@ def test_options_become_typed_sources():
         ({"dataset": "mnist5k", "num_validation": -2}, "num_validation .* not -2"),
         (
             {"dataset": "mnist5k", "unlabeled_dataset": "x", "unlabeled_dir": "y"},
-            "unlabeled_dir and unlabeled_dataset",
+            "unlabeled_dir or unlabeled_dataset",
         ),
         (
             {"dataset": "mnist5k", "unlabeled_records": ["x"], "unlabeled_dir": "y"},
-            "unlabeled_dir and unlabeled_records",
+            "unlabeled_dir or unlabeled_records",
         ),
         ({"dataset": "mnist5k", "test_split": "train"}, "test_split 'train'.*'tfds:NAME'"),
         ({"dataset": "mnist5k", "unlabeled_split": "train"}, "unlabeled_split 'train'"),

@@ -92,7 +92,7 @@ def test_altered_splits_are_refused(tmp_path):
     content = json.loads(path.read_text())
     content["ids"]["labeled"].append(content["ids"]["test"].pop())
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="altered"):
+    with pytest.raises(ValueError, match="changed"):
         sources.load_splits(sources.Builtin(), sources.Draw(num_labeled=100), splits_file=path)
     path.write_text(path.read_text()[:100])
     with pytest.raises(ValueError, match="not a file of stored splits"):
@@ -105,7 +105,7 @@ def test_a_vanished_image_is_named(tmp_path):
     splits = sources.load_splits(**request)
     gone = splits.validation.ids[0]
     (tmp_path / "images" / gone.removeprefix("folder/")).unlink()
-    with pytest.raises(ValueError, match=f"'validation' are gone, such as {gone}"):
+    with pytest.raises(ValueError, match=f"'validation' are missing, such as {gone}"):
         sources.load_splits(**request)
 
 
@@ -116,4 +116,4 @@ def test_new_images_do_not_change_stored_splits(tmp_path, warnings_logged):
     write_image(tmp_path / "images" / "cat" / "new.png")
     after = sources.load_splits(**request)
     assert all_ids(after) == all_ids(before)
-    assert any("1 images are in none of the stored splits" in line for line in warnings_logged)
+    assert any("1 images are not in the stored splits" in line for line in warnings_logged)

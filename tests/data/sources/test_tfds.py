@@ -138,7 +138,7 @@ def test_slices_keep_the_ids_of_their_split(tmp_path):
     assert splits.unlabeled.images[:, 0, 0, 0].tolist() == list(range(20, 30))
     assert ids(splits.test) == [f"grays/test/{i:05d}" for i in range(5)]
     overlapping = {"labeled_split": "train[14:]", "test_split": "train[:15]"}
-    with pytest.raises(ValueError, match="grays/train/00014 is both in 'test' and in"):
+    with pytest.raises(ValueError, match="grays/train/00014 is in both 'test' and"):
         sources.load_splits(sources.Tfds("grays", data_dir=str(tmp_path), **overlapping))
     with pytest.raises(ValueError, match=r"no split 'trian\[:3\]'. Valid: .*train"):
         sources.load_splits(

@@ -105,7 +105,7 @@ def test_a_failure_is_told_and_stops_only_what_builds_on_it(tmp_path, capsys):
     assert sorted(order(tmp_path)) == ["bad", "good", "other"]
     output = capsys.readouterr().out
     log = tmp_path / "seed0/logs/bad.log"
-    assert "FAILED  seed0/bad (exit status 1)" in output and f"log: {log}" in output
+    assert "FAILED  seed0/bad (exit code 1)" in output and f"log: {log}" in output
     assert "  | a reason" in output and f"command: {sys.executable} -c" in output
     assert log.read_text().startswith("$ ") and "about to fail" in log.read_text()
     assert not (tmp_path / "seed0/bad" / RECORD).exists()
@@ -180,7 +180,7 @@ def test_what_a_killed_runner_left_running_is_waited_for(tmp_path, started):
     process.send_signal(signal.SIGKILL)
     process.wait(_PATIENCE)
     again = started(2)
-    wait_for(tmp_path / "out2", "another process runs seed0/slow")
+    wait_for(tmp_path / "out2", "waiting for seed0/slow")
     assert order(tmp_path) == ["quick", "slow"]
     (tmp_path / "seed0" / "go").touch()
     assert again.wait(_PATIENCE) == 0

@@ -4,7 +4,7 @@ from noisy_student.ablate.spec import Arm, Comparison, Study, Supervised
 
 
 def test_two_arms_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="study s: .* one name, of a, a"):
+    with pytest.raises(ValueError, match="study s: .* the same name, among a, a"):
         Study("s", "C.", "x", (Arm("a"), Arm("a")), ())
 
 

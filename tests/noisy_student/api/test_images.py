@@ -29,7 +29,7 @@ def test_options_are_checked_at_once():
         ns.Data.from_folders("a", num_labelled=3)
     with pytest.raises(ValueError, match="--num_labeled=-1: must be a whole number at least 0"):
         ns.Data.from_tfds("cifar10", num_labeled=-1)
-    with pytest.raises(ValueError, match="--magnitude: there is no such option"):
+    with pytest.raises(ValueError, match="--magnitude: no such option"):
         ns.Data.from_folders("a", magnitude=3)
 
 
@@ -52,7 +52,7 @@ def test_tf_data_is_read_like_arrays():
     [
         (IMAGES, "labeled must be a tf.data.Dataset, not ndarray"),
         (pairs().batch(2), r"of the shape \(None, 5, 4, 3\).*labeled.unbatch\(\)"),
-        (pairs().repeat(), "labeled never ends"),
+        (pairs().repeat(), "labeled is infinite"),
         (pairs().map(lambda image, _: image), r"must have elements \(image, label\)"),
         (
             pairs().map(lambda i, y: {"image": i, "label": y}),

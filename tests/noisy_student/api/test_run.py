@@ -198,12 +198,12 @@ def test_functions_are_networks(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"magnitud": 3}, "--magnitud: there is no such option. Did you mean --magnitude?"),
+        ({"magnitud": 3}, "--magnitud: no such option. Did you mean --magnitude?"),
         ({"magnitude": "much"}, "--magnitude=much: must be a number"),
         ({"recipe": "foldr"}, r"unknown recipe foldr \(did you mean folder\?\)"),
         ({"data": "photos"}, r"data is a str: ns\.Data\.from_"),
         ({"callbacks": [keras.callbacks.EarlyStopping()]}, "EarlyStopping changes a training"),
-        ({"top_k": 3}, "--top_k: there is no such option"),
+        ({"top_k": 3}, "--top_k: no such option"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, problem, tmp_path):

@@ -40,7 +40,7 @@ def test_an_altered_json_file_is_named_and_one_without_checksum_read(tmp_path):
     write_json(path, {"top1": 91.25, "by": {1: "a"}})
     assert read_json(path) == {"top1": 91.25, "by": {"1": "a"}}
     path.write_text(path.read_text().replace("91.25", "91.35"))
-    with pytest.raises(ValueError, match=f"{path} was altered"):
+    with pytest.raises(ValueError, match=f"{path} was changed"):
         read_json(path)
     path.write_text('{"top1": 3}')
     assert read_json(path) == {"top1": 3}
@@ -68,10 +68,10 @@ ROW = {"step": 1, "learning_rate": 0.1, "loss": 1.0, "seconds": 2.0}
         ({"round": 1.5}, "round is not a whole number"),
         ({"seconds": False}, "seconds is not a number"),
         ({"validation_top1": "90"}, "validation_top1 is not a number"),
-        ({"history": {}}, "history is no list"),
+        ({"history": {}}, "history is not a list"),
         ({"history": [ROW, {**ROW, "loss": None}]}, r"history\[1\].loss is not a number"),
         ({"history": [{"step": 1}]}, r"history\[0\].learning_rate is missing"),
-        ({"decoded_once": []}, "decoded_once is no object"),
+        ({"decoded_once": []}, "decoded_once is not an object"),
     ],
 )
 def test_json_of_another_shape_is_named_with_the_place(tmp_path, changes, named):

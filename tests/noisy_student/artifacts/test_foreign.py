@@ -130,11 +130,11 @@ def refusals(folder):
     yield fine, {}, "--input_range"
     yield fine, {"input_range": "0..1", "class_names": None}, "--class_names"
     yield fine, {"input_range": "0..1", "class_names": ("a", "b")}, "4.*2 classes"
-    yield fine, {"input_range": "0..1", "class_names": ("a", "b", "a", "c")}, "'a' is twice"
+    yield fine, {"input_range": "0..1", "class_names": ("a", "b", "a", "c")}, "'a' is given twice"
     yield fine, {"input_range": "0..1", "class_names": ("none.txt",)}, "none.txt.*no such file"
     yield fine, {"input_range": "0..1", "image_size": 64}, "image_size=64.*32x32"
     logits = save(foreign_models.cnn(activation=None), folder, "logits.keras")
-    yield logits, {"input_range": "0..1", "outputs": "softmax"}, "does not sum to 1"
+    yield logits, {"input_range": "0..1", "outputs": "softmax"}, "sum to 1"
     sigmoid = save(foreign_models.cnn(activation="sigmoid"), folder, "sigmoid.keras")
     yield sigmoid, {"input_range": "0..1"}, "sigmoid"
     gray = keras.Sequential([keras.Input((SIDE, SIDE, 1)), keras.layers.Flatten()])

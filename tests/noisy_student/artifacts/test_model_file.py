@@ -103,7 +103,7 @@ def test_training_starts_with_a_classifier_of_zeros_for_other_classes(tmp_path):
 
 def test_training_refuses_to_start_from_other_layers(tmp_path):
     model_file.save_model(tiny(3, 0, width=0.5), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
-    with pytest.raises(ValueError, match=r"other layers than .*stem_conv/kernel .* instead of"):
+    with pytest.raises(ValueError, match=r"stem_conv/kernel .* instead of"):
         model_file.start_from(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
 
 
@@ -114,9 +114,7 @@ def test_differences_of_preprocessing_are_reported(tmp_path):
         for spec in (SPEC, PreprocessSpec(image_size=48))
     ]
     assert "image_size" not in message[0]
-    assert message[1].endswith(
-        "differed: image_size 32 instead of 48, small_image True instead of False"
-    )
+    assert message[1].endswith(": image_size 32 instead of 48, small_image True instead of False")
 
 
 def test_other_strides_are_reported(tmp_path):
@@ -124,7 +122,7 @@ def test_other_strides_are_reported(tmp_path):
     model_file.save_model(tiny(3, 0), tmp_path / "m.keras", ("a", "b", "c"), SPEC)
     model = tiny(3, 1, strides=(1, 1, 2, 1, 2, 1, 2, 1))
     message = model_file.start_from(model, tmp_path / "m.keras", ("a", "b", "c"), SPEC)
-    differences = message.partition("strides differed: ")[2]
+    differences = message.partition("strides differ: ")[2]
     assert differences == "stem_conv 2 instead of 1, blocks_1 1 instead of 2"
 
 
@@ -152,14 +150,14 @@ def rewritten(path, target, **members):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda card: [], "it is no object"),
+        (lambda card: [], "it is not an object"),
         (lambda card: {}, "class_names is missing"),
-        (lambda card: card | {"class_names": "abc"}, "class_names is no list"),
+        (lambda card: card | {"class_names": "abc"}, "class_names is not a list"),
         (lambda card: card | {"class_names": ["a", "b", 3]}, r"class_names\[2\] is not text"),
-        (lambda card: card | {"class_names": ["a", "b", "a"]}, "class_names has 'a' twice"),
+        (lambda card: card | {"class_names": ["a", "b", "a"]}, "class_names lists 'a' twice"),
         (lambda card: card | {"class_names": ["a", "b"]}, "3 logits.* 2 classes"),
         (lambda card: card | {"round": "1"}, "round is not a whole number"),
-        (lambda card: card | {"preprocess": None}, "preprocess is no object"),
+        (lambda card: card | {"preprocess": None}, "preprocess is not an object"),
         (lambda card: card | {"preprocess": {}}, "image_size is missing"),
         (lambda card: card | {"preprocess": {"image_size": 1.5}}, "image_size is not a whole"),
         (lambda card: card | {"preprocess": {"image_size": 10**9}}, "image_size is 1000000000"),

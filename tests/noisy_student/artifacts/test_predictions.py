@@ -82,7 +82,7 @@ def test_shard_files(tmp_path):
     files = [predictions.shard_path(tmp_path, shard, 3) for shard in range(3)]
     for file in (files[0], files[2]):
         predictions.write(file, CARD, [])
-    with pytest.raises(ValueError, match="lacks predictions-00001-of-00003"):
+    with pytest.raises(ValueError, match="is missing predictions-00001-of-00003"):
         predictions.shard_files(tmp_path)
     predictions.write(files[1], CARD, [])
     assert predictions.shard_files(tmp_path) == files

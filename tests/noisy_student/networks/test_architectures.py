@@ -111,18 +111,18 @@ def feature_map(num_classes, image_size):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ("resnet50", "there is no network resnet50"),
-        ("keras:ResNet51", "there is no network keras:ResNet51.*ResNet50"),
+        ("resnet50", "unknown network resnet50"),
+        ("keras:ResNet51", "unknown network keras:ResNet51.*ResNet50"),
         ("no_such_module:net", "No module named 'no_such_module'"),
         ("tests.helpers.foreign_models:net", "has no function net"),
-        ("none.keras", "none.keras: there is no such file"),
+        ("none.keras", "none.keras: no such file"),
         ("keras:MobileNetV3Small", "Input size must be at least 32x32"),
-        (none, "no keras.Model, but of type NoneType"),
+        (none, "not a keras.Model, but a NoneType"),
         (broken, "no such layer"),
         (relu, "ends in relu: return logits"),
-        (hidden_softmax, "softmax that cannot be taken off"),
-        (one_less, r"outputs are \(None, 3\), for 4 classes"),
-        (feature_map, r"outputs are \(None, 14, 14, 4\), for 4 classes"),
+        (hidden_softmax, "softmax"),
+        (one_less, r"output shape is \(None, 3\) for 4 classes"),
+        (feature_map, r"output shape is \(None, 14, 14, 4\) for 4 classes"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence_with_the_name(network, message):

@@ -47,5 +47,5 @@ def test_a_model_that_knows_more_classes_decides_among_those_asked_for():
     probabilities = inference.predict_step(chosen)(tf.zeros([1, 2, 2, 3]))
     np.testing.assert_allclose(probabilities[0, 0], 1 / (1 + np.exp(-2)), rtol=1e-6)
     assert inference.for_classes(model, ("a", "b"), ["a", "b"]) is model
-    with pytest.raises(ValueError, match=r"does not know 1 of the data's classes \(z\)"):
+    with pytest.raises(ValueError, match=r"lacks 1 of the data's classes \(z\)"):
         inference.for_classes(model, ("a", "b"), ("a", "z"))

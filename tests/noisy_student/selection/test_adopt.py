@@ -108,7 +108,7 @@ def test_an_interrupted_run_is_completed(tmp_path, published):
         ({"label": [5]}, "label 5 is not in 0..4"),
         ({"label": [int(PROBABILITIES[1].argmin())]}, "is not the most likely class, "),
         ({"prob": [1.5]}, "prob 1.5 is not in 0..1"),
-        ({"probabilities": PROBABILITIES[1][:4]}, "has 4 probabilities, but there are 5 classes"),
+        ({"probabilities": PROBABILITIES[1][:4]}, "has 4 probabilities for 5 classes"),
         ({"probabilities": PROBABILITIES[1] * 2}, "sum to 2"),
         ({"probabilities": np.full(5, np.nan)}, "sum to nan"),
         ({"label": []}, "one label"),
@@ -127,14 +127,16 @@ def test_files_that_are_no_student_records_are_named(tmp_path, published):
     del features["prob"]
     for name, content in (("lacking", serialized(features)), ("other", b"\xff")):
         write(tmp_path / "bad" / name, [content])
-        with pytest.raises(ValueError, match=f"bad/{name}, record 0: (has no prob|is no tf.train)"):
+        with pytest.raises(
+            ValueError, match=f"bad/{name}, record 0: (has no prob|is not a tf.train)"
+        ):
             adopt.run([str(tmp_path / "bad" / name)], tmp_path / "out", NAMES)
     cut = tmp_path / "data" / "train-1-00000-of-00001"
     cut.write_bytes(cut.read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"train-1-00000-of-00001 is "):
         adopt.run([published], tmp_path / "out2", NAMES)
     write(tmp_path / "empty" / "train-0", [])
-    with pytest.raises(ValueError, match="no record in 1 file"):
+    with pytest.raises(ValueError, match="no records in 1 file"):
         adopt.run([str(tmp_path / "empty" / "*")], tmp_path / "out3", NAMES)
     with pytest.raises(ValueError, match="data holds the records"):
         adopt.run([published], tmp_path / "data", NAMES)

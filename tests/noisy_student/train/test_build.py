@@ -111,7 +111,7 @@ def test_fine_tuning_goes_on_with_the_schedule():
     cosine = dataclasses.replace(
         tuned, optimizer=dataclasses.replace(trained.optimizer, schedule="cosine")
     )
-    with pytest.raises(ValueError, match="--schedule=cosine ends, which is 0"):
+    with pytest.raises(ValueError, match="--schedule=cosine, which is 0"):
         build.make_schedule(cosine, 8)
 
 

@@ -131,7 +131,7 @@ def test_callbacks_change_no_byte(watched, tmp_path):
     [
         (keras.callbacks.EarlyStopping(), "EarlyStopping changes a training"),
         (keras.callbacks.LearningRateScheduler(float), "LearningRateScheduler changes"),
-        (print, "builtin_function_or_method is no keras.callbacks.Callback"),
+        (print, "builtin_function_or_method is not a keras.callbacks.Callback"),
     ],
 )
 def test_callbacks_that_change_a_training_are_refused(callback, problem):

@@ -147,7 +147,7 @@ def test_an_online_teacher_of_others_labels(devices, tmp_path):
             {"unlabeled_noise": dataclasses.replace(STUDENT.unlabeled_noise, dropout=False)},
             "--nounlabeled_dropout",
         ),
-        ({"model": dataclasses.replace(MODEL, name="keras:None")}, "there is no network"),
+        ({"model": dataclasses.replace(MODEL, name="keras:None")}, "unknown network keras:None"),
         ({"model": dataclasses.replace(MODEL, image_size=None, small_image=False)}, "--image_size"),
     ],
 )
