@@ -18,22 +18,3 @@ from noisy_student.config.schema import (
     UnlabeledNoiseConfig,
 )
 from noisy_student.config.settings import Config
-
-__all__ = [
-    "AttackConfig",
-    "Config",
-    "DataConfig",
-    "DeviceConfig",
-    "EvaluationConfig",
-    "LabelConfig",
-    "LogConfig",
-    "ModelConfig",
-    "NoiseConfig",
-    "OptimizerConfig",
-    "RobustnessConfig",
-    "SelectionConfig",
-    "TrainConfig",
-    "UnlabeledNoiseConfig",
-    "parse",
-    "run",
-]
