@@ -25,6 +25,19 @@ _SAVED = 8  # adversarial images written as PNG files for each epsilon
 
 
 class _Attack(benchmark.Benchmark):
+    """An attack, whose options are `AttackConfig.<name>_examples` and `<name>_epsilons`."""
+
+    def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:
+        """Returns as many of the test images as the option says."""
+        return splits.sample(test_images, getattr(settings.attack, f"{self.name}_examples"))
+
+    def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
+        """Returns the epsilons and the number of images."""
+        epsilons, count = (
+            getattr(settings.attack, f"{self.name}_{option}") for option in ("epsilons", "examples")
+        )
+        return {"epsilons": list(epsilons), "count": count}
+
     def describe(self, result: Result) -> str:
         """Returns the accuracy at each epsilon."""
         pairs = zip(result["epsilons"], result["top1"], strict=True)
@@ -36,15 +49,6 @@ class FGSM(_Attack):
     """Accuracy after one signed gradient step on each image; one gradient serves all epsilons."""
 
     name = "fgsm"
-
-    def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:
-        """Returns ``--fgsm_examples`` of the test images."""
-        return splits.sample(test_images, settings.attack.fgsm_examples)
-
-    def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
-        """Returns the step sizes and the number of images."""
-        attack = settings.attack
-        return {"epsilons": list(attack.fgsm_epsilons), "count": attack.fgsm_examples}
 
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Attacks the images; writes some of the adversarial ones."""
@@ -79,19 +83,10 @@ class PGD(_Attack):
 
     name = "pgd"
 
-    def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:
-        """Returns ``--pgd_examples`` of the test images."""
-        return splits.sample(test_images, settings.attack.pgd_examples)
-
     def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
-        """Returns the sizes and strength of the attack, the number of images and the seed."""
-        attack = settings.attack
-        return {
-            "epsilons": list(attack.pgd_epsilons),
-            "count": attack.pgd_examples,
-            "seed": settings.seed,
-            **_strength(attack),
-        }
+        """Returns also the strength of the attack, and the seed."""
+        shared = super().request(settings, image_size)
+        return {**shared, "seed": settings.seed, **_strength(settings.attack)}
 
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Attacks the images; writes some of the adversarial ones."""
@@ -121,19 +116,10 @@ class Square(_Attack):
 
     name = "square"
 
-    def select(self, test_images: Examples, settings: config.EvaluationConfig) -> Examples:
-        """Returns ``--square_examples`` of the test images."""
-        return splits.sample(test_images, settings.attack.square_examples)
-
     def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
-        """Returns the sizes and number of queries, the number of images and the seed."""
-        attack = settings.attack
-        return {
-            "epsilons": list(attack.square_epsilons),
-            "count": attack.square_examples,
-            "seed": settings.seed,
-            "num_queries": attack.square_queries,
-        }
+        """Returns also the number of queries, and the seed."""
+        own = {"seed": settings.seed, "num_queries": settings.attack.square_queries}
+        return {**super().request(settings, image_size), **own}
 
     def measure(self, model: EvaluatedModel, task: Task) -> Result:
         """Attacks the images; writes some of the adversarial ones."""
@@ -142,13 +128,9 @@ class Square(_Attack):
         def search(
             images: tf.Tensor, labels: tf.Tensor, epsilon: tf.Tensor, drawn: tf.Tensor
         ) -> tf.Tensor:
+            queries = options.square_queries
             return square_attack.square(
-                model.model,
-                images,
-                labels,
-                epsilon,
-                num_queries=options.square_queries,
-                seeds=drawn,
+                model.model, images, labels, epsilon, num_queries=queries, seeds=drawn
             )
 
         found = _sweep(model, task, options.square_epsilons, search)
@@ -285,6 +267,5 @@ def _save(images: np.ndarray, folder: Path, epsilon: float) -> None:
         (folder / f"{number}.png").write_bytes(pictures.png_bytes(image))
 
 
-benchmark.register(FGSM())
-benchmark.register(PGD())
-benchmark.register(Square())
+for _attack in (FGSM(), PGD(), Square()):
+    benchmark.register(_attack)

@@ -7,7 +7,6 @@ uncompressed. Each image has a checksum that is verified on reading.
 
 import hashlib
 import math
-import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisy_student.artifacts.files import atomic_write
+from noisy_student.artifacts.files import StrPath, atomic_write
 
 # Versions of the generated pixels. Increment one whenever the code of its family gives other pixels
 # for the same image; a test compares them with the golden digests.
@@ -41,7 +40,7 @@ class GeneratedCache:
 
     def __init__(
         self,
-        directory: str | os.PathLike[str] | None,
+        directory: StrPath | None,
         family: str,
         key: Iterable[bytes],
         count: int,
@@ -98,7 +97,7 @@ class GeneratedCache:
             return _read(path, shape, batch_size)
         return _write_through(path, shape, generate())
 
-    def _announce(self, directory: str | os.PathLike[str]) -> None:
+    def _announce(self, directory: StrPath) -> None:
         missing = {name for name, path in self._paths.items() if not path.exists()}
         if not missing:
             return

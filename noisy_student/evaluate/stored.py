@@ -164,6 +164,8 @@ class StoredCorruptions(StoredBenchmark):
     mean in percent of AlexNet's errors is no mCE.
     """
 
+    describe = staticmethod(corruptions.describe)
+
     def count(self, location: str, data_dir: str | None) -> Counts:
         """Counts the images of each of the 15 test corruptions at each severity."""
         images = self._open(location, data_dir)
@@ -210,10 +212,6 @@ class StoredCorruptions(StoredBenchmark):
             )
         return result
 
-    def describe(self, result: Result) -> str:
-        """Returns the mean error, and the mCE where it is known."""
-        return corruptions.describe(result)
-
     def _open(self, location: str, data_dir: str | None) -> CorruptedImages:
         remade, flag = self.name == _REMADE, f"--{self.name}_dir={location}"
         if location.startswith(_TFDS) == remade:
@@ -228,6 +226,8 @@ class StoredCorruptions(StoredBenchmark):
 
 class StoredPerturbations(StoredBenchmark):
     """Flip probabilities on a published set of videos; mFR for a complete ImageNet-P."""
+
+    describe = staticmethod(perturbations.describe)
 
     def __init__(self, name: str, perturbations: Sequence[str]):
         """Names the benchmark and the perturbations that belong to it."""
@@ -251,10 +251,6 @@ class StoredPerturbations(StoredBenchmark):
             result["mfr"] = robustness.mean_flip_rate(result["flip_probability"])
         return result
 
-    def describe(self, result: Result) -> str:
-        """Returns the mean flip probability, and the mFR where it is known."""
-        return perturbations.describe(result)
-
     def _open(self, location: str) -> PerturbedVideos:
         if location.startswith(_TFDS):
             raise ValueError(f"--{self.name}_dir={location} must be a folder.")
@@ -275,11 +271,9 @@ def _warn(location: str, problem: str, items: Sequence[str]) -> None:
         logging.warning("%s: %d %s (%s)", location, len(items), problem, listed)
 
 
-benchmark.register(LabeledImages("imagenet_a"))
-benchmark.register(LabeledImages("imagenet_r"))
-benchmark.register(LabeledImages("imagenet_v2"))
-benchmark.register(StoredCorruptions("imagenet_c"))
-benchmark.register(StoredCorruptions(_REMADE))
-benchmark.register(StoredCorruptions("cifar10_c"))
+for _name in ("imagenet_a", "imagenet_r", "imagenet_v2"):
+    benchmark.register(LabeledImages(_name))
+for _name in ("imagenet_c", _REMADE, "cifar10_c"):
+    benchmark.register(StoredCorruptions(_name))
 benchmark.register(StoredPerturbations("imagenet_p", robustness.PERTURBATIONS))
 benchmark.register(StoredPerturbations("cifar10_p", robustness.SMALL_PERTURBATIONS))
