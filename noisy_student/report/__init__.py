@@ -4,6 +4,7 @@ Functions take the content of results.json as `results`, its "figures" as `figur
 of these as `models`. A `palette` is model -> color.
 """
 
-from noisy_student.report.writer import compare, run, table
+from noisy_student.report.text import terminal as table
+from noisy_student.report.writer import compare, run
 
 __all__ = ["compare", "run", "table"]

@@ -164,6 +164,7 @@ def describe(verdict: Verdict, student: str, baseline: str = "the teacher") -> s
     if "by_epsilon" in verdict:
         return _describe_attack(verdict, student, baseline)
     before, after = f"{verdict['before']:.1f}%", f"{verdict['after']:.1f}%"
+    points = verdict["points"]
     if verdict["benchmark"] in PERTURBED:
         measure = f"flip probability {after} vs. {before}"
     elif verdict["benchmark"] in ACCURACIES:
@@ -173,7 +174,7 @@ def describe(verdict: Verdict, student: str, baseline: str = "the teacher") -> s
     average = f", averaged over {verdict['over']}" if verdict["over"] else ""
     text = (
         f"{_ON[verdict['benchmark']]}, {student} is {_claim(verdict, baseline)}:"
-        f" {measure}{average} ({_better(verdict['points'])};"
+        f" {measure}{average} ({abs(points):.1f} points {'better' if points >= 0 else 'worse'};"
         f" 95% interval {interval(verdict['interval'], '+.1f')})."
     )
     if "cost" in verdict:
@@ -298,10 +299,6 @@ def _leaders(leads: Sequence[Lead], student: str, baseline: str) -> str:
     ]
     name, low, _ = others[-1]
     return ", ".join([*parts, f"{name} from {low} on"])
-
-
-def _better(points: float) -> str:
-    return f"{abs(points):.1f} points {'better' if points >= 0 else 'worse'}"
 
 
 def _lower(label: str) -> str:

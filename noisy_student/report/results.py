@@ -99,7 +99,8 @@ def _figures(inputs: Inputs) -> dict[str, Any]:
     if models and not inputs.is_run and all(model["role"] == "" for model in models):
         compared = side_by_side.compare(models, difference)
     trained = [model for model in models if model["name"] in inputs.trainings]
-    choice = choose(models, list(inputs.trainings), _num_validation(inputs))
+    num_validation = (inputs.settings.get("split_sizes") or {}).get("validation", 0)
+    choice = choose(models, list(inputs.trainings), num_validation)
     return {
         "dataset": inputs.settings.get("dataset"),
         "seed": inputs.settings.get("seed"),
@@ -255,10 +256,6 @@ def _robustness(
             for model in baselines
         },
     }
-
-
-def _num_validation(inputs: Inputs) -> int:
-    return (inputs.settings.get("split_sizes") or {}).get("validation", 0)
 
 
 def _is_imagenet(inputs: Inputs) -> bool:

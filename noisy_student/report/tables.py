@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from noisy_student.metrics import by_class
-from noisy_student.metrics.benchmarks import CORRUPTED
+from noisy_student.metrics.benchmarks import CORRUPTED, PERTURBED
 from noisy_student.metrics.by_class import ClassCounts
 from noisy_student.metrics.compare import published_order
 from noisy_student.metrics.formatting import NONE, interval, number
@@ -170,19 +170,14 @@ def setting_values(
         Names of corruptions or perturbations, and model -> percent for each of them: the error
         averaged over the model's severities, or the flip probability. None: not measured.
     """
-    if benchmark in CORRUPTED:
-        values = {
-            model: {
-                name: 100 * sum(rates.values()) / len(rates)
-                for name, rates in content["errors"].items()
-            }
-            for model, content in figures[benchmark].items()
-        }
-    else:
-        values = {
-            model: {name: 100 * flips for name, flips in content["flip_probability"].items()}
-            for model, content in figures[benchmark].items()
-        }
+
+    def percents(content: Mapping[str, Any]) -> dict[str, float]:
+        if benchmark in PERTURBED:
+            return {name: 100 * flips for name, flips in content["flip_probability"].items()}
+        errors = content["errors"].items()
+        return {name: 100 * sum(rates.values()) / len(rates) for name, rates in errors}
+
+    values = {model: percents(content) for model, content in figures[benchmark].items()}
     names = published_order(set().union(*values.values()))
     return names, {model: [row.get(name) for name in names] for model, row in values.items()}
 

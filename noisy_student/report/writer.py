@@ -43,11 +43,6 @@ def run(workdir: str | Path) -> dict[str, Any]:
     return content
 
 
-def table(content: dict[str, Any]) -> str:
-    """Returns the content of ``results.json`` as plain text for a terminal."""
-    return text.terminal(content)
-
-
 def compare(workdirs: Sequence[str | Path], output_dir: str | Path) -> None:
     """Compares runs: writes ``comparison.html`` and ``comparison.md``.
 
@@ -88,7 +83,7 @@ def _main(settings: config.Config) -> None:
         print(f"comparison: {Path(output_dir) / 'comparison.html'}")
         return
     workdir = Path(given.workdir)
-    print(f"{table(run(workdir))}\nreport: {workdir / 'report' / 'report.html'}")
+    print(f"{text.terminal(run(workdir))}\nreport: {workdir / 'report' / 'report.html'}")
 
 
 def command() -> None:

@@ -5,7 +5,8 @@ charts and tables that they show.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jinja2
@@ -68,7 +69,7 @@ def render(results: Mapping[str, Any], inputs: Inputs) -> str:
         accuracy_chart=captioned.accuracy(models),
         curves=curves,
         networks=captioned.networks(models) if any(m["model_name"] for m in models) else "",
-        labels_charts=captioned.pseudo_labels(figures["pseudo_labels"]),
+        labels_charts=list(map(captioned.pseudo_labels, figures["pseudo_labels"])),
         benchmarks=robustness.benchmarks(figures, palette) if has_robustness else [],
         paper=paper,
         facts=_facts(figures, provenance),
@@ -120,14 +121,6 @@ def _capitalized(text: str) -> str:
     return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.1f}"
-
-
-def _signed_interval(bounds: Sequence[float]) -> str:
-    return interval(bounds, "+.1f")
-
-
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("noisy_student.report", "page"),
     autoescape=True,
@@ -140,8 +133,8 @@ _ENVIRONMENT.filters |= {
     "capitalized": _capitalized,
     "duration": duration,
     "interval": interval,
-    "signed": _signed,
-    "signed_interval": _signed_interval,
+    "signed": "{:+.1f}".format,
+    "signed_interval": functools.partial(interval, form="+.1f"),
     "title_of": tables.title,
 }
 _ENVIRONMENT.tests["small"] = _is_small

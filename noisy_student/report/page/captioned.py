@@ -83,23 +83,8 @@ def training_curves(
     return found
 
 
-def pseudo_labels(selections: Sequence[Mapping[str, Any]]) -> list[list[Chart]]:
-    """Returns the charts of each round's pseudo labels."""
-    return [_selection(selection) for selection in selections]
-
-
-def networks(models: Iterable[Mapping[str, Any]]) -> str:
-    """Describes networks, as in "efficientnet-b0, width 0.5, 32 px: Teacher, Student 1"."""
-    users: dict[str, list[str]] = {}
-    for model in models:
-        parts = [model["model_name"] or "not known"]
-        parts += [f"{key} {model[key]:g}" for key in ("width", "depth") if model[key] is not None]
-        parts += [f"{model['image_size']} px"] if model["image_size"] else []
-        users.setdefault(", ".join(parts), []).append(model["label"])
-    return "; ".join(f"{network}: {', '.join(labels)}" for network, labels in users.items())
-
-
-def _selection(selection: Mapping[str, Any]) -> list[Chart]:
+def pseudo_labels(selection: Mapping[str, Any]) -> list[Chart]:
+    """Returns the charts of a round's pseudo labels."""
     histogram, classes = selection["confidence_histogram"], selection["per_class"]
     total = max(1, sum(histogram["all"]))
     most_confident = f"{histogram['all'][-1] / total:.0%} have at least {histogram['edges'][-2]:g}"
@@ -119,6 +104,17 @@ def _selection(selection: Mapping[str, Any]) -> list[Chart]:
         f" selection, {_range(classes['after'])} after."
     )
     return [*found, chart("Images per class", charts.class_balance(selection), alt)]
+
+
+def networks(models: Iterable[Mapping[str, Any]]) -> str:
+    """Describes networks, as in "efficientnet-b0, width 0.5, 32 px: Teacher, Student 1"."""
+    users: dict[str, list[str]] = {}
+    for model in models:
+        parts = [model["model_name"] or "not known"]
+        parts += [f"{key} {model[key]:g}" for key in ("width", "depth") if model[key] is not None]
+        parts += [f"{model['image_size']} px"] if model["image_size"] else []
+        users.setdefault(", ".join(parts), []).append(model["label"])
+    return "; ".join(f"{network}: {', '.join(labels)}" for network, labels in users.items())
 
 
 def _range(counts: Sequence[int]) -> str:
