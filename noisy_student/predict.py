@@ -31,13 +31,7 @@ from noisy_student.runtime.devices import Devices, make_devices
 def run(
     model_path: str | Path, images: Sequence[str | Path], devices: Devices, batch_size: int = 32
 ) -> tuple[list[str], np.ndarray, model_file.Card]:
-    """Classifies images in files.
-
-    Args:
-        model_path: A saved or converted model.
-        images: Files, and folders whose images are all used.
-        devices: Devices from ``make_devices``.
-        batch_size: Images per batch.
+    """Classifies images in files, and all images of folders.
 
     Returns:
         The files [N], probabilities float32 [N, C], and the model's card.

@@ -141,14 +141,7 @@ class _Choices:
 def choose(
     settings: config.Config, splits: sources.Splits, speed: Speed, devices: Devices
 ) -> Sizing:
-    """Chooses the options of a run that are not given.
-
-    Args:
-        settings: options of the run.
-        splits: its images.
-        speed: speed of a device.
-        devices: its devices.
-    """
+    """Chooses the options of a run that are not given."""
     choices = _Choices(settings, Counts.of(splits), speed, devices)
     _choose_labels(choices)
     _choose_batches(choices)

@@ -118,11 +118,7 @@ def evaluate_stored(
 ) -> Result:
     """Measures errors on all available images of a published benchmark.
 
-    Args:
-        model: the model; images are resized to its resolution, not cropped.
-        images: the images.
-        folder: receives the files of the parts.
-        request: what the result depends on, JSON-like.
+    Images are resized to the model's resolution, not cropped.
 
     Returns:
         Error rates, the ``missing`` parts (absent or incomplete), ``unknown`` files, and a hash

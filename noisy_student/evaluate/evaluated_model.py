@@ -54,12 +54,9 @@ class EvaluatedModel:
     def predictions(
         self, examples: Examples, progress: Progress, cropped: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Predicts all examples.
+        """Predicts all examples, and tells `progress` the number of images of each finished batch.
 
-        Args:
-            examples: N images.
-            progress: called with the number of images in each finished batch.
-            cropped: the images are cropped already, as in the published robustness benchmarks.
+        Images may be `cropped` already, as in the published robustness benchmarks.
 
         Returns:
             Labels int32 [N] and probabilities float32 [N, C].

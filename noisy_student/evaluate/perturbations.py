@@ -114,14 +114,9 @@ def evaluate_stored(
     folder: Path,
     request: Mapping[str, Any],
 ) -> Result:
-    """Measures flips on all available videos of a published benchmark.
+    """Measures flips on all available videos of those perturbations that a benchmark has.
 
-    Args:
-        model: the model; frames are resized to its resolution, not cropped.
-        sets: the videos.
-        names: perturbations that are present and belong to the benchmark.
-        folder: receives the files of the parts.
-        request: what the result depends on, JSON-like.
+    Frames are resized to the model's resolution, not cropped.
 
     Returns:
         Flip probabilities, the ``missing`` perturbations (absent or incomplete) and ``unknown``

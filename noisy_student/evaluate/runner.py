@@ -131,13 +131,7 @@ def check(
     test_images: Examples | None,
     class_names: Sequence[str],
 ) -> None:
-    """Resolves all benchmarks of models that need not exist yet.
-
-    Args:
-        settings: benchmarks and their options.
-        image_sizes: resolutions of the models, in pixels.
-        test_images: labeled test images, if there are some.
-        class_names: classes of the models.
+    """Resolves all benchmarks of models of some image sizes, which need not exist yet.
 
     Raises:
         ValueError: an option is invalid, a folder is missing, a package is not installed, or a

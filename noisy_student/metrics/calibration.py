@@ -62,11 +62,8 @@ class Reliability:
 def error(rows: Iterable[Mapping[str, Any]]) -> float | None:
     """Returns the expected calibration error (ECE), 0..1; None if accuracies are not known.
 
-    Args:
-        rows: bins with "count", "accuracy" and "confidence" (`Reliability.rows`).
-
-    Returns:
-        The mean of |accuracy - mean confidence| over bins, weighted by their predictions.
+    It is the mean of |accuracy - mean confidence| over the bins of `Reliability.rows`, weighted by
+    their predictions.
     """
     bins = [row for row in rows if row["count"]]
     if not bins or any(row["accuracy"] is None for row in bins):

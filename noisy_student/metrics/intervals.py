@@ -78,13 +78,8 @@ def paired_interval(
     and Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on
     paired data" (2012).
 
-    Args:
-        before: setting -> record of the first model (`per_image.record`).
-        after: setting -> record of the second model.
-        weights: setting -> its weight in the average.
-
-    Returns:
-        Low and high in points, or None if the images differ or were not recorded.
+    Records (`per_image.record`) and weights are by setting. Returns None if the images differ or
+    were not recorded.
     """
     differences = per_image.differences(before, after, weights)
     if differences is None:

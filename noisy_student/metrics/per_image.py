@@ -50,13 +50,8 @@ def differences(
 ) -> np.ndarray | None:
     """Returns by how much the second model errs less on every image, averaged over settings.
 
-    Args:
-        before: setting -> record of the first model.
-        after: setting -> record of the second model.
-        weights: setting -> its weight in the average.
-
-    Returns:
-        float64 [N], -1..1, or None if the images differ or were not recorded.
+    Records and weights are by setting. Returns float64 [N], -1..1, or None if the images differ or
+    were not recorded.
     """
     total: np.ndarray | None = None
     for setting, weight in weights.items():

@@ -59,15 +59,8 @@ def write(
 ) -> list[Path]:
     """Writes the shards that are missing or belong to another teacher, images or settings.
 
-    Args:
-        labeler: labels the images.
-        examples: all images, [N].
-        output_dir: receives the shards.
-        num_shards: contiguous parts of the examples, whose sizes differ by one image at most.
-        shard_index: the only shard to write; None: all.
-
-    Returns:
-        The files written.
+    Shards are contiguous parts of the examples, whose sizes differ by one image at most.
+    `shard_index` is the only one to write; None: all. Returns the files written.
 
     Raises:
         ValueError: shard_index is out of range.
