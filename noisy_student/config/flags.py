@@ -4,6 +4,7 @@ A recipe is an absl flag file (``--flagfile=recipes/mnist5k.flags``); flags afte
 """
 
 import codecs
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def parse_known(
     except flags.UnrecognizedFlagError as error:
         raise option.unknown(error.flagname, known) from None
     except flags.Error as error:
-        raise ValueError(str(error).removeprefix("flag ")) from None
+        # Absl names the flag in front of an error of ours that names it.
+        text = str(error).removeprefix("flag ")
+        raise ValueError(text[text.find(": --") + 2 :] if ": --" in text else text) from None
     return Config(**{name: values[name].value for name in known if values[name].present}), rest
 
 
@@ -97,4 +100,10 @@ def _lines(path: Path) -> list[str]:
     except UnicodeDecodeError:
         raise ValueError(f"--flagfile={path}: not a UTF-8 text file.") from None
     lines = map(str.strip, text.splitlines())
-    return [line for line in lines if line and not line.startswith(("#", "//"))]
+    kept = [line for line in lines if line and not line.startswith(("#", "//"))]
+    if commented := [line for line in kept if re.search(r"\s#", line)]:
+        raise ValueError(
+            f"--flagfile={path}: {commented[0]!r}: a comment needs a line of its own; give a value "
+            "with # on the command line."
+        )
+    return kept

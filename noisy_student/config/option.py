@@ -10,6 +10,7 @@ import difflib
 import functools
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Iterable
@@ -51,7 +52,7 @@ class Option:
         Raises:
             ValueError: The value is not allowed. Names the option, the value and what is allowed.
         """
-        if value is None:
+        if value is None or (value == "" and self.kind is str and not self.is_list):
             if self.default is None:
                 return None
             raise ValueError(f"--{self.name} cannot be unset: must be {self.allowed}.")
@@ -110,12 +111,20 @@ class Option:
             item = None
         if item is None or not self._is_allowed(item):
             raise ValueError(f"--{self.name}={value}: must be {self.allowed}.")
-        if self.kind is str and not self.remote and "://" in item:
-            raise ValueError(
-                f"--{self.name}={value}: URLs are not supported. Give a local path, for example of "
-                "a mounted bucket."
-            )
+        if self.kind is str and (problem := self._text_problem(item)):
+            raise ValueError(f"--{self.name}={value}: {problem}.")
         return item
+
+    def _text_problem(self, text: str) -> str:
+        """Returns what is wrong with a text that would be taken as it is, or ""."""
+        if not self.remote and "://" in text:
+            return "URLs are not supported. Give a local path, for example of a mounted bucket"
+        if not self.is_list and len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+            return "the quotes would be a part of it: leave them out"
+        variables = re.findall(r"\$\{?(\w+)", text)
+        if found := [name for name in variables if name in os.environ]:
+            return f"${found[0]} stays as it is here, a shell alone replaces it: write it out"
+        return ""
 
     def _convert(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -124,9 +133,10 @@ class Option:
                 return _BOOLEANS[value.lower()] if value.lower() in _BOOLEANS else None
             if self.kind is int and value in self.choices:
                 return value
-            return self.kind(value)
+            return _at_home(value) if self.kind is str else self.kind(value)
         if self.kind is str:
-            return os.fspath(value)
+            return _at_home(os.fspath(value))
+        value = value.item() if hasattr(value, "item") else value  # NumPy's numbers
         if isinstance(value, bool) != (self.kind is bool) or self.kind(value) != value:
             return None
         return self.kind(value)
@@ -142,6 +152,11 @@ class Option:
             and (self.high is None or item <= self.high)
             and (self.below is None or item < self.below)
         )
+
+
+def _at_home(text: str) -> str:
+    """Returns a path with the home directory in place of ~, which shells leave after a flag's =."""
+    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
 
 
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
