@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import noisy_student
+from noisy_student._output import lenient_output
 
 DEFAULT_RECIPE = "mnist5k"
 COMMANDS = {
@@ -101,6 +102,11 @@ def usage() -> str:
 
 def main() -> None:
     """Runs the sub-command that the first argument names."""
+    with lenient_output():
+        _main()
+
+
+def _main() -> None:
     name, *arguments = sys.argv[1:] or ["help"]
     if name in ("help", "--help", "-h"):
         print(usage())
@@ -114,7 +120,7 @@ def main() -> None:
         except ValueError as error:
             sys.exit(f"noisy-student: {error}")
         arguments = [flags, *arguments[len(recipe) :]]
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # a shell may set another one for other work
     os.environ.setdefault("NOISY_STUDENT_COMMAND", shlex.join(["noisy-student", *sys.argv[1:]]))
     sys.argv[1:] = arguments
     runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)

@@ -7,12 +7,13 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 from absl import app, logging
 from absl import flags as absl_flags
 
 from noisy_student import _compile_cache
+from noisy_student._output import lenient_output
 from noisy_student.config import flags, option, process, schema
 from noisy_student.config.settings import Config
 
@@ -54,9 +55,11 @@ def run(
 
     def parse(argv: list[str]) -> tuple[Config, list[str]]:
         if _HELP.intersection(argv):
-            _show(help_text(sys.modules[main.__module__].__doc__, groups, defaults))
+            print(help_text(sys.modules[main.__module__].__doc__, groups, defaults))
+            sys.exit(0)
         if "--helpfull" in argv:
-            _show(help_text(sys.modules[main.__module__].__doc__, schema.RUN, defaults))
+            print(help_text(sys.modules[main.__module__].__doc__, schema.RUN, defaults))
+            sys.exit(0)
         try:
             config, rest = flags.parse_known(argv[1:], groups, absl_flags.FLAGS)
             if rest and not takes_arguments:
@@ -91,16 +94,8 @@ def run(
             print(f"error: {line}\n(--debug shows the traceback)", file=sys.stderr)
             sys.exit(2)
 
-    app.run(guarded, flags_parser=parse)
-
-
-def _show(text: str) -> NoReturn:
-    """Prints a text and exits, even if the reader, such as ``head``, has closed the pipe."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)
+    with lenient_output():
+        app.run(guarded, flags_parser=parse)
 
 
 def disk_problem(error: Exception, place: str) -> str:

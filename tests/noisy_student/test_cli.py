@@ -32,6 +32,34 @@ def test_lists_its_commands_without_tensorflow():
     assert "tensorflow" not in listed.stderr.lower()
 
 
+@pytest.mark.parametrize("arguments", [["help"], ["ablate", "--helpfull"], ["ablate", "--list"]])
+def test_a_reader_that_leaves_sees_no_traceback(arguments):
+    command = [sys.executable, "-P", "-c", "from noisy_student.cli import main; main()", *arguments]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+    started.stdout.close()  # before anything is written
+    error = started.stderr.read().decode()
+    started.stderr.close()
+    assert started.wait() == 1 and error == ""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "encoding", "shown", "code"),
+    [
+        ("", "ascii", "caf\\xe9\n", 0),
+        (">/dev/full", "utf-8", "error: standard output: No space left on device\n", 2),
+        (">&-", "utf-8", "", 0),
+    ],
+)
+def test_an_output_that_lacks_letters_space_or_itself(redirection, encoding, shown, code):
+    program = "from noisy_student import _output\nwith _output.lenient_output():\n    print('café')"
+    command = f'{sys.executable} -c "$PROGRAM" {redirection}'
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding, "PROGRAM": program}
+    found = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment)
+    assert (found.stdout + found.stderr, found.returncode) == (shown, code)
+
+
 def test_every_command_is_a_module_that_runs():
     for module, _ in cli.COMMANDS.values():
         found = find_spec(module)
