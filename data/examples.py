@@ -81,7 +81,8 @@ class Examples(abc.ABC):
                 f"{dataset} has an unknown class {unknown[0]!r}. Valid: {', '.join(class_names)}."
             )
         index = {name: label for label, name in enumerate(class_names)}
-        table = np.array([index[name] for name in self.class_names], np.int32)
+        # An unknown label, -1, takes the last entry.
+        table = np.array([*(index[name] for name in self.class_names), UNKNOWN_LABEL], np.int32)
         return dataclasses.replace(self, labels=table[self.labels], class_names=tuple(class_names))
 
     def fingerprint(self) -> str:

@@ -129,18 +129,28 @@ class Tfds(Source):
     def _read(self, split: str) -> Examples:
         return tfds.read(self.name, split, self.data_dir)
 
+    def _read_known(self, split: str) -> Examples:
+        examples = self._read(split)
+        unknown = examples.ids[examples.labels < 0]
+        if len(unknown):
+            raise ValueError(
+                f"{len(unknown)} images of split {split!r} of tfds:{self.name} have no label, such "
+                f"as {unknown[0]}: give another labeled_split or test_split."
+            )
+        return examples
+
     def _default(self, kind: str) -> str | None:
         return tfds.default_splits(self.name, self.data_dir).get(kind)
 
     def read_labeled(self, class_names: Sequence[str] | None = None) -> Examples:
-        examples = self._read(self.labeled_split or tfds.TRAIN)
+        examples = self._read_known(self.labeled_split or tfds.TRAIN)
         if class_names is None:
             return examples
         return examples.with_classes(class_names, f"tfds:{self.name}")
 
     def read_held_out(self, class_names: Sequence[str]) -> dict[str, Examples]:
         split = self.test_split or self._default("test")
-        return {} if split is None else {"test": self._read(split)}
+        return {} if split is None else {"test": self._read_known(split)}
 
     def read_own_unlabeled(self, class_names: Sequence[str]) -> Examples | None:
         split = self.unlabeled_split or self._default("unlabeled")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data.examples import DecodedExamples, EncodedExamples
+from data.examples import UNKNOWN_LABEL, DecodedExamples, EncodedExamples
 from data.optional import require
 from data.sources import record_index, records
 
@@ -207,7 +207,9 @@ def _index(instructions: Sequence[Any]) -> dict[str, np.ndarray]:
         if entry.problem:
             raise ValueError(f"{entry.place}: {entry.problem}.")
     return {
-        "labels": np.array([entry.label for entry in taken], np.int32),
+        "labels": np.array(
+            [UNKNOWN_LABEL if e.label is None else e.label for e in taken], np.int32
+        ),
         "files": np.array([entry.path for entry in taken], object),
         "offsets": np.array([entry.offset for entry in taken], np.int64),
     }

@@ -30,8 +30,13 @@ def test_unknown_and_missing_tfds_sets_are_refused(tmp_path, monkeypatch):
         sources.load_splits(sources.Tfds("imagenet2012", data_dir=str(tmp_path)))
 
 
-def write_tfds(data_dir, name, version, side, channels, counts, dtype=np.uint8, image=None):
-    """Writes a set in the layout of tensorflow-datasets: pixels count up, labels alternate."""
+def write_tfds(
+    data_dir, name, version, side, channels, counts, dtype=np.uint8, image=None, secret=()
+):
+    """Writes a set in the layout of tensorflow-datasets: pixels count up, labels alternate.
+
+    Labels of splits that are secret are -1.
+    """
     tfds = pytest.importorskip("tensorflow_datasets")
     features = tfds.features.FeaturesDict(
         {
@@ -51,7 +56,8 @@ def write_tfds(data_dir, name, version, side, channels, counts, dtype=np.uint8, 
         with tf.io.TFRecordWriter(str(path)) as writer:
             for i in range(count):
                 pixels = np.full((side, side, channels), i % 256, dtype)
-                record = {"image": pixels, "label": i % 2, "id": str(i)}
+                label = -1 if split in secret else i % 2
+                record = {"image": pixels, "label": label, "id": str(i)}
                 writer.write(features.serialize_example(record))
         infos.append(
             tfds.core.SplitInfo(name=split, shard_lengths=[count], num_bytes=path.stat().st_size)
@@ -115,6 +121,22 @@ def test_the_extra_images_of_svhn_are_unlabeled(tmp_path):
         sources.Tfds("svhn_cropped", data_dir=str(tmp_path)), sources.Draw(num_labeled=10)
     )
     assert len(splits.unlabeled) == 26 + 1500
+
+
+@pytest.mark.parametrize("sides", [6, None], ids=["in memory", "on disk"])
+def test_secret_labels_are_unknown_and_never_measured(tmp_path, sides):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    image = tfds.features.Image(shape=(sides, sides, 3), encoding_format="png")
+    counts = {"train": 30, "test": 8}
+    write_tfds(tmp_path, "secrets", "1.0.0", 6, 3, counts, image=image, secret=("test",))
+    place = str(tmp_path)
+    options = {"labeled_split": "train[6:]", "test_split": "train[:6]", "unlabeled_split": "test"}
+    found = sources.load_splits(sources.Tfds("secrets", data_dir=place, **options))
+    assert found.unlabeled.labels.tolist() == [-1] * 8
+    assert not found.info["unlabeled_labels_known"]
+    for options in ({"test_split": "test"}, {"labeled_split": "test", "test_split": "train"}):
+        with pytest.raises(ValueError, match="8 images of split 'test' of tfds:secrets have no"):
+            sources.load_splits(sources.Tfds("secrets", data_dir=place, **options))
 
 
 # Slices.
