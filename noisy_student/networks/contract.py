@@ -15,6 +15,11 @@ import tensorflow as tf
 _SCALES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
 _LEAST = 1e-30  # probability
 _TOLERANCE = 1e-2  # of the sum of probabilities, also in half precision
+_SHRINKS = 0.1  # factor of a layer that takes pixels 0..255
+_MOVES_PIXELS = {
+    *("InputLayer", "Identity", "Cast", "GetItem", "Flip"),
+    *("Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D"),
+}
 _PROBES = 8  # random images that a model is tried on
 
 
@@ -80,16 +85,40 @@ def without_softmax(model: keras.Model) -> keras.Model | None:
 
 
 def rescales(model: keras.Model) -> bool:
-    """Returns True if a layer brings pixels of 0..255 to a smaller range."""
+    """Returns True if the first layer that changes pixels brings 0..255 to a smaller range.
 
-    def shrinks(layer: keras.layers.Layer) -> bool:
-        if isinstance(layer, keras.layers.Rescaling):
-            return float(np.max(np.abs(layer.scale))) < 0.1
-        if isinstance(layer, keras.layers.Normalization):
-            return layer.mean is not None and float(np.max(layer.mean)) > 2
-        return False
+    Of a model whose layers Keras does not know in their order, any layer, if none enlarges them.
+    """
+    functional = getattr(model, "_functional", None) or model
+    if not hasattr(functional, "operations"):
+        scales = [s for layer in layers_of(model) if (s := _scale(layer)) is not None]
+        return bool(scales) and max(scales) < 1 and min(scales) < _SHRINKS
+    pixels = {id(tensor) for tensor in functional.inputs}
+    for operation in functional.operations:
+        for node in operation._inbound_nodes:
+            if pixels.isdisjoint(map(id, node.input_tensors)):
+                continue
+            if not _keeps_range(operation):
+                is_model = isinstance(operation, keras.Model)
+                return rescales(operation) if is_model else (_scale(operation) or 1) < _SHRINKS
+            pixels.update(map(id, node.outputs))
+    return False
 
-    return any(map(shrinks, layers_of(model)))
+
+def _keeps_range(operation: Any) -> bool:
+    """Returns True for layers that move or crop pixels, but leave their range."""
+    name = type(operation).__name__
+    return name in _MOVES_PIXELS or name.startswith("Random")
+
+
+def _scale(layer: Any) -> float | None:
+    """Returns the largest factor by which a layer multiplies pixels; None for other layers."""
+    if isinstance(layer, keras.layers.Rescaling):
+        return float(np.max(np.abs(layer.scale)))
+    if isinstance(layer, keras.layers.Normalization) and layer.mean is not None:
+        # Of pixels in 0..1, its mean is below 1.
+        return 1 / 255 if float(np.max(layer.mean)) > 2 else 1.0
+    return None
 
 
 def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
