@@ -60,7 +60,13 @@ def image_files(files: Sequence[str]) -> EncodedExamples:
 def probabilities(
     step: Callable[..., tf.Tensor], examples: Examples, spec: PreprocessSpec, batch_size: int
 ) -> np.ndarray:
-    """Classifies examples by `inference.predict_step`; returns float32 [N, C]."""
+    """Classifies examples by `inference.predict_step`; returns float32 [N, C].
+
+    Raises:
+        ValueError: The batch size is no whole number from 1.
+    """
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: must be a whole number of at least 1.")
     batch_size = min(batch_size, len(examples))
     batches = pipeline.evaluation_batches(examples, spec, batch_size=batch_size)
     return inference.predict_all(step, batches, len(examples))[1]
@@ -70,7 +76,7 @@ def check_file(path: str | Path) -> None:
     """Refuses a file that is missing or no image; the ValueError names it."""
     if not Path(path).is_file():
         raise ValueError(f"{path} does not exist.")
-    if problem := image_check.file_problem(path):
+    if problem := folders.name_problem(path) or image_check.file_problem(path):
         raise ValueError(f"{path} {problem}. Supported formats: {', '.join(image_check.FORMATS)}.")
 
 

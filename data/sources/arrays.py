@@ -6,15 +6,18 @@ detects arrays that have changed.
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
+import PIL.Image
 
 from data.examples import UNKNOWN_LABEL, DecodedExamples, Examples
+from data.sources import folders
 from data.sources.source import Source
 
 _DIGEST_BYTES = 4
+_PILLOW_MODES = ("RGB", "L")  # whose arrays are colors
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,23 +79,21 @@ def from_arrays(
         ValueError: names the array that is invalid, and what is allowed.
     """
     pairs = {"labeled": labeled, "validation": validation, "test": test}
-    num_classes, found = None if class_names is None else len(class_names), {}
-    names = () if class_names is None else tuple(map(str, class_names))
-    if len(set(names)) < len(names):
-        raise ValueError(f"class_names has duplicates: {', '.join(sorted(names))}.")
+    names = () if class_names is None else _class_names(class_names)
+    num_classes, found = None if class_names is None else len(names), {}
     for name, pair in pairs.items():
         if pair is None:
             continue
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise ValueError(f"{name} must be a pair: images, labels.")
-        images = rgb(pair[0], f"{name} images")
+        images = _own(rgb(pair[0], f"{name} images"), pair[0])
         labels = class_indices(pair[1], len(images), f"{name} labels", num_classes)
         if num_classes is None:
             num_classes = int(labels.max()) + 1
         names = names or tuple(map(str, range(num_classes)))
         found[name] = _examples(images, labels, names, name)
     if unlabeled is not None:
-        images = rgb(unlabeled, "unlabeled images")
+        images = _own(rgb(unlabeled, "unlabeled images"), unlabeled)
         found["unlabeled"] = _examples(images, None, names, "unlabeled")
     return Arrays(**found)
 
@@ -124,6 +125,7 @@ def rgb(images: Any, name: str) -> np.ndarray:
             f"{name} has the shape {list(images.shape)}: images must be [N, H, W, 3], or "
             "gray [N, H, W, 1] or [N, H, W], with at least one image."
         )
+    black = f"{name} is uint8, but has only 0 and 1: images in 0..1 must be float."
     if images.dtype.kind == "f":
         low, high = float(images.min()), float(images.max())
         if not (low >= 0 and high <= 1):  # also refuses NaN
@@ -132,14 +134,13 @@ def rgb(images: Any, name: str) -> np.ndarray:
                 "0..1, uint8 images in 0..255."
             )
         images = np.rint(images * 255).astype(np.uint8)
-    elif images.dtype == np.uint8 and images.max() == 1:
-        raise ValueError(
-            f"{name} is {images.dtype}, but has only 0 and 1: images in 0..1 must be float."
-        )
+        black = f"{name} only reaches {high:g}: were the images divided by 255 twice?"
     if images.dtype != np.uint8:
         raise ValueError(
             f"{name} has the type {images.dtype}: images must be uint8 (0..255) or float (0..1)."
         )
+    if images.max() == 1:
+        raise ValueError(black)
     return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
 
 
@@ -164,7 +165,11 @@ def class_indices(labels: Any, count: int, name: str, num_classes: int | None) -
             "one-hot labels, give labels.argmax(axis=1)."
         )
     if labels.dtype.kind not in "iu":
-        raise ValueError(f"{name} has the type {labels.dtype}: labels must be integers.")
+        way = "; for names, give np.unique(labels, return_inverse=True)[1], and class_names"
+        raise ValueError(
+            f"{name} has the type {labels.dtype}: labels must be integers"
+            f"{way if labels.dtype.kind in 'USO' else ''}."
+        )
     if len(labels) != count:
         raise ValueError(f"{name} has {len(labels)} labels for {count} images.")
     low, high = int(labels.min()), int(labels.max())
@@ -178,6 +183,26 @@ def class_indices(labels: Any, count: int, name: str, num_classes: int | None) -
         wrong = low if low < 0 else high
         raise ValueError(f"{name} has the label {wrong}; valid: 0..{limit}.")
     return labels.astype(np.int32)
+
+
+def _class_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of the classes; a ValueError tells what is wrong with them."""
+    if isinstance(given, Mapping | Set) or (isinstance(given, str) and "," in given):
+        raise ValueError(
+            f"class_names is a {type(given).__name__}: give a list, in the order of the labels."
+        )
+    listed = list(given)
+    names = tuple(map(str, listed))
+    if None in listed or not all(name.strip() for name in names):
+        raise ValueError(f"class_names has an empty name: {', '.join(map(repr, names))}.")
+    if len(set(map(folders.normal, names))) < len(names):
+        raise ValueError(f"class_names has duplicates: {', '.join(sorted(names))}.")
+    return names
+
+
+def _own(images: np.ndarray, given: Any) -> np.ndarray:
+    """Returns images that do not change where the caller's array is written to later."""
+    return images.copy() if images is given or images.base is not None else images
 
 
 def _examples(
@@ -199,6 +224,13 @@ def _describe(examples: DecodedExamples) -> str:
 
 
 def _array(values: Any, name: str) -> np.ndarray:
+    listed = values if isinstance(values, list | tuple) else [values]
+    for image in listed:
+        if isinstance(image, PIL.Image.Image) and image.mode not in _PILLOW_MODES:
+            raise ValueError(
+                f"{name} has a Pillow image of mode {image.mode}, whose numbers are no colors: "
+                "give image.convert('RGB')."
+            )
     try:
         return np.asarray(values)
     except ValueError:  # rows of different lengths

@@ -7,6 +7,7 @@ they lie in. Names that look the same are the same: they count in Unicode's norm
 """
 
 import concurrent.futures
+import hashlib
 import os
 import pathlib
 import unicodedata
@@ -94,6 +95,18 @@ def count_files(folder: str) -> int:
     return sum(len(files) for place, files in _levels(str(root)) if place != str(root))
 
 
+def sizes_hash(folder: str) -> str:
+    """Returns a hash (16 hex digits) of names and sizes of the files of a labeled folder.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    root = _existing(folder)
+    files = [(path.as_posix(), root / path) for path in _walk(root)]
+    pairs = [(name, file.stat().st_size if file.exists() else None) for name, file in files]
+    return hashlib.blake2b(repr(pairs).encode(errors="replace"), digest_size=8).hexdigest()
+
+
 def read_unlabeled(
     folder: str, class_names: Sequence[str], prefix: str = "unlabeled"
 ) -> tuple[EncodedExamples, list[str]]:
@@ -155,7 +168,7 @@ def _existing(folder: str) -> pathlib.Path:
     path = pathlib.Path(folder).expanduser()
     if not path.is_dir():
         raise ValueError(f"Folder {_shown(path)} does not exist.")
-    if problem := _name_problem(path):
+    if problem := name_problem(path):
         raise ValueError(f"{_shown(path)} {problem}.")
     return path
 
@@ -208,7 +221,7 @@ def _distinct(root: pathlib.Path, names: Iterable[str]) -> list[str]:
     return list(before)
 
 
-def _name_problem(path: str | os.PathLike[str]) -> str:
+def name_problem(path: str | os.PathLike[str]) -> str:
     """Returns what is wrong with the name of a file or folder, or ""."""
     try:
         os.fspath(path).encode()
@@ -249,7 +262,7 @@ def _problems(root: pathlib.Path, paths: list[pathlib.Path]) -> list[str]:
     """Returns what is wrong with each file ("" for an image), checked in parallel."""
 
     def check(path: pathlib.Path) -> str:
-        return _name_problem(path) or image_check.file_problem(root / path)
+        return name_problem(path) or image_check.file_problem(root / path)
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
         return list(pool.map(check, paths, chunksize=64))

@@ -186,7 +186,11 @@ def _read(dataset: tf.data.Dataset, name: str, with_labels: bool = True) -> Any:
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError(f"{name} is infinite: remove repeat(), or add take(N).")
     rows = dataset.as_numpy_iterator()
-    images, labels = _within_memory(rows if is_pair else zip(rows, itertools.repeat(0)), name)
+    try:
+        images, labels = _within_memory(rows if is_pair else zip(rows, itertools.repeat(0)), name)
+    except tf.errors.OpError as error:
+        reason = error.message.rpartition("}} ")[2].splitlines()[0]
+        raise ValueError(f"{name} cannot be read: {reason[:300]}") from error
     return (images, labels) if with_labels else images
 
 

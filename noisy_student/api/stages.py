@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from absl import logging
 
 from data import sources
 from data.examples import Examples
@@ -101,7 +102,7 @@ def select(
 def evaluate(
     model: _Model,
     data: Data | tuple[Any, Any],
-    benchmarks: Sequence[str] = ("clean",),
+    benchmarks: Sequence[str] | str = ("clean",),
     output_dir: StrPath | None = None,
     **flags: Any,
 ) -> dict[str, dict[str, Any]]:
@@ -125,7 +126,7 @@ def evaluate(
         ValueError: The model, an image, a class or an option is invalid.
     """
     options = data.options if isinstance(data, Data) else {"dataset": "arrays"}
-    options = {"crop_padding": 0} | options | {"benchmarks": tuple(benchmarks)} | flags
+    options = {"crop_padding": 0} | options | {"benchmarks": benchmarks} | flags
     settings = config.Config(**options)
     with process.errors_for_callers(), process.kept(), tempfile.TemporaryDirectory() as scratch:
         devices = make_devices(**dataclasses.asdict(settings.device))
@@ -151,6 +152,7 @@ def _test_images(
 ) -> Examples:
     """Returns the test images; for folders and records, nothing else is read."""
     if not isinstance(data, Data):
+        _warn_of_numbers(class_names)
         return sources.from_arrays(data, class_names=class_names).labeled
     if data.source is not None:
         held_out = data.source.read_held_out(data.source.read_labeled().class_names)
@@ -160,6 +162,16 @@ def _test_images(
     if settings.data.dataset in sources.ON_DISK:
         return sources.load_examples(derived.test_source(settings), class_names)
     return derived.load_splits(settings.data).test
+
+
+def _warn_of_numbers(class_names: tuple[str, ...]) -> None:
+    """Warns if the names of classes are numbers, but not the labels that arrays give them."""
+    pairs = [(label, name) for label, name in enumerate(class_names) if name != str(label)]
+    if pairs and all(map(str.isdecimal, class_names)):
+        label, name = pairs[0]
+        logging.warning(
+            f"labels count the model's classes in their order: label {label} is class {name!r}."
+        )
 
 
 def _file(model: _Model, scratch: Path) -> Path:

@@ -4,8 +4,11 @@ import csv
 import dataclasses
 import io
 import json
+import os
 
 import numpy as np
+import PIL.Image
+import pytest
 
 from noisy_student import config, predict
 from noisy_student.config import option, schema
@@ -67,3 +70,11 @@ def derived_fields(group):
         for field in dataclasses.fields(group)
         if field.name not in options and field.default is dataclasses.MISSING
     }
+
+
+def test_a_name_that_is_not_text_is_refused(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.png")
+    with open(path, "wb") as file:
+        PIL.Image.new("RGB", (4, 4)).save(file, "PNG")
+    with pytest.raises(ValueError, match="not UTF-8: rename it"):
+        predict.check_file(path)

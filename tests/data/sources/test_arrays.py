@@ -1,6 +1,7 @@
 """Images in memory: accepted forms, refusals, ids, and splits that know their arrays."""
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from data import sources
@@ -34,6 +35,9 @@ def test_images_become_rgb_bytes(given, expected):
         (IMAGES[..., :2], LABELS, r"\[12, 5, 4, 2\]"),
         (IMAGES[0], LABELS[:5], r"\[5, 4, 3\], that of one RGB image"),
         ((IMAGES > 100).astype(np.uint8), LABELS, "only 0 and 1"),
+        (IMAGES / 255 / 255, LABELS, "only reaches 0.0039.*divided by 255 twice"),
+        ([PIL.Image.fromarray(IMAGES[0]).convert("P")], LABELS[:1], r"mode P, .*convert\('RGB'\)"),
+        ([PIL.Image.fromarray(IMAGES[0]).convert("HSV")], LABELS[:1], "mode HSV"),
         (IMAGES[:0], LABELS[:0], "at least one image"),
         (IMAGES.astype(float), LABELS, "from 0 to 255: float64 images must be in 0..1"),
         (IMAGES / 255 - 0.5, LABELS, "from -0.5 to 0.5"),
@@ -41,6 +45,7 @@ def test_images_become_rgb_bytes(given, expected):
         (IMAGES.astype(np.int64), LABELS, "type int64"),
         ([IMAGES[0], IMAGES[0, :2]], LABELS[:2], "labeled images is not an array"),
         (IMAGES, LABELS.astype(float), "labeled labels has the type float64"),
+        (IMAGES, list("abcabcabcabc"), "type <U1: .*integers; for names, give np.unique"),
         (IMAGES, np.eye(3)[LABELS], r"\[12, 3\].*argmax"),
         (IMAGES, LABELS[:-1], "11 labels for 12 images"),
         (IMAGES, LABELS - 1, r"label -1; valid: 0\.\.1"),
@@ -114,3 +119,26 @@ def test_options_that_name_other_images_are_refused(place):
     source = sources.from_arrays((IMAGES, LABELS))
     with pytest.raises(ValueError, match=f"{place} 'x' only works with dataset"):
         sources.from_options({"dataset": "arrays", place: "x"}, source)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ({"dog": 1, "cat": 0, "ant": 2}, "class_names is a dict: give a list"),
+        ({"cat", "dog", "ant"}, "class_names is a set"),
+        ("cat,dog,ant", "class_names is a str"),
+        (["cat", "", "ant"], "empty name"),
+        (["\u00e9", "e\u0301", "ant"], "duplicates"),  # one letter in two forms
+    ],
+)
+def test_names_without_a_certain_order_are_refused(names, problem):
+    with pytest.raises(ValueError, match=problem):
+        sources.from_arrays((IMAGES, LABELS), class_names=names)
+
+
+def test_images_do_not_follow_the_callers_array():
+    given = IMAGES.copy()
+    data = sources.from_arrays((given, LABELS), unlabeled=given[2:])
+    given[:] = 0
+    np.testing.assert_array_equal(data.labeled.images, IMAGES)
+    np.testing.assert_array_equal(data.unlabeled.images, IMAGES[2:])

@@ -72,6 +72,18 @@ def test_other_tf_data_is_refused(dataset, problem):
         ns.Data.from_datasets(dataset)
 
 
+def test_an_error_of_a_generator_is_one_line():
+    def rows():
+        yield IMAGES[0], 0
+        raise OSError("the share is gone")
+
+    signature = (tf.TensorSpec((5, 4, 3), tf.uint8), tf.TensorSpec((), tf.int32))
+    dataset = tf.data.Dataset.from_generator(rows, output_signature=signature)
+    with pytest.raises(ValueError, match="labeled cannot be read: OSError: the share is") as error:
+        ns.Data.from_datasets(dataset)
+    assert "\n" not in str(error.value)
+
+
 def test_a_set_too_large_for_memory_is_refused(monkeypatch):
     monkeypatch.setattr("noisy_student.api.images.MEMORY_BYTES", IMAGES.nbytes - 1)
     with pytest.raises(ValueError, match="labeled does not fit into 0 GiB"):

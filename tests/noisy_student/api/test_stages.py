@@ -151,3 +151,23 @@ def test_models_of_others_are_measured_as_they_are_described(tmp_path):
     for given in (model, tmp_path / "model.keras"):
         described = {"class_names": NAMES, "input_range": "0..1"}
         assert ns.evaluate(given, (IMAGES, labels), **described)["clean"]["top1"] == 90.0
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5])
+def test_a_batch_has_at_least_an_image(path, batch_size):
+    for call in (ns.load(path).predict, lambda *given, **n: ns.pseudo_label(path, *given, **n)):
+        with pytest.raises(ValueError, match=f"batch_size={batch_size}: must be a whole number"):
+            call(IMAGES, batch_size=batch_size)
+
+
+def test_one_benchmark_needs_no_list(path):
+    labels = np.arange(len(IMAGES)) % len(NAMES)
+    one = ns.evaluate(path, (IMAGES, labels), benchmarks="clean")
+    assert one["clean"]["top1"] == ns.evaluate(path, (IMAGES, labels))["clean"]["top1"]
+
+
+def test_labels_of_classes_that_are_called_by_other_numbers_are_named(tmp_path, caplog):
+    names = tuple(sorted(map(str, range(12))))  # as folders are: 0, 1, 10, 11, 2, ...
+    model = toy_teacher.save_model(tmp_path / "model.keras", seed=3, names=names)
+    ns.evaluate(model, (IMAGES, np.zeros(len(IMAGES), int)))
+    assert "label 2 is class '10'" in caplog.text
