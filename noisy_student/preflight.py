@@ -13,7 +13,7 @@ import numpy as np
 
 from data import sources
 from noisy_student import config, evaluate, networks, train
-from noisy_student.artifacts import disk, model_file, stage
+from noisy_student.artifacts import disk, model_file, stage, student_set
 from noisy_student.artifacts.model_file import Card
 from noisy_student.config import derived, schema
 from noisy_student.runtime.devices import Devices
@@ -51,6 +51,7 @@ def check(
     trainings = _trainings(settings, splits, devices, Path(workdir))
     derived.warn_of_framing(settings.trainings(), splits.labeled)
     derived.warn_of_unused(settings.given, settings.trainings())
+    derived.warn_of_ranges(settings.trainings())
     _check_starts(settings.rounds, trainings, splits.class_names)
     sizes = [derived.preprocess_spec(each.settings.model).image_size for each in trainings]
     teacher = given.get("teacher_model")
@@ -88,7 +89,9 @@ def _given_models(settings: config.Config, splits: sources.Splits) -> Mapping[st
     """Returns the cards of saved models that label, by the flags that name them."""
     rounds = settings.rounds
     if rounds.selection_dir and not rounds.selection_model:
-        stage.read_done(Path(rounds.selection_dir) / "selected", "records_hash")
+        selected = Path(rounds.selection_dir) / "selected"
+        stage.read_done(selected, "records_hash")
+        student_set.check_classes(selected, splits.class_names)
     files = {"teacher_model": rounds.teacher_model, "selection_model": rounds.selection_model}
     return {
         flag: model_file.check_classes(flag, path, splits.class_names)

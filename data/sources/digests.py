@@ -7,14 +7,18 @@ length and the checksum that it has. Times do not count, so that copies are equa
 import concurrent.futures
 import hashlib
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
+
 from data import tfrecord_file
-from data.examples import WHOLE_FILE, EncodedExamples, Examples
+from data.examples import WHOLE_FILE, DecodedExamples, EncodedExamples, Examples
 
 LENGTH = 8  # hexadecimal digits of a digest
 NONE = "-" * LENGTH  # for an image that is not on disk
 _BLOCK = 4096
+_contents: weakref.WeakKeyDictionary[EncodedExamples, str] = weakref.WeakKeyDictionary()
 
 
 def by_id(sets: Iterable[Examples]) -> dict[str, str]:
@@ -26,6 +30,40 @@ def by_id(sets: Iterable[Examples]) -> dict[str, str]:
                 for digests in pool.map(_of_file, *_by_file(examples), chunksize=64):
                     found.update((examples.ids[row], digest) for row, digest in digests)
     return found
+
+
+def of_pixels(sets: Iterable[Examples]) -> dict[str, str]:
+    """Returns a digest of the pixels of every image in memory, by its id."""
+    return {
+        name: hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest()
+        for examples in sets
+        if isinstance(examples, DecodedExamples)
+        for name, image in zip(examples.ids, examples.images, strict=True)
+    }
+
+
+def content(examples: Examples) -> str:
+    """Returns a hash of images on disk, in 16 hexadecimal digits; "" of none, or of others.
+
+    Image files count as in `by_id`, TFRecord files with their sizes and the places of the records.
+    """
+    if not isinstance(examples, EncodedExamples) or not len(examples):
+        return ""
+    if examples not in _contents:
+        found = hashlib.blake2b(np.ascontiguousarray(examples.offsets).data, digest_size=8)
+        files = examples.take(np.flatnonzero(examples.offsets == WHOLE_FILE))
+        marks = by_id([files])
+        found.update("".join(marks[name] for name in files.ids).encode())
+        for file in examples.record_files():
+            found.update(f"{os.path.getsize(file)} ".encode())
+        _contents[examples] = found.hexdigest()
+    return _contents[examples]
+
+
+def contents(**sets: Examples) -> dict[str, str]:
+    """Returns the `content` of sets of images by name; those in memory are left out."""
+    found = {name: content(examples) for name, examples in sets.items()}
+    return {name: digest for name, digest in found.items() if digest}
 
 
 def _by_file(examples: EncodedExamples) -> tuple[Iterable[str], Iterable[list[tuple[int, int]]]]:

@@ -24,6 +24,7 @@ from noisy_student.artifacts.lock import LOCK, lock
 from noisy_student.config import option, schema
 
 STAGE = "stage.json"
+LATER = ("images", "network")  # keys of requests that stages of earlier versions lack
 
 
 class Stage:
@@ -163,13 +164,14 @@ def versions() -> dict[str, str]:
 def _difference(old: Any, new: Any, name: str = "") -> list[str]:
     """Returns a line `name: old -> new` for every leaf in which two JSON values differ.
 
-    An option that the old one lacks, because it is newer, counts as its default.
+    An option that the old one lacks, because it is newer, counts as its default. A missing digest
+    of images or of a network counts as the same.
     """
     if isinstance(old, dict) and isinstance(new, dict):
         lines = []
         for key in sorted(old.keys() | new.keys()):
             path = f"{name}.{key}" if name else key
-            if key in old or not _is_default(key, new[key]):
+            if key in old or not (key in LATER or _is_default(key, new[key])):
                 lines += _difference(old.get(key), new.get(key), path)
         return lines
     if name.endswith("frozen_blocks") and (old, new) == (0, -1):

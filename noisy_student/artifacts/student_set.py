@@ -17,9 +17,10 @@ from tqdm import tqdm
 from data import distributions, record_schema
 from data.examples import Examples
 from data.pipeline import selected_index
-from data.sources import record_index
+from data.sources import image_check, record_index
 from noisy_student.artifacts import external_sort, predictions
-from noisy_student.artifacts.json_files import PredictionsCard
+from noisy_student.artifacts.files import read_json
+from noisy_student.artifacts.json_files import PredictionsCard, SelectionReport
 from noisy_student.runtime import notebook
 
 _SORTED_BYTES = 2**26  # of rows, in memory at once
@@ -207,6 +208,24 @@ def files_of(directory: str | Path) -> list[str]:
     published = f"{record_schema.PUBLISHED_PREFIX}-?????-of-?????"
     found = (sorted(Path(directory).glob(n)) for n in ("*.tfrecord", published, "index-*.parquet"))
     return [str(file) for file in next(filter(None, found), [])]
+
+
+def check_classes(directory: str | Path, class_names: Sequence[str]) -> None:
+    """Refuses a selected set whose labels count other classes, or in another order.
+
+    Raises:
+        ValueError: names the directory and the classes.
+    """
+    path = Path(directory) / "selection.json"
+    if not path.exists():
+        return
+    names = read_json(path, SelectionReport)["per_class"]["names"]
+    if names != list(class_names):
+        before, now = (image_check.abbreviated(each) for each in (names, class_names))
+        raise ValueError(
+            f"{directory} has labels of the classes {before} in this order, the data {now}: select "
+            "from labels of the data."
+        )
 
 
 def form_of(files: Sequence[str], hard_labels: bool) -> Form:

@@ -139,6 +139,11 @@ def identity(model: ModelConfig, num_classes: int) -> str:
     return networks.get(model.name).identity(lambda: build(model, num_classes))
 
 
+def settings_hash(model: ModelConfig, num_classes: int) -> str | None:
+    """Returns a hash of a network's layers where its name and `identity` do not tell them all."""
+    return networks.get(model.name).settings_hash(lambda: build(model, num_classes))
+
+
 def warn_of_unused(given: Iterable[str], trainings: Iterable[TrainConfig]) -> None:
     """Warns about given options that have no effect on a foreign network."""
     found = {}
@@ -150,6 +155,17 @@ def warn_of_unused(given: Iterable[str], trainings: Iterable[TrainConfig]) -> No
     for (name, role), flags in found.items():
         if flags:
             logging.warning(f"{', '.join(flags)}: no effect on {name} ({role}).")
+
+
+def warn_of_ranges(trainings: Iterable[TrainConfig]) -> None:
+    """Warns of model files that get pixels in 0..255 although nothing in them says so."""
+    for name in dict.fromkeys(training.model.name for training in trainings):
+        network = networks.get(name)
+        if isinstance(network, networks.ModelFile) and network.assumes_range:
+            logging.warning(
+                f"{name} has no layer that rescales pixels and gets 0..255. If it takes others, "
+                "write its card first: noisy-student card --input_range=..."
+            )
 
 
 def warn_of_framing(trainings: Iterable[TrainConfig], examples: sources.Examples) -> None:

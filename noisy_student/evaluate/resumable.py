@@ -11,7 +11,7 @@ from typing import Any
 from absl import logging
 from tqdm import tqdm
 
-from noisy_student.artifacts import integrity
+from noisy_student.artifacts import integrity, stage
 from noisy_student.artifacts.files import read_json, write_json
 from noisy_student.artifacts.json_files import Part
 from noisy_student.runtime import notebook
@@ -78,7 +78,8 @@ def is_finished(path: Path, request: Mapping[str, Any], kind: Any = None) -> boo
     except ValueError as error:
         logging.warning("running the benchmark again: %s", error)
         return False
-    return content["request"] == request
+    stored = content["request"]
+    return stored == {k: v for k, v in request.items() if k in stored or k not in stage.LATER}
 
 
 def progress_bar(title: str, num_images: int) -> tqdm:

@@ -34,6 +34,7 @@ from absl import logging
 from data import optional, sources
 from data.examples import DecodedExamples, Examples
 from data.preprocess import PreprocessSpec
+from data.sources import digests
 from noisy_student import config
 from noisy_student.artifacts import disk, foreign, integrity, model_file
 from noisy_student.artifacts.files import file_hash, read_json, remove_leftovers, write_json
@@ -177,6 +178,8 @@ def _tasks(
                 raise ValueError(f"--benchmarks={name} needs labeled test images.")
             examples = selected.select(test_images, settings)
             request["examples"] = examples.fingerprint()
+            if found := digests.content(test_images):
+                request["images"] = found
         tasks.append(Task(name, settings, request, output_dir / name, examples))
     return tasks
 

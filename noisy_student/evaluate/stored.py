@@ -79,6 +79,13 @@ class LabeledImages(StoredBenchmark):
         """Counts the images of a folder; data sets of tensorflow-datasets are always complete."""
         return {} if location.startswith(_TFDS) else {self.name: folders.count_files(location)}
 
+    def request(self, settings: config.EvaluationConfig, image_size: int) -> Mapping[str, Any]:
+        """Returns the location, the number of images, and a hash of their names and sizes."""
+        request = super().request(settings, image_size)
+        if request["folder"].startswith(_TFDS):
+            return request
+        return {**request, "images": folders.sizes_hash(request["folder"])}
+
     def examples(self, options: config.RobustnessConfig, class_names: Sequence[str]) -> Examples:
         """Returns the images, with labels that refer to the model's `class_names`."""
         location = self.location(options)

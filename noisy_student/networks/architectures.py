@@ -51,6 +51,10 @@ class Network(abc.ABC):
         """Returns a name for the network and its content; `build` makes a model of it."""
         return self.name
 
+    def settings_hash(self, build: Callable[[], keras.Model]) -> str | None:
+        """Returns a hash of all settings of the layers where `identity` lacks them, else None."""
+        return None
+
     @abc.abstractmethod
     def build(self, num_classes: int, image_size: int, arguments: Mapping[str, Any]) -> keras.Model:
         """Returns a new model: RGB 0..255 [B, S, S, 3] -> logits [B, C].
@@ -139,11 +143,21 @@ class ModelFile(Foreign):
             raise ValueError("no such file")
         return keras.saving.load_model(self.name, compile=False)
 
+    @property
+    def assumes_range(self) -> bool:
+        """True if neither a card nor the layers say that its pixels are 0..255."""
+        return not self._card() and not contract.rescales(
+            keras.saving.load_model(self.name, compile=False)
+        )
+
     def _input_range(self) -> str:
+        return self._card().get("input_range", "0..255")
+
+    def _card(self) -> dict[str, Any]:
         try:
-            return archive.read_card(self.name).get("input_range", "0..255")
+            return archive.read_card(self.name)
         except ValueError:  # no card
-            return "0..255"
+            return {}
 
 
 class Function(Foreign):
@@ -156,6 +170,14 @@ class Function(Foreign):
             for layer in contract.layers_of(build())
         ]
         return f"{self.name}:{hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:16]}"
+
+    def settings_hash(self, build: Callable[[], keras.Model]) -> str | None:
+        """Returns a hash of the layers' configurations; None if one cannot be written."""
+        try:
+            text = json.dumps(_settings(keras.saving.serialize_keras_object(build())))
+        except Exception:  # of any type: the code is not ours
+            return None
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _make(self, num_classes: int, image_size: int, width: float | None) -> keras.Model:
         return self._function()(num_classes, image_size)
@@ -245,6 +267,14 @@ def _check_outputs(bare: keras.Model, model: keras.Model, num_classes: int) -> N
         raise ValueError(f"it ends in {activation.__name__}: return logits")
     if contract.are_probabilities(model(np.zeros((1, *model.input_shape[1:]), np.float32))):
         raise ValueError("it ends in a softmax that cannot be removed: return logits")
+
+
+def _settings(config: Any) -> Any:
+    """Returns a configuration without what differs from process to process, or by a line break."""
+    if isinstance(config, dict):
+        kept = config.keys() - {"seed", "code", "shared_object_id"}
+        return {key: _settings(config[key]) for key in sorted(kept)}
+    return list(map(_settings, config)) if isinstance(config, list | tuple) else config
 
 
 @contextlib.contextmanager

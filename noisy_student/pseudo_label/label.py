@@ -20,7 +20,7 @@ from typing import Any
 
 from data import sources
 from noisy_student import config
-from noisy_student.artifacts import disk, model_file, predictions
+from noisy_student.artifacts import disk, model_file, predictions, student_set
 from noisy_student.artifacts.files import file_hash, read_json
 from noisy_student.artifacts.json_files import Done
 from noisy_student.artifacts.stage import open_stage, read_done
@@ -95,6 +95,7 @@ def _main(settings: config.Config) -> None:
     teacher.inputs(splits.unlabeled)
     if given.reassign_dir:
         read_done(given.reassign_dir, "records_hash")
+        student_set.check_classes(given.reassign_dir, splits.class_names)
     if given.dry_run:
         print(
             f"{model}: {len(splits.unlabeled)} unlabeled images in {num_shards} shards, "

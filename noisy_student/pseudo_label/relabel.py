@@ -41,11 +41,13 @@ def reassign(
         The content of `selection.json`, with the number of changed labels under "reassigned".
 
     Raises:
-        ValueError: see `label.run`; or `selected_dir` is not finished or has other images.
+        ValueError: see `label.run`; or `selected_dir` is not finished or has other images or
+            classes.
     """
     output_dir, selected_dir = Path(output_dir), Path(selected_dir)
     inputs = teacher.inputs(examples)
     inputs["selected"] = read_done(selected_dir, "records_hash")["records_hash"]
+    student_set.check_classes(selected_dir, examples.class_names)
     request = {"stage": "reassign", "inputs": inputs, "hard_labels": hard_labels}
     request["stored"] = dataclasses.asdict(teacher.settings)
     stage = open_stage(output_dir, request)

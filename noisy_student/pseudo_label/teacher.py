@@ -10,12 +10,14 @@ import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 import efficientnet
 from data import pipeline, sources
 from data.preprocess import PreprocessSpec
+from data.sources import digests
 from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.artifacts.files import file_hash, read_json, write_json
@@ -42,7 +44,7 @@ class Teacher:
     settings: config.LabelConfig = dataclasses.field(default_factory=config.LabelConfig)
     validation: sources.Examples | None = None  # labeled images to calibrate on
 
-    def inputs(self, examples: sources.Examples) -> dict[str, str]:
+    def inputs(self, examples: sources.Examples) -> dict[str, Any]:
         """Returns the hashes of everything that decides the labels of `examples`.
 
         Raises:
@@ -54,9 +56,11 @@ class Teacher:
                 f"--noised_labels only works with EfficientNets, not with {self.model_path}."
             )
         inputs = {"model": file_hash(self.model_path), "examples": examples.fingerprint()}
+        images = {"unlabeled": examples}
         if self.settings.calibrate:
-            inputs["validation"] = self._calibration_images().fingerprint()
-        return inputs
+            images["validation"] = self._calibration_images()
+            inputs["validation"] = images["validation"].fingerprint()
+        return {**inputs, "images": digests.contents(**images)}
 
     def labeler(self, examples: sources.Examples, output_dir: str | Path) -> Labeler:
         """Loads the model, calibrates it if asked to, and returns what labels `examples`.

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from data import record_schema, sources
+from data.sources import digests
 from noisy_student import config
 from noisy_student.artifacts import (
     decision_index,
@@ -37,7 +38,7 @@ from noisy_student.artifacts import (
 )
 from noisy_student.artifacts.decision import Decision
 from noisy_student.artifacts.files import file_hash, files_hash, read_json, write_json
-from noisy_student.artifacts.json_files import SelectionReport
+from noisy_student.artifacts.json_files import Done, SelectionReport
 from noisy_student.artifacts.stage import open_stage, read_done
 from noisy_student.config import derived, schema
 from noisy_student.selection import adopt, radix, rule
@@ -73,9 +74,7 @@ def run(
             the result of another request.
     """
     output_dir = Path(output_dir)
-    inputs: dict[str, object] = {
-        "predictions": read_done(predictions_dir, "predictions")["predictions"]
-    }
+    inputs: dict[str, object] = {"predictions": _labeled(predictions_dir, examples)["predictions"]}
     decision = None
     if decision_file:
         inputs["decision"] = file_hash(decision_file)
@@ -92,6 +91,18 @@ def run(
         threshold = report["min_confidence"]
         print(f"selection: no pseudo label of {', '.join(empty)} reaches {threshold}")
     return report
+
+
+def _labeled(predictions_dir: str | Path, examples: sources.Examples) -> Done:
+    """Returns the result of labeling; a ValueError if the images are no longer those labeled."""
+    done = read_done(predictions_dir, "predictions")
+    before = done["request"].get("inputs", {}).get("images", {}).get("unlabeled")
+    if before not in (None, digests.content(examples)):
+        raise ValueError(
+            f"{predictions_dir}: images have changed since they were labeled. Put the old ones "
+            "back, or label again in another directory."
+        )
+    return done
 
 
 def write_selected(
@@ -227,7 +238,7 @@ def _main(settings: config.Config) -> None:
         print(f"{report['num_written']} records of {report['num_kept']} images: {output_dir}")
         return
     predictions_dir = settings.required("predictions_dir")
-    read_done(predictions_dir, "predictions")
+    _labeled(predictions_dir, splits.unlabeled)
     files = predictions.shard_files(predictions_dir)
     _class_names(files, splits.unlabeled)
     _refuse_other_files(Path(output_dir), settings.selection)

@@ -35,6 +35,7 @@ def _main(settings: config.Config) -> None:
     network = trainer.check(training, splits, devices, inputs)
     derived.warn_of_framing([training], splits.labeled)
     derived.warn_of_unused(settings.given, [training])
+    derived.warn_of_ranges([training])
     if not (Path(output_dir) / stage.DONE).exists():
         needed = sum(build.disk_bytes(network)) - disk.size(output_dir)
         disk.check_space("output_dir", output_dir, needed, needed)

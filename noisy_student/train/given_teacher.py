@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from data import pipeline, sources
+from data.sources import digests
 from efficientnet import hub
 from noisy_student import config
 from noisy_student.artifacts import model_file, stage
@@ -56,6 +57,7 @@ def run(
     card = model_file.read_card(model_path)
     model_hash = file_hash(model_path)
     inputs = {"model": model_hash, "validation": validation.fingerprint()}
+    inputs["images"] = digests.content(validation)
     opened = stage.open_stage(output_dir, {"stage": "adopt", "inputs": inputs})
     if opened.done:
         return read_json(output_dir / "train.json", TrainSummary)

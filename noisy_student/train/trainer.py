@@ -18,8 +18,9 @@ import keras
 from absl import logging
 
 from data import randaugment, sources, tfrecord_file
+from data.sources import digests
 from noisy_student import config
-from noisy_student.artifacts import model_file, stage
+from noisy_student.artifacts import model_file, stage, student_set
 from noisy_student.artifacts.files import StrPath, file_hash, read_json, write_json
 from noisy_student.artifacts.json_files import LogRow, TrainSummary
 from noisy_student.config import derived
@@ -169,8 +170,12 @@ def _request(
         "labeled": splits.labeled.fingerprint(),
         "validation": splits.validation.fingerprint(),
     }
+    images = {"labeled": splits.labeled, "validation": splits.validation}
     if inputs.selected_dir:
         hashes["selected"] = stage.read_done(inputs.selected_dir, "records_hash")["records_hash"]
+        student_set.check_classes(inputs.selected_dir, splits.class_names)
+        if student_set.is_index(student_set.files_of(inputs.selected_dir)):
+            images["unlabeled"] = splits.unlabeled
     if inputs.init_model:
         model_file.read_card(inputs.init_model)  # refuses other files
         hashes["init_model"] = file_hash(inputs.init_model)
@@ -190,10 +195,12 @@ def _request(
     request = {
         "stage": "train",
         "settings": described,
-        "inputs": hashes,
+        "inputs": {**hashes, "images": digests.contents(**images)},
         "precision": devices.precision,
         "batch_norm_groups": build.batch_norm_groups(settings.model, devices.num_replicas),
     }
+    if found := derived.settings_hash(settings.model, len(splits.class_names)):
+        request["network"] = found
     kinds = (settings.noise.kind, settings.unlabeled_noise.kind)
     if randaugment.REGISTERED and "randaugment" in kinds:
         request["operations"] = list(randaugment.REGISTERED)  # added by a user

@@ -1,5 +1,7 @@
 """Models without a card give the probabilities that they give elsewhere, or are refused."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -145,6 +147,10 @@ def refusals(folder):
         [keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4)]
     )
     yield save(free, folder, "free.keras"), {"input_range": "0..1"}, "--image_size"
+    code = keras.layers.Lambda(lambda pixels: pixels / 255)
+    code = keras.Sequential([keras.Input((SIDE, SIDE, 3)), code, keras.layers.Flatten()])
+    with warnings.catch_warnings(action="ignore"):
+        yield save(code, folder, "code.keras"), {}, "Lambda layer has Python code.*registered layer"
 
 
 def test_what_is_missing_or_does_not_fit_is_one_sentence(tmp_path):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from noisy_student import card, config, networks
 from noisy_student.artifacts import foreign
-from noisy_student.config import schema
+from noisy_student.config import derived, schema
 from noisy_student.networks import architectures, contract
 from tests.helpers import foreign_models
 from tests.helpers import tiny_evaluation as tiny
@@ -165,3 +165,43 @@ def test_an_identity_follows_the_content(tmp_path):
 def one_more_layer(num_classes, image_size):
     model = foreign_models.self_scaling_cnn(num_classes, image_size)
     return keras.Sequential([model, keras.layers.Dense(num_classes)])
+
+
+def of_activation(activation, rate=0.2):
+    """A network whose layers have the same names and shapes with any activation and dropout."""
+
+    def function(num_classes, image_size):
+        images = keras.Input((image_size, image_size, 3))
+        x = keras.layers.RandomFlip()(keras.layers.Rescaling(1 / 255)(images))
+        x = keras.layers.Conv2D(4, 3, activation=activation)(x)
+        x = keras.layers.Dropout(rate)(keras.layers.GlobalAveragePooling2D()(x))
+        return keras.Model(images, keras.layers.Dense(num_classes)(x))
+
+    return networks.register(function)
+
+
+def test_all_settings_of_a_functions_layers_count():
+    """A finished training is not taken for one of an edited function."""
+
+    def found(*arguments):
+        name = of_activation(*arguments)
+        model = config.ModelConfig(name=name, width=None, depth=None, image_size=8)
+        return derived.identity(model, 3), derived.settings_hash(model, 3)
+
+    first, again, other, rate = found("relu"), found("relu"), found("gelu"), found("relu", 0.3)
+    assert first == again
+    assert first[0] == other[0] and len({first[1], other[1], rate[1]}) == 3
+    assert derived.settings_hash(config.Config().teacher.model, 3) is None
+
+
+def test_a_file_that_does_not_tell_its_range_is_named(tmp_path, caplog):
+    silent, card_path, scaled = (tmp_path / f"{n}.keras" for n in ("silent", "card", "scaled"))
+    foreign_models.cnn().save(silent)
+    foreign_models.self_scaling_cnn(4, SIDE).save(scaled)
+    settings = config.Config(class_names=CLASSES, input_range="0..255", crop_padding=0)
+    groups = settings.group(schema.ForeignModelConfig), settings.group(schema.FramingConfig)
+    card.run(silent, foreign.Description(*groups), card_path)
+    names = [str(path) for path in (silent, card_path, scaled)]
+    trainings = [config.Config(teacher_name=name, image_size=16).teacher for name in names]
+    derived.warn_of_ranges(trainings)
+    assert [name in caplog.text for name in names] == [True, False, False]
