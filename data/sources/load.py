@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 from absl import logging
 
 from data.examples import Examples, concatenate
-from data.sources import digests, image_check, shared, subset
+from data.sources import copies, digests, image_check, shared, subset
+from data.sources.arrays import Arrays
 from data.sources.draw import TEST_SHARE, Draw
 from data.sources.source import Builtin, Source
 from data.sources.splits import Splits, SplitsInfo, draw_or_load
@@ -71,7 +73,8 @@ def load_splits(
 
     marks = digests.by_id([pool, *fixed.values()]) if splits_file else None
     ids = draw_or_load(splits_file, request, new_ids, marks)
-    return _assemble(pool, fixed, ids, draw.exclude, info)
+    known = digests.of_pixels([pool, *fixed.values()]) if isinstance(source, Arrays) else marks
+    return _assemble(pool, fixed, ids, draw.exclude, info, known or {})
 
 
 def request_of(source: Source, draw: Draw) -> dict[str, Any]:
@@ -113,6 +116,7 @@ def _assemble(
     ids: Mapping[str, list[str]],
     exclude: str | os.PathLike[str] | None,
     info: SplitsInfo,
+    marks: Mapping[str, str],
 ) -> Splits:
     """Takes the images with the given ids from the pool and the splits that the source has."""
     in_pool = {name: position for position, name in enumerate(pool.ids)}
@@ -135,6 +139,7 @@ def _assemble(
     if exclude is not None:
         splits, info["excluded"] = subset.without(splits, exclude, left_out)
     splits = shared.take_out(splits, info)
+    info["warnings"] += copies.warnings(splits, marks)
     _check_classes(splits, pool, info)
     if left_out:
         info["left_out"] = len(left_out)
@@ -179,6 +184,14 @@ def _check_classes(splits: Mapping[str, Examples], pool: Examples, info: SplitsI
     absent = [name for label, name in enumerate(names) if label not in present]
     if absent:
         info["warnings"].append(f"No labeled images of the classes {', '.join(absent)}.")
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(_letters(name), []).append(name)
+    if pairs := [f"{group}"[1:-1] for group in alike.values() if len(group) > 1]:
+        info["warnings"].append(
+            f"Classes differ only in case, spaces or invisible characters: "
+            f"{image_check.abbreviated(pairs)}. Are they one?"
+        )
     tested = set(splits["test"].labels.tolist())
     if untested := [name for label, name in enumerate(names) if label in present - tested]:
         info["warnings"].append(
@@ -193,3 +206,9 @@ def _check_classes(splits: Mapping[str, Examples], pool: Examples, info: SplitsI
         )
     for warning in info["warnings"]:
         logging.warning("%s", warning)
+
+
+def _letters(name: str) -> str:
+    """Returns a name without what is hard to see: case, spaces, invisible characters and forms."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(c for c in folded if unicodedata.category(c)[0] not in "CZ")
