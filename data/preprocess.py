@@ -78,6 +78,27 @@ class PreprocessSpec:
         values = dataclasses.asdict(self)
         return {key: value for key, value in values.items() if later.get(key) != value}
 
+    def steps(self) -> list[str]:
+        """Returns how an image file becomes model input, for who does it in another language."""
+        size, total = self.image_size, self.image_size + self.crop_padding
+        square = f"{size} x {size}"
+        first = "Decode to RGB. Drop transparency, and ignore the orientation in EXIF data."
+        crop = "Crop the square of side int({}the shorter side) at (length - side + 1) // 2."
+        sampled = f"Resize to {square}, {{}}, with half-pixel centers and antialiasing; {{}}."
+        if self.small_image:
+            steps = [crop.format(""), sampled.format("bicubic", "round")]
+            if not self.enlarge:
+                steps[0] = f"If a side is above {size} pixels: {steps[0]}"
+                steps[1] = f"If the square is above {square}: {steps[1]}"
+                steps.append(f"Pad with zeros to {square}, with missing // 2 in front.")
+            return [first, *steps]
+        end = "keep fractions" if self.pixels == "float32" else "round and clip to 0..255"
+        resize = sampled.format(self.interpolation, end)
+        if self.interpolation == "bicubic_tf1":
+            end = end.replace("round", "truncate")
+            resize = f"Resize to {square} as tf.compat.v1.image.resize_bicubic does; {end}."
+        return [first, crop.format(f"{size} / {total} * "), resize]
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PreprocessSpec":
         """Reverses `to_dict`; a ValueError names what is missing or unknown."""

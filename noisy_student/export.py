@@ -12,8 +12,9 @@ dynamic in all formats. The output is float32 [B, C], named ``probabilities`` or
 --noprobabilities, ``logits``, which the ``.keras`` file itself returns. --format=keras, a model of
 standard Keras layers, always returns logits.
 
-A ``.json`` file next to the model holds the card: class names, preprocessing, outputs and
-quantization; an ONNX file also has it in its metadata. A mixed-precision model is exported as a
+A ``.json`` file next to the model holds the card: class names, preprocessing, outputs,
+quantization, and a description of the input (type, shape, channels, range, and the steps from a
+file to it); an ONNX file also has it in its metadata. A mixed-precision model is exported as a
 float32 copy with the same weights. --quantization=int8 is calibrated on the given images, which
 should resemble those of deployment: a few hundred training images.
 """
@@ -39,7 +40,7 @@ from noisy_student import config
 from noisy_student.artifacts import model_file
 from noisy_student.artifacts.files import write_json
 from noisy_student.config import schema
-from noisy_student.export_formats import BACKENDS, FORMATS, PACKAGES, Job, Options
+from noisy_student.export_formats import BACKENDS, FORMATS, PACKAGES, Job, Options, describe
 from noisy_student.networks import contract
 from noisy_student.runtime import inference
 from noisy_student.runtime.devices import make_devices
@@ -108,8 +109,10 @@ def check(
     """Exports a model as `run` does; returns the whole comparison."""
     _refuse(export_format, options, images)
     output, is_keras = Path(output), export_format == "keras"
-    if is_keras and output.suffix != ".keras":
-        raise ValueError(f"--output={output}: must end in .keras for --format=keras.")
+    if output.suffix != (suffix := FORMATS[export_format]):
+        if is_keras or (output.suffix and output.suffix in FORMATS.values()):
+            end = f"must end in {suffix}" if suffix else f"must not end in {output.suffix}"
+            raise ValueError(f"--output={output}: {end} for --format={export_format}.")
     if output.exists() and not _is_unfinished(output, export_format):
         raise ValueError(f"--output={output} exists already: delete it or choose another path.")
     model, card = model_file.load_model(model_path)
@@ -123,6 +126,7 @@ def check(
     content["outputs"] = "softmax" if options.probabilities else "logits"
     if options.quantization != "none":
         content["quantization"] = options.quantization
+    content |= describe(job, export_format, card["preprocess"], len(card["class_names"]))
     with _complete(output) as temporary:
         found = _write(job, export_format, temporary, content)
         if not found.passes(options.quantization):

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import efficientnet
 from data.optional import require
+from data.preprocess import PreprocessSpec
 from efficientnet import archive, plain
 
 FORMATS = {"saved_model": "", "tflite": ".tflite", "onnx": ".onnx", "keras": ".keras"}  # -> suffix
@@ -45,6 +46,25 @@ class Job:
     size: int
     sample: np.ndarray
     options: Options
+
+
+def describe(job: Job, export_format: str, spec: PreprocessSpec, num_classes: int) -> Card:
+    """Returns what the input and the output of an exported model are, JSON-like.
+
+    The input of format keras is of any real type; its pixels, too, are 0..255.
+    """
+    is_keras = export_format == "keras"
+    return {
+        "input": {
+            "name": job.model.inputs[0].name if is_keras else "images",
+            "dtype": "float32" if is_keras else "uint8",
+            "shape": [None, job.size, job.size, 3],  # images, rows, columns, channels
+            "channels": "RGB",
+            "range": [0, 255],
+            "steps": spec.steps(),
+        },
+        "output": {"name": job.options.output, "dtype": "float32", "shape": [None, num_classes]},
+    }
 
 
 def _serving(job: Job) -> tf.types.experimental.GenericFunction:

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -27,6 +28,44 @@ def photos(tmp_path_factory):
     return small_export.save_photos(tmp_path_factory.mktemp("photos"), ("a.jpg", "b.png"))
 
 
+def signature(export_format, path):
+    """Returns names, shapes and types of input and output, as the file itself has them."""
+    if export_format == "onnx":
+        session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+        pair = session.get_inputs()[0], session.get_outputs()[0]
+        types = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+        return [
+            (each.name, [n if isinstance(n, int) else None for n in each.shape], types[each.type])
+            for each in pair
+        ]
+    if export_format == "saved_model":
+        serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+        pair = serve.structured_input_signature[1], serve.structured_outputs
+        return [(n, spec.shape.as_list(), spec.dtype.name) for p in pair for n, spec in p.items()]
+    with warnings.catch_warnings(action="ignore"):  # of a move to another package
+        runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner()
+    pair = runner.get_input_details(), runner.get_output_details()
+    return [
+        (name, [None if n < 0 else int(n) for n in each["shape_signature"]], each["dtype"].__name__)
+        for details in pair
+        for name, each in details.items()
+    ]
+
+
+def check_described(export_format, path, card):
+    """Compares what the card says of input and output with the file itself."""
+    assert card["input"]["channels"] == "RGB" and card["input"]["range"] == [0, 255]
+    assert card["input"]["shape"] == [None, 64, 64, 3] and card["output"]["shape"] == [None, 3]
+    if export_format == "keras":
+        model = keras.models.load_model(path, compile=False)
+        assert card["input"]["name"] == model.inputs[0].name
+        return
+    ends = [card[end] for end in ("input", "output")]
+    for end, (name, shape, dtype) in zip(ends, signature(export_format, path), strict=True):
+        assert (end["name"], end["dtype"]) == (name, dtype)
+        assert all(a == b for a, b in zip(end["shape"], shape, strict=True) if b is not None)
+
+
 @pytest.mark.parametrize("export_format", list(export.FORMATS))
 def test_exported_model_gives_the_same_probabilities(export_format, model_path, photos, tmp_path):
     output = tmp_path / f"exported{export.FORMATS[export_format]}"
@@ -35,8 +74,25 @@ def test_exported_model_gives_the_same_probabilities(export_format, model_path, 
     card = json.loads((tmp_path / f"{output.name}.json").read_text())
     assert card["class_names"] == list(CLASSES)
     assert card["preprocess"]["image_size"] == 64
+    check_described(export_format, output, card)
     with pytest.raises(ValueError, match="exists already"):
         export.run(model_path, output, export_format)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (PreprocessSpec(64), ["int(64 / 96 * the shorter", "resize_bicubic does; truncate"]),
+        (PreprocessSpec(64, pixels="float32"), ["resize_bicubic does; keep fractions"]),
+        (PreprocessSpec(64, interpolation="bilinear"), ["bilinear", "antialiasing; round and"]),
+        (PreprocessSpec(32, small_image=True), ["If a side is above 32", "Pad with zeros"]),
+        (PreprocessSpec(32, small_image=True, enlarge=True), [" Crop the square", "bicubic"]),
+    ],
+)
+def test_the_steps_to_an_input_are_listed(spec, words):
+    text = "".join(f" {step}" for step in spec.steps())
+    assert all(word in text for word in [*words, f"{spec.image_size} x {spec.image_size}"])
+    assert ("If a side" in text) == (spec.small_image and not spec.enlarge)
 
 
 @small_export.formats("tflite")
@@ -146,6 +202,21 @@ def test_a_keras_export_holds_keras_layers_alone(model_path, tmp_path):
     with pytest.raises(ValueError, match=r"y\.keras exists already"):
         export.run(model_path, tmp_path / "y.keras", "keras")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["own.keras", "y.keras"]
+
+
+@pytest.mark.parametrize(
+    ("name", "export_format", "problem"),
+    [
+        ("x.tflite", "onnx", "must end in .onnx for --format=onnx"),
+        ("x.onnx", "saved_model", "must not end in .onnx"),
+        ("x.keras", "tflite", "must end in .tflite"),
+        ("x", "keras", "must end in .keras"),
+    ],
+)
+def test_a_name_of_another_format_is_refused(model_path, tmp_path, name, export_format, problem):
+    with pytest.raises(ValueError, match=f"{name}: {problem}"):
+        export.run(model_path, tmp_path / name, export_format)
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_export_format_and_image(model_path, tmp_path):

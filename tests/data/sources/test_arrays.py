@@ -62,7 +62,7 @@ def test_labels_must_be_of_the_named_classes():
     assert named.labeled.class_names == tuple("abcd")
     with pytest.raises(ValueError, match=r"test labels has the label 2; valid: 0\.\.1"):
         sources.from_arrays((IMAGES, LABELS % 2), test=(IMAGES, LABELS))
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="duplicates"):
         sources.from_arrays((IMAGES, LABELS), class_names="aba")
     with pytest.raises(ValueError, match="test must be a pair"):
         sources.from_arrays((IMAGES, LABELS), test=IMAGES)
