@@ -59,7 +59,7 @@ def run(
     Raises:
         ValueError: An option does not fit the images, another option or finished stages.
     """
-    settings, workdir = _resolved(settings), Path(workdir)
+    settings, workdir = _resolved(settings, workdir), Path(workdir)
     process.verify = settings.options["verify"]
     disk.check_writable("workdir", workdir)  # which receives the splits
     devices = make_devices(**dataclasses.asdict(settings.device))
@@ -258,8 +258,9 @@ def _open(
     return rounds
 
 
-def _resolved(settings: config.Config) -> config.Config:
+def _resolved(settings: config.Config, workdir: str | Path) -> config.Config:
     """Returns the options adapted to this machine: installed packages, the given teacher's file."""
+    disk.check_apart(workdir, settings.data)
     return given_teacher.on_disk(_without_missing_packages(settings))
 
 
@@ -297,7 +298,7 @@ def dry_run(
     Raises:
         ValueError: As in `run`, which makes the same checks before it trains.
     """
-    settings = _resolved(settings)
+    settings = _resolved(settings, workdir)
     devices = make_devices(**dataclasses.asdict(settings.device))
     drawn = Path(workdir) / "splits.json"
     splits = derived.load_splits(settings.data, drawn if drawn.exists() else None, source)
@@ -321,8 +322,7 @@ def _main(settings: config.Config) -> None:
     command = os.environ.get("NOISY_STUDENT_COMMAND") or shlex.join(
         ["python", "-m", "noisy_student.iterate", *sys.argv[1:]]
     )
-    results = run(settings, given.workdir, command)
-    if results:
+    if results := run(settings, given.workdir, command):
         path = Path(given.workdir) / "report" / "report.html"
         print(f"\n{report.table(results)}\nreport: {path}")
         _without_missing_packages(settings)  # says again what is not in the report

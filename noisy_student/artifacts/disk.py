@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import logging
 
 from noisy_student.artifacts.files import StrPath
+from noisy_student.config import schema
 
 _GIGA = 1e9
 
@@ -30,6 +31,24 @@ def check_writable(flag: str, directory: StrPath) -> None:
             f"--{flag}={directory}: {existing} is not writable: change its permissions, or "
             "choose another directory."
         )
+
+
+def check_apart(workdir: StrPath, data: schema.DataConfig) -> None:
+    """Refuses a new run within folders of images, whose results would count as images.
+
+    Raises:
+        ValueError: names both options.
+    """
+    path = Path(workdir).resolve()
+    if data.dataset != "folder" or (path / "splits.json").exists():
+        return
+    for name in ("labeled_dir", "unlabeled_dir", "validation_dir", "test_dir"):
+        folder = getattr(data, name)
+        if folder is not None and path.is_relative_to(Path(folder).resolve()):
+            raise ValueError(
+                f"--workdir={workdir} lies in --{name}={folder}, where its files would count as "
+                "images: choose a directory elsewhere."
+            )
 
 
 def check_space(flag: str, directory: StrPath, least: float, expected: float) -> str:

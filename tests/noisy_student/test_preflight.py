@@ -227,6 +227,18 @@ def test_a_workdir_that_cannot_be_made_is_refused(folder, tmp_path, kind):
             command(settings(folder), workdir)
 
 
+@pytest.mark.parametrize("name", ["labeled_dir", "unlabeled_dir", "test_dir"])
+def test_a_workdir_among_images_is_refused_and_not_made(folder, tmp_path, name):
+    """Adversarial examples that a run writes would be unlabeled images, and it a class."""
+    images = folder / name.removesuffix("_dir")
+    (tmp_path / "link").symlink_to(images)
+    for workdir in (images / "deep" / "run", tmp_path / "link" / "run"):
+        messages = refusals(folder, workdir, test_dir="{}/test")
+        assert set(messages) == {messages[0]} and f"lies in --{name}={images}" in messages[0]
+        assert not workdir.parent.exists() or workdir.parent.is_symlink()
+    assert not list(images.rglob("*run*"))
+
+
 @pytest.mark.parametrize("closed", [0o555, 0o600])  # may not be written, may not be entered
 def test_a_workdir_without_permission_is_refused(closed):
     """In a process of its own, which gives up root's right to write everywhere."""
