@@ -134,7 +134,8 @@ class _Choices:
     def seconds(self, **options: Any) -> float:
         """Returns the time of a run with further options, except given ones."""
         new = {name: value for name, value in options.items() if name not in self.given}
-        settings = self.settings.replace(**new)
+        # A trial of a few steps (--max_steps) has the networks of the whole run.
+        settings = self.settings.replace(**new | {"max_steps": None})
         return estimate(settings, self.counts, self.speed, self.devices.num_accelerators).seconds
 
 
@@ -154,7 +155,9 @@ def choose(
         "minutes": settings.options["minutes"],
         "choices": {name: known[name].to_json(values[name]) for name in choices.reasons},
         "reasons": choices.reasons,
-        "seconds": choices.seconds(),
+        "seconds": estimate(
+            choices.settings, choices.counts, speed, devices.num_accelerators
+        ).seconds,
     }
 
 

@@ -202,3 +202,17 @@ def test_few_images_are_all_trained_on(tmp_path):
         for options in ({}, {"auto": True}, {"auto": True, "num_validation": 6})
     ]
     assert counts == [4, 0, 6]
+
+
+def test_a_trial_of_few_steps_has_the_networks_of_the_run():
+    images = splits(side=200)
+    run, trial = (chosen(images, CPU, **given) for given in ({}, {"max_steps": 3}))
+    assert trial.teacher.model == run.teacher.model
+    assert [each.model for each in trial.students] == [each.model for each in run.students]
+    assert trial.teacher.last_step(200) == 3
+    devices = make_devices()
+    expected = [
+        sizing.choose(config.Config(auto=True, **given), images, CPU, devices)["seconds"]
+        for given in ({}, {"max_steps": 3})
+    ]
+    assert expected[1] < expected[0] / 5
