@@ -15,11 +15,14 @@ from noisy_student.runtime import preemption
 def kept() -> Iterator[None]:
     """Restores the process settings that the code inside changes."""
     verify, policy = process.verify, keras.config.dtype_policy()
+    floatx, data_format = keras.config.floatx(), keras.config.image_data_format()
     try:
         yield
     finally:
         process.verify = verify
         keras.config.set_dtype_policy(policy)
+        keras.config.set_floatx(floatx)
+        keras.config.set_image_data_format(data_format)
 
 
 @contextlib.contextmanager

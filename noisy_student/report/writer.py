@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from noisy_student import config
 from noisy_student.artifacts import disk
 from noisy_student.artifacts.files import write_json
@@ -34,6 +36,7 @@ def run(workdir: str | Path) -> dict[str, Any]:
     """
     folder = Path(workdir) / "report"
     found = inputs.read(Path(workdir))
+    _warn_of_rounds(Path(workdir), found)
     content = results.build(found)
     html = page.render(content, found)
     write_json(folder / "results.json", content)
@@ -41,6 +44,20 @@ def run(workdir: str | Path) -> dict[str, Any]:
     (folder / "results.csv").write_text(text.to_csv(content["figures"]), encoding="utf-8")
     (folder / "report.html").write_text(html, encoding="utf-8")
     return content
+
+
+def _warn_of_rounds(workdir: Path, found: inputs.Inputs) -> None:
+    """Warns of rounds that an earlier command made, beyond those of the last one."""
+    rounds = found.settings.get("flags", {}).get("rounds")
+    numbers = {inputs.order(name)[1] for name in found.trainings}
+    later = [
+        str(workdir / f"round{n}") for n in sorted(numbers) if rounds is not None and n > rounds
+    ]
+    if later:
+        logging.warning(
+            f"the report also shows {', '.join(later)} of an earlier command: the last one had "
+            f"--rounds={rounds}."
+        )
 
 
 def compare(workdirs: Sequence[str | Path], output_dir: str | Path) -> None:

@@ -203,6 +203,8 @@ def make_devices(
     if precision == "auto":
         precision = "mixed_bfloat16" if _has_bfloat16(strategy, gpus) else "float32"
     keras.config.set_dtype_policy(precision)
+    keras.config.set_floatx("float32")  # keras.json may have others
+    keras.config.set_image_data_format("channels_last")
 
     if strategy == "multi_worker":
         return _multi_worker(precision)

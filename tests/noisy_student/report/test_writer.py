@@ -38,6 +38,16 @@ def test_figures_do_not_depend_on_how_long_it_took(tmp_path):
     assert stored == json.loads(json.dumps(results[0]))
 
 
+def test_rounds_of_an_earlier_command_are_named(workdir, caplog):
+    report.run(workdir)
+    assert "earlier command" not in caplog.text
+    settings = json.loads((workdir / "config.json").read_text())
+    settings["flags"]["rounds"] = 1
+    write(workdir / "config.json", settings)
+    report.run(workdir)
+    assert f"also shows {workdir}/round2 of an earlier command" in caplog.text
+
+
 FILES = [
     "config.json",
     "round0/teacher/train.json",

@@ -1,6 +1,8 @@
+import keras
 import pytest
 import tensorflow as tf
 
+from noisy_student.api import process
 from noisy_student.runtime.devices import make_devices
 
 
@@ -26,3 +28,17 @@ def test_threads_stay_where_tensorflow_has_run(caplog):
     caplog.clear()
     make_devices(intra_op_threads=before)
     assert not caplog.text
+
+
+def test_settings_of_keras_json_change_no_network():
+    """With channels first, a network would take rows for channels."""
+    with process.kept():
+        keras.config.set_image_data_format("channels_first")
+        keras.config.set_floatx("float64")
+        with process.kept():
+            make_devices()
+            assert keras.layers.Conv2D(1, 1).data_format == "channels_last"
+            assert keras.Input((2,)).dtype == "float32"
+        assert keras.config.image_data_format() == "channels_first"
+        assert keras.config.floatx() == "float64"
+    assert (keras.config.image_data_format(), keras.config.floatx()) == ("channels_last", "float32")
