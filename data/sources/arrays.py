@@ -228,7 +228,7 @@ def _array(values: Any, name: str) -> np.ndarray:
     for image in listed:
         if isinstance(image, PIL.Image.Image) and image.mode not in _PILLOW_MODES:
             raise ValueError(
-                f"{name} has a Pillow image of mode {image.mode}, whose numbers are no colors: "
+                f"{name} has a Pillow image of mode {image.mode}, whose values are not colors: "
                 "give image.convert('RGB')."
             )
     try:

@@ -34,7 +34,7 @@ def warnings(splits: Mapping[str, Examples], marks: Mapping[str, str]) -> list[s
         if odd := [pair for pair in others if _content(pair[0]) == _content(pair[1])]:
             first, second = odd[0]
             found.append(
-                f"{len(odd)} of the {name} images have another label than a copy of them, such as "
+                f"{len(odd)} of the {name} images have a different label than a copy, such as "
                 f"{_id(first)} ({_label(first)}) and {_id(second)} ({_label(second)})."
             )
     return found

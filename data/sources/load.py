@@ -178,8 +178,8 @@ def _check_classes(splits: Mapping[str, Examples], pool: Examples, info: SplitsI
     if untaught:
         raise ValueError(
             f"No labeled image of class {image_check.abbreviated(untaught)} is left to train on: "
-            f"give a --num_labeled of at least {len(present) + len(untaught)} (or 0), exclude "
-            "fewer images, or add images that are not also test or validation images."
+            f"give a --num_labeled of at least {len(present) + len(untaught)} (or 0), list "
+            "fewer images in --exclude, or add images that are not also test or validation images."
         )
     absent = [name for label, name in enumerate(names) if label not in present]
     if absent:
@@ -190,7 +190,7 @@ def _check_classes(splits: Mapping[str, Examples], pool: Examples, info: SplitsI
     if pairs := [f"{group}"[1:-1] for group in alike.values() if len(group) > 1]:
         info["warnings"].append(
             f"Classes differ only in case, spaces or invisible characters: "
-            f"{image_check.abbreviated(pairs)}. Are they one?"
+            f"{image_check.abbreviated(pairs)}. Should they be one class?"
         )
     tested = set(splits["test"].labels.tolist())
     if untested := [name for label, name in enumerate(names) if label in present - tested]:

@@ -46,7 +46,7 @@ def check_apart(workdir: StrPath, data: schema.DataConfig) -> None:
         folder = getattr(data, name)
         if folder is not None and path.is_relative_to(Path(folder).resolve()):
             raise ValueError(
-                f"--workdir={workdir} lies in --{name}={folder}, where its files would count as "
+                f"--workdir={workdir} is inside --{name}={folder}, where its files would count as "
                 "images: choose a directory elsewhere."
             )
 

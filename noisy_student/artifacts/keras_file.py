@@ -31,7 +31,7 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
     except Exception as error:  # whatever a damaged or foreign configuration leads to
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         if "`Lambda` layer" in reason:  # Keras recommends an option that no command has
-            reason = "a Lambda layer has Python code, which is not run: use a registered layer"
+            reason = "Python code in a Lambda layer is not loaded: use a registered layer"
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason[:300]}") from error
     if not all(side is None or isinstance(side, int) for side in sides):
         raise ValueError(f"{path} must have one input and one output, but has {sides}.")

@@ -223,8 +223,8 @@ def check_classes(directory: str | Path, class_names: Sequence[str]) -> None:
     if names != list(class_names):
         before, now = (image_check.abbreviated(each) for each in (names, class_names))
         raise ValueError(
-            f"{directory} has labels of the classes {before} in this order, the data {now}: select "
-            "from labels of the data."
+            f"{directory} holds labels of the classes {before}, but the data has {now}: label and "
+            "select again with this data."
         )
 
 

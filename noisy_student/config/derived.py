@@ -163,8 +163,8 @@ def warn_of_ranges(trainings: Iterable[TrainConfig]) -> None:
         network = networks.get(name)
         if isinstance(network, networks.ModelFile) and network.assumes_range:
             logging.warning(
-                f"{name} has no layer that rescales pixels and gets 0..255. If it takes others, "
-                "write its card first: noisy-student card --input_range=..."
+                f"{name} has no rescaling layer, so it gets pixels in 0..255. If it expects "
+                "others, write its card first: noisy-student card --input_range=..."
             )
 
 

@@ -120,10 +120,10 @@ class Option:
         if not self.remote and "://" in text:
             return "URLs are not supported. Give a local path, for example of a mounted bucket"
         if not self.is_list and len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-            return "the quotes would be a part of it: leave them out"
+            return "the quotes would become part of the value: leave them out"
         variables = re.findall(r"\$\{?(\w+)", text)
         if found := [name for name in variables if name in os.environ]:
-            return f"${found[0]} stays as it is here, a shell alone replaces it: write it out"
+            return f"${found[0]} is not expanded here, only by a shell: write out its value"
         return ""
 
     def _convert(self, value: Any) -> Any:

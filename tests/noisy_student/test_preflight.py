@@ -234,7 +234,7 @@ def test_a_workdir_among_images_is_refused_and_not_made(folder, tmp_path, name):
     (tmp_path / "link").symlink_to(images)
     for workdir in (images / "deep" / "run", tmp_path / "link" / "run"):
         messages = refusals(folder, workdir, test_dir="{}/test")
-        assert set(messages) == {messages[0]} and f"lies in --{name}={images}" in messages[0]
+        assert set(messages) == {messages[0]} and f"inside --{name}={images}" in messages[0]
         assert not workdir.parent.exists() or workdir.parent.is_symlink()
     assert not list(images.rglob("*run*"))
 

@@ -224,7 +224,7 @@ def test_inputs_that_cannot_be_trained_on_are_refused(tmp_path):
     files = write_records(tmp_path, examples(3))
     with pytest.raises(ValueError, match="unlabeled_batch_size must be at least 1, not 0"):
         batches(examples(3), 1, selected_files=files)
-    with pytest.raises(ValueError, match="no records"):
+    with pytest.raises(ValueError, match="No records"):
         batches(examples(3), 1, selected_files=[], unlabeled_batch_size=2)
     with pytest.raises(ValueError, match="5 probabilities for 7 classes"):
         seven = dataclasses.replace(examples(3), class_names=tuple("abcdefg"))

@@ -57,7 +57,7 @@ def test_copies_with_another_label_are_counted(tmp_path):
     shutil.copy(tmp_path / "labeled" / "a" / "0.png", tmp_path / "labeled" / "b" / "copy.png")
     found = warnings(tmp_path, sources.Draw(num_validation=0), labeled_dir=labeled, test_dir=test)
     assert found == [
-        "1 of the labeled images have another label than a copy of them, such as "
+        "1 of the labeled images have a different label than a copy, such as "
         "folder/b/copy.png (b) and folder/a/0.png (a)."
     ]
 
@@ -78,5 +78,5 @@ def test_classes_that_look_alike_are_named(tmp_path, names):
     found = warnings(tmp_path, sources.Draw(num_validation=0), labeled_dir=labeled, test_dir=test)
     assert found == [
         "Classes differ only in case, spaces or invisible characters: "
-        f"{names[0]!r}, {names[1]!r}. Are they one?"
+        f"{names[0]!r}, {names[1]!r}. Should they be one class?"
     ]

@@ -268,7 +268,7 @@ def test_records_that_are_held_out_are_taken_out_of_the_unlabeled_ones(tmp_path)
             {"class": 3, "id": b"x"},
             r"exactly one label.*class \(1 int64\), id \(1 bytes\), image/enc",
         ),
-        ({"label": [1, 2]}, r"several.*label \(2 int64\)"),
+        ({"label": [1, 2]}, r"exactly one label.*label \(2 int64\)"),
     ],
 )
 def test_features_of_another_type_are_named(tmp_path, features, message):

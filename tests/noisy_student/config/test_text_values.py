@@ -28,8 +28,8 @@ def test_an_empty_path_is_none_and_no_current_directory():
     [
         ('--workdir="runs/mine"', "quotes"),
         ("--labeled_dir='my photos'", "quotes"),
-        ("--workdir=$HOME/runs", "$HOME stays as it is"),
-        ("--unlabeled_records=${HOME}/a,b", "$HOME stays as it is"),
+        ("--workdir=$HOME/runs", "$HOME is not expanded"),
+        ("--unlabeled_records=${HOME}/a,b", "$HOME is not expanded"),
     ],
 )
 def test_what_a_shell_would_have_replaced_is_refused(argument, problem, monkeypatch):
