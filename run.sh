@@ -44,7 +44,7 @@ stages() {
   local name names=
   while IFS= read -r name; do
     names+=${names:+, }$name
-  done < <(sed -n 's/^    "\([a-z]*\)": ("[a-z_.]*",.*/\1/p' "$root/noisy_student/cli.py")
+  done < <(sed -n 's/^    "\([a-z]*\)": (.*/\1/p' "$root/noisy_student/cli.py")
   echo "$names"
 }
 

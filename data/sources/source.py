@@ -84,6 +84,12 @@ class Folder(_OnDisk):
     """
 
     def _read(self, place: str, class_names: Sequence[str] | None, prefix: str) -> Examples:
+        labeled = absolute(self.labeled_dir)
+        if place != labeled and os.path.dirname(place) == labeled:
+            raise ValueError(
+                f"{labeled} holds the labeled classes, so {place}, which is in it, would be one of "
+                "them: give a folder of classes alone, next to it."
+            )
         return folders.read_labeled(place, class_names, prefix)
 
 

@@ -194,10 +194,10 @@ def summarize(verdicts: Sequence[Verdict], student: str, baseline: str) -> str:
         if verdicts[0]["verdict"] == "level":
             between = f"between {student} and {baseline}"
             return (
-                f"On the only benchmark that both ran, the difference {between} is not significant."
+                f"On the only robustness benchmark, the difference {between} is not significant."
             )
         claim = _claim(verdicts[0], baseline)
-        return f"On the only benchmark that both ran, {student} is {claim}."
+        return f"On the only robustness benchmark, {student} is {claim}."
     kinds = [verdict["verdict"] for verdict in verdicts]
     text = (
         f"{student} is more robust than {baseline} on {kinds.count('more')} of {len(kinds)}"

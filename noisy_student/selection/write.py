@@ -89,7 +89,8 @@ def run(
     report: SelectionReport = read_json(output_dir / "selection.json", SelectionReport)
     if not stage.done and (empty := report["empty_classes"]):
         threshold = report["min_confidence"]
-        print(f"selection: no pseudo label of {', '.join(empty)} reaches {threshold}")
+        reason = f"with a confidence of at least {threshold:g}" if threshold else "at all"
+        print(f"selection: no image was labeled {', '.join(empty)} {reason}")
     return report
 
 

@@ -30,7 +30,7 @@ def accepted(flag: option.Option) -> tuple[str, ...]:
         try:
             flag.parse(value)
         except ValueError as error:
-            assert str(error).startswith(f"--{flag.name}={value}: must ")
+            assert str(error).startswith(f"--{flag.name}={value}: ")
         else:
             taken.append(value)
     return tuple(taken)

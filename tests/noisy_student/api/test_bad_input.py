@@ -63,8 +63,8 @@ def test_runs_are_refused_before_they_begin(flags, words, tmp_path):
         (IMAGES.transpose(0, 3, 1, 2), LABELS, ["[24, 3, 16, 16]", "[N, H, W, 3]"]),
         (IMAGES.astype(np.float32), LABELS, ["from 0 to 255", "0..1"]),
         (IMAGES / 127.5 - 1, LABELS, ["from -1 to 1"]),
-        (IMAGES, LABELS + 0.0, ["whole numbers"]),
-        (IMAGES, LABELS.astype(str), ["whole numbers"]),
+        (IMAGES, LABELS + 0.0, ["integers"]),
+        (IMAGES, LABELS.astype(str), ["integers"]),
         (IMAGES, LABELS[:-1], ["23 labels for 24 images"]),
     ],
 )

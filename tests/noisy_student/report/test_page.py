@@ -304,4 +304,4 @@ def test_unlike_settings_are_pointed_out(robust, tmp_path):
 def test_run_without_robustness_has_no_section_on_it(finished):
     html = page_of(finished)
     assert "Corrupted" not in html and '<section id="robust_gallery">' not in html
-    assert "On the only benchmark that both ran, Student 2 is more robust" in html
+    assert "On the only robustness benchmark, Student 2 is more robust" in html

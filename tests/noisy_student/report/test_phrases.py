@@ -111,6 +111,6 @@ def test_a_difference_that_is_not_significant_has_no_numbers(points):
     answer = attack({1: -points, 2: points}, "level", clean=None)
     assert phrases.describe(answer, "Student 1") == "No significant difference under FGSM."
     assert phrases.summarize([answer], "Student 1", "the teacher") == (
-        "On the only benchmark that both ran, the difference between Student 1 and the teacher is"
+        "On the only robustness benchmark, the difference between Student 1 and the teacher is"
         " not significant."
     )
