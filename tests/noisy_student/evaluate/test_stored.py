@@ -62,7 +62,7 @@ def test_imagenet_a_of_fewer_classes_than_published_warns(models, tmp_path, capl
     assert 0 < right < len(labels)
     assert result["top5"] == pytest.approx(100 * right / len(labels))
     assert (result["num_classes"], result["num_published_classes"]) == (8, 200)
-    assert f"{tmp_path}/a: 8 of 200 classes" in caplog.text
+    assert f"{tmp_path}/a: only 8 of 200 classes" in caplog.text
 
 
 def write_imagenet_c(root, settings, count=6, side=40, skew=0):

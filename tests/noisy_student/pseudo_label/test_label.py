@@ -98,7 +98,7 @@ def test_one_shard_at_a_time(tmp_path, teacher, examples):
     for shard in (2, 0):
         written = label_into(tmp_path, teacher, examples, shard_index=shard)
         assert written == [predictions.shard_path(tmp_path, shard, 3)]
-    with pytest.raises(ValueError, match="lacks predictions-00001-of-00003"):
+    with pytest.raises(ValueError, match="missing predictions-00001-of-00003"):
         read(tmp_path)
     assert label_into(tmp_path, teacher, examples) == [predictions.shard_path(tmp_path, 1, 3)]
     np.testing.assert_array_equal(read(tmp_path)["index"], np.arange(SIZE))
