@@ -244,18 +244,21 @@ def _choose_sizes(choices: _Choices, labeled: sources.Examples) -> None:
     if seconds > limit:
         start = choices.seconds(**options, **_steps(choices, 0.0))
         share = max(0.0, (limit - start) / max(seconds - start, 1e-9))
-    size = "largest" if share == 1 else "smallest"
-    reason = (
-        f"{size} of {len(candidates)} sizes that finish in time on {choices.devices.describe()}"
-    )
+    if len(candidates) == 1:
+        reason = "the only size to choose from"
+    elif share == 1:
+        reason = f"largest of {len(candidates)} sizes to finish in time"
+    else:
+        reason = f"smallest of {len(candidates)} sizes, since none finishes all steps in time"
+    reason += f" on {choices.devices.describe()}"
     choices.take(reason, **options)
     steps, wanted = _steps(choices, share), _images(choices)
     for (name, value), images in zip(steps.items(), wanted, strict=False):
-        reason = f"{share * images:,.0f} images, with {choices.counts.labeled} labeled ones"
-        if value == _LEAST_STEPS:
-            reason = "the minimum"
+        reason = f"{images:,.0f} images for {choices.counts.labeled} labeled ones"
         if share < 1:
-            reason += f"; {images:,.0f} images with enough time (--minutes)"
+            reason = f"shortened to fit --minutes; a full training takes {reason}"
+        if value == _LEAST_STEPS:
+            reason = f"the minimum; {reason}"
         choices.take(reason, **{name: value})
 
 

@@ -193,9 +193,7 @@ def summarize(verdicts: Sequence[Verdict], student: str, baseline: str) -> str:
     if len(verdicts) == 1:
         if verdicts[0]["verdict"] == "level":
             between = f"between {student} and {baseline}"
-            return (
-                f"On the only robustness benchmark, the difference {between} is not significant."
-            )
+            return f"On the only robustness benchmark, the difference {between} is not significant."
         claim = _claim(verdicts[0], baseline)
         return f"On the only robustness benchmark, {student} is {claim}."
     kinds = [verdict["verdict"] for verdict in verdicts]
