@@ -123,7 +123,7 @@ def test_other_files_are_refused(path, tmp_path):
         (ours, None, "has a card"),
         (tmp_path / "none.keras", None, "must be a .keras file"),
         (tmp_path, None, "SavedModels"),
-        (path, tmp_path / "taken.keras", "exists already"),
+        (path, tmp_path / "taken.keras", "already exists"),
         (path, tmp_path / "net.h5", "must end in .keras"),
     ):
         with pytest.raises(ValueError, match=message):
