@@ -66,7 +66,7 @@ def test_training_leaves_the_frozen_blocks(devices, role, number):
     assert {match[1] for match in inputs if match} == set(blocks[max(number, 0) :])
     for name, old, new in zip(names, before, made.model.get_weights(), strict=True):
         assert np.array_equal(old, new) == name.startswith(frozen), name
-    with pytest.raises(ValueError, match="--frozen_blocks=99: efficientnet-b0 has 7 blocks"):
+    with pytest.raises(ValueError, match="--frozen_blocks=99: efficientnet-b0 has only 7 blocks"):
         learner(devices, frozen_blocks=99)
 
 
@@ -89,7 +89,7 @@ def test_the_classifier_learns_alone_in_the_first_steps(devices, optimizer):
 
 def test_all_steps_cannot_be_for_the_classifier():
     settings = dataclasses.replace(TEACHER, steps=10, head_steps=10)
-    with pytest.raises(ValueError, match="--head_steps=10 .* 10"):
+    with pytest.raises(ValueError, match="--head_steps=10: .* 10"):
         build.outline(settings, Devices(tf.distribute.get_strategy(), False), 3, 24)
 
 
