@@ -171,7 +171,7 @@ def comparisons(table: Table) -> str:
                 comparison_name(comparison),
                 ", ".join(by_seed),
                 _interval(found) if found else NONE,
-                NONE if math.isnan(p_value) else f"{p_value:.3f}",
+                NONE if math.isnan(p_value) else _shown(p_value),
                 _CLAIMED[comparison.sign],
                 f"**{found.verdict}**" if found else "not measured",
             ]
@@ -225,7 +225,7 @@ def _corrected(tables: Sequence[Table]) -> str:
     p_values = [_p_value(table, each) for table, each in pairs]
     adjusted = statistics.holm(p_values)
     kept = [
-        f"{comparison_name(each)} (`{table.recipe}`, p = {p_value:.3f})"
+        f"{comparison_name(each)} (`{table.recipe}`, p = {_shown(p_value)})"
         for (table, each), p_value in zip(pairs, adjusted, strict=True)
         if p_value < 0.05
     ]
@@ -234,6 +234,10 @@ def _corrected(tables: Sequence[Table]) -> str:
         f"Corrected for all {count} comparisons by Holm's method, p stays below 0.05 for "
         f"{'; '.join(kept) or 'none of them'}."
     )
+
+
+def _shown(p_value: float) -> str:
+    return f"{p_value:.3f}" if p_value >= 0.0005 else f"{p_value:.0e}"
 
 
 def _p_value(table: Table, comparison: Comparison) -> float:
