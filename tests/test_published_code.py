@@ -1,4 +1,4 @@
-"""Ours beside outputs of the published code, which `benchmarks.published_code` made once."""
+"""Ours beside outputs of the published code, which `benchmarks.published_outputs` wrote once."""
 
 import re
 

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from data import seeds
+from tests.helpers.noise_images import seed_grid
 
 EDGES = [[0, 0], [1, 0], [0, 1], [-1, -1], [2**31 - 1, -(2**31)], [-123456789, 987654321]]
 CHI_SQUARE_99_9 = {8: 26.12, 15: 37.70}  # quantiles by degrees of freedom
@@ -11,10 +12,6 @@ CHI_SQUARE_99_9 = {8: 26.12, 15: 37.70}  # quantiles by degrees of freedom
 
 def philox_key(seed):
     return tf.constant(np.array(seed, np.int32).view(np.uint64))
-
-
-def seed_grid(count, salt=0):
-    return np.stack([np.arange(count), np.full(count, salt)], axis=1).astype(np.int32)
 
 
 def test_uniform_is_tensorflows_philox_bit_by_bit():

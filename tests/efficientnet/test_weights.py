@@ -8,25 +8,10 @@ import pytest
 
 import efficientnet
 from efficientnet import weight_names, weights
+from tests.helpers.random_weights import assert_equal_logits, assert_same_weights, images, randomize
 from tests.helpers.toy_checkpoints import tf1_arrays, write_tf1
 
 NAMES = [f"efficientnet-b{number}" for number in range(8)]
-
-
-def randomize(model, seed=0):
-    """Weights and statistics unlike fresh ones, at a scale at which the logits vary."""
-    rng = np.random.default_rng(seed)
-    for variable in model.variables:
-        name = getattr(variable, "path", variable.name).rsplit("/", 1)[-1]
-        shape = tuple(variable.shape)
-        if name in ("gamma", "moving_variance"):
-            variable.assign(rng.uniform(0.5, 1.5, shape))
-        elif name in ("beta", "moving_mean", "bias"):
-            variable.assign(rng.normal(0, 0.1, shape))
-        elif "kernel" in name:
-            fan_in = np.prod(shape[:-1]) if shape[-1] > 1 else np.prod(shape[:2])
-            variable.assign(rng.normal(0, np.sqrt(1 / fan_in), shape))
-    return model
 
 
 def reference(name, size=64, **arguments):
@@ -39,16 +24,6 @@ def reference(name, size=64, **arguments):
 def small(name="efficientnet-b0", classes=5, **arguments):
     arguments = {"width": 0.25, "depth": 0.5} | arguments
     return efficientnet.build_model(name, classes, **arguments)
-
-
-def images(size=64, batch=2, seed=1):
-    return np.random.default_rng(seed).integers(0, 256, (batch, size, size, 3)).astype(np.float32)
-
-
-def assert_equal_logits(ours, theirs, tolerance=1e-4):
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert theirs.std() > 1e-3
-    np.testing.assert_allclose(ours, theirs, atol=tolerance * theirs.std(), rtol=0)
 
 
 def check_against_reference(name, sizes):
@@ -188,11 +163,6 @@ def test_tf1_names_by_hand():
     assert names["head_dense/kernel"] == "efficientnet-b0/head/dense/kernel"
 
 
-def assert_same_weights(model, other):
-    for ours, theirs in zip(model.variables, other.variables, strict=True):
-        np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
-
-
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """A checkpoint with averages, optimizer state and step; its raw and its averaged model."""
@@ -298,67 +268,3 @@ def test_missing_and_ambiguous_checkpoints(tmp_path):
     (tmp_path / "two" / "a.data-00000-of-00001").unlink()
     with pytest.raises(ValueError, match="cannot be read"):
         weights.load_tf1_checkpoint(small(), tmp_path / "two" / "a")
-
-
-def state_dict(model):
-    """What PyTorch would hold: axes as documented for Conv2d and Linear."""
-    state = {}
-    names = weight_names.timm(model)
-    for variable in model.variables:
-        array = np.asarray(variable)
-        if array.ndim == 4:
-            depthwise = "depthwise" in variable.path
-            array = np.moveaxis(array, (2, 3), (0, 1) if depthwise else (1, 0))
-        elif array.ndim == 2:
-            array = array.T
-        state[names[variable.path]] = array
-        if names[variable.path].endswith("running_var"):
-            prefix = names[variable.path].removesuffix("running_var")
-            state[f"{prefix}num_batches_tracked"] = np.int64(3)
-    return state
-
-
-def test_timm_names_and_axes():
-    source = randomize(efficientnet.build_model("efficientnet-b0"))
-    state = state_dict(source)
-    shapes = {  # read off timm 1.0's tf_efficientnet_b0
-        "conv_stem.weight": (32, 3, 3, 3),
-        "blocks.0.0.conv_dw.weight": (32, 1, 3, 3),
-        "blocks.0.0.bn1.running_mean": (32,),
-        "blocks.0.0.se.conv_reduce.weight": (8, 32, 1, 1),
-        "blocks.0.0.conv_pw.weight": (16, 32, 1, 1),
-        "blocks.0.0.bn2.weight": (16,),
-        "blocks.2.1.conv_pw.weight": (240, 40, 1, 1),
-        "blocks.2.1.conv_dw.weight": (240, 1, 5, 5),
-        "blocks.2.1.bn2.running_var": (240,),
-        "blocks.2.1.se.conv_expand.bias": (240,),
-        "blocks.2.1.conv_pwl.weight": (40, 240, 1, 1),
-        "blocks.2.1.bn3.bias": (40,),
-        "blocks.6.0.conv_pwl.weight": (320, 1152, 1, 1),
-        "conv_head.weight": (1280, 320, 1, 1),
-        "bn2.weight": (1280,),
-        "classifier.weight": (1000, 1280),
-    }
-    assert shapes == {name: state[name].shape for name in shapes}
-    model = efficientnet.build_model("efficientnet-b0")
-    weights.load_timm(model, state)
-    assert_same_weights(model, source)
-
-
-def test_timm_computes_the_same():
-    torch, timm = pytest.importorskip("torch"), pytest.importorskip("timm")
-    for name, theirs in (
-        ("efficientnet-b0", "tf_efficientnet_b0"),
-        ("efficientnet-lite0", "tf_efficientnet_lite0"),
-    ):
-        source = timm.create_model(theirs, pretrained=False).eval()
-        model = efficientnet.build_model(name)
-        weights.load_timm(model, source.state_dict())
-        inputs = images(96)
-        layer = model.get_layer("normalize")
-        normalized = (inputs - layer.mean) / layer.std
-        with torch.no_grad():
-            logits = source(torch.from_numpy(normalized.transpose(0, 3, 1, 2).astype(np.float32)))
-        assert_equal_logits(model(inputs), logits.numpy())
-        assert layer.mean[0] == pytest.approx(255 * source.default_cfg["mean"][0])
-        assert layer.std[0] == pytest.approx(255 * source.default_cfg["std"][0])

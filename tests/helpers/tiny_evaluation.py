@@ -197,3 +197,12 @@ def count_calls(monkeypatch, module, name: str) -> collections.Counter:
 
     monkeypatch.setattr(module, name, counting)
     return calls
+
+
+def write_imagenet_a(root, present=(2, 5, 7), count=5):
+    """Images twice as large as the model's, which sees their center, as of any photograph."""
+    images = pictures(len(present) * count, 2 * SIDE)
+    for number, image in enumerate(images):
+        wnid = WNIDS[present[number // count]]
+        write_image(root / wnid / f"{number}.jpg", image)
+    return images[:, 16:48, 16:48], np.repeat(present, count)

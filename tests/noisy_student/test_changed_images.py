@@ -100,7 +100,7 @@ def test_results_from_before_the_digests_are_taken(tmp_path):
 
 
 def test_selected_labels_of_other_classes_are_refused(model, tmp_path):
-    """As many classes in another order would be taught under wrong names."""
+    """Labels index the classes, so another order would teach wrong names."""
     place = write_images(tmp_path / "unlabeled", 0)
     examples = sources.UnlabeledFolder(place).read_unlabeled(toy_teacher.NAMES)[0]
     toy_teacher.label(model, examples, tmp_path / "labels")

@@ -8,12 +8,8 @@ from PIL import Image
 
 from data import randaugment
 from data.randaugment import OPERATIONS, level_to_argument, rand_augment, rand_augment_batch
+from tests.helpers.noise_images import seed_grid
 from tests.helpers.toy_operations import GEOMETRY, NAMES, synthetic_images
-
-
-def seed_grid(count, salt=0):
-    return np.stack([np.arange(count), np.full(count, salt)], axis=1).astype(np.int32)
-
 
 # Levels.
 

@@ -1,4 +1,4 @@
-"""A model of the CIFAR-10 classes and ten test images."""
+"""Tiny models and ten test images."""
 
 import dataclasses
 
@@ -9,8 +9,13 @@ from tests.helpers import tiny_evaluation as tiny
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny.save_models(tmp_path_factory.mktemp("models"))["cifar10"]
+def models(tmp_path_factory):
+    return tiny.save_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def model(models):
+    return models["cifar10"]
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,6 @@ from tests.helpers import tiny_evaluation as tiny
 WNIDS = tiny.WNIDS
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tiny.save_models(tmp_path_factory.mktemp("models"))
-
-
 def flips_one_by_one(videos, noise):
     """Changes of the answer, frame by frame: the share of all frames but the first."""
     changes, count = 0, 0

@@ -11,7 +11,7 @@ import tensorflow as tf
 import efficientnet
 from noisy_student.artifacts import model_file
 from noisy_student.config import derived
-from noisy_student.runtime.devices import Devices, make_devices
+from noisy_student.runtime.devices import Devices
 from noisy_student.train import build, step
 from tests.helpers.small_learner import CLASSES, SPEC, STUDENT, batches, learner
 
@@ -26,11 +26,6 @@ OPTIMIZER = dataclasses.replace(
 TEACHER = dataclasses.replace(
     STUDENT, role="teacher", optimizer=OPTIMIZER, batch_size=16, ratio=0.0
 )
-
-
-@pytest.fixture(scope="module")
-def devices():
-    return make_devices(precision="float32")
 
 
 def test_a_start_takes_over_weights_and_normalization_of_pixels(devices, tmp_path):

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from noisy_student import train
 from noisy_student.artifacts import model_file
-from noisy_student.runtime.devices import Devices, make_devices
+from noisy_student.runtime.devices import Devices
 from noisy_student.train import build, step
 from noisy_student.train.metrics_log import MetricsLog
 from tests.helpers import small_learner, training_on_devices
@@ -27,11 +27,6 @@ TEACHER = dataclasses.replace(
     STUDENT, role="teacher", round=0, ratio=0.0, steps=6, batch_size=8, model=MODEL
 )
 LOG = dataclasses.replace(training_on_devices.LOG, validate_every=3, checkpoint_every=2)
-
-
-@pytest.fixture(scope="module")
-def devices():
-    return make_devices()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import tensorflow as tf
 from data import sources, tfrecord_file
 from noisy_student import config, train
 from noisy_student.artifacts import model_file
-from noisy_student.runtime.devices import make_devices
 from noisy_student.train import given_teacher, step
 from noisy_student.train.metrics_log import MetricsLog
 from tests.helpers import toy_batches
@@ -74,11 +73,6 @@ LOG = config.LogConfig(
     steps_per_execution=1,
     profile_steps=None,
 )
-
-
-@pytest.fixture(scope="module")
-def devices():
-    return make_devices()
 
 
 @pytest.fixture(scope="module")

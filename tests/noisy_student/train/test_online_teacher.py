@@ -25,11 +25,6 @@ from tests.helpers.small_learner import (
 
 
 @pytest.fixture(scope="module")
-def devices():
-    return make_devices(precision="float32")
-
-
-@pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     """A teacher of another width, and the file it is saved in."""
     keras.utils.set_random_seed(7)
@@ -91,7 +86,7 @@ RECIPES_STUDENT = dataclasses.replace(  # the second student of recipes/mnist5k.
 
 
 def labeled_and_unlabeled_images(size: int, count: int = 2) -> dict[str, tf.Tensor]:
-    """As many of either, and clean copies for a teacher."""
+    """Returns `count` images of each kind, with clean copies for the teacher."""
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (3, count, size, size, 3), dtype=np.uint8)
     names = ("images", "unlabeled_images", "unlabeled_clean_images")
@@ -101,7 +96,7 @@ def labeled_and_unlabeled_images(size: int, count: int = 2) -> dict[str, tf.Tens
 
 
 def first_gradients(made: Learner) -> list[np.ndarray]:
-    """What the optimizer holds of the first update: float64, monotone in its gradients."""
+    """Returns the optimizer's state after one update, float64, monotone in the gradients."""
     state = made.optimizer
     held = state._momentums if made.settings.optimizer.name == "adamw" else state._steps
     return [np.array(variable, np.float64) for variable in held]

@@ -23,11 +23,6 @@ from tests.helpers.small_learner import (
 )
 
 
-@pytest.fixture(scope="module")
-def devices():
-    return make_devices(precision="float32")
-
-
 def training(devices: Devices, **changes) -> Training:
     return Training(learner(devices, **changes))
 
