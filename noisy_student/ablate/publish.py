@@ -13,13 +13,15 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from noisy_student.ablate import chart, recipe_heads, results, tables
+from noisy_student.ablate import chart, family, recipe_heads, results, tables
 from noisy_student.ablate.recipe import FOLDER
 from noisy_student.ablate.spec import Study
 from noisy_student.ablate.tables import Table
 from noisy_student.artifacts.files import atomic_write
 
-_BLOCK = re.compile(r"(<!-- (claims|recipes|gains: [^\n>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(
+    r"(<!-- (claims|power|recipes|gains: [^\n>]+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def read_table(path: Path, studies: Mapping[str, Study]) -> Table:
@@ -61,7 +63,11 @@ def updated(page: Path, folder: Path, studies: Mapping[str, Study]) -> str:
         kind, _, names = match[2].partition(": ")
         if kind == "claims":
             link = folder.resolve().relative_to(page.parent.resolve()).as_posix()
-            table = tables.claims(list(studies.values()), read_tables(folder, studies), link)
+            found = read_tables(folder, studies)
+            table = tables.claims(list(studies.values()), found, link)
+            table += f"\n\n{family.corrected(found.values())}"
+        elif kind == "power":
+            table = family.power(read_tables(folder, studies).values())
         elif kind == "recipes":
             table = recipe_heads.table(FOLDER)
         else:

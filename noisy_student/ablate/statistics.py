@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 MIN_SEEDS = 3  # for a verdict
 SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
@@ -76,6 +76,27 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(made) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def detectable(count: int, sd: float, power: float = 0.8) -> float:
+    """Returns the smallest true difference that a paired t-test at 5% finds with some power.
+
+    Args:
+        count: seeds, at least 2.
+        sd: standard deviation of the differences over seeds.
+        power: probability of finding it.
+
+    Returns:
+        The difference, in the unit of `sd`.
+    """
+    critical = stats.t.ppf(0.975, count - 1)
+
+    def missing(effect: float) -> float:
+        # A finding of the wrong sign is too rare to count.
+        found = stats.nct.sf(critical, count - 1, effect * math.sqrt(count))
+        return float(found) - power
+
+    return sd * float(optimize.brentq(missing, 0.0, 100.0))
 
 
 def _verdict(low: float, high: float, sign: int, count: int) -> str:

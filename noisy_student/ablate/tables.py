@@ -158,8 +158,8 @@ def comparisons(table: Table) -> str:
     headers = ["difference", f"seeds {seeds}", "mean (95% interval)", "p, Holm"]
     headers += ["claimed", "verdict"]
     rows = []
-    adjusted = statistics.holm([_p_value(table, each) for each in table.study.comparisons])
-    for comparison, p_value in zip(table.study.comparisons, adjusted, strict=True):
+    adjusted = statistics.holm([p_value(table, each) for each in table.study.comparisons])
+    for comparison, corrected in zip(table.study.comparisons, adjusted, strict=True):
         first, second = (
             table.values(arm, comparison.metric) for arm in (comparison.first, comparison.second)
         )
@@ -171,7 +171,7 @@ def comparisons(table: Table) -> str:
                 comparison_name(comparison),
                 ", ".join(by_seed),
                 _interval(found) if found else NONE,
-                NONE if math.isnan(p_value) else _shown(p_value),
+                NONE if math.isnan(corrected) else shown(corrected),
                 _CLAIMED[comparison.sign],
                 f"**{found.verdict}**" if found else "not measured",
             ]
@@ -216,31 +216,16 @@ def claims(studies: Iterable[Study], tables: Mapping[tuple[str, str], Table], fo
         if any(cells):
             rows.append([f"*Claim:* {study.claim}", comparison_name(first), *cells])
     headers = ["claim", "first difference", *(f"`{recipe}`" for recipe in recipes)]
-    return "\n".join([*markdown_table(headers, rows), "", _corrected(list(tables.values()))])
+    return "\n".join(markdown_table(headers, rows))
 
 
-def _corrected(tables: Sequence[Table]) -> str:
-    """Returns the comparisons of all studies whose p-values stay below 5% when corrected."""
-    pairs = [(table, each) for table in tables for each in table.study.comparisons]
-    p_values = [_p_value(table, each) for table, each in pairs]
-    adjusted = statistics.holm(p_values)
-    kept = [
-        f"{comparison_name(each)} (`{table.recipe}`, p = {_shown(p_value)})"
-        for (table, each), p_value in zip(pairs, adjusted, strict=True)
-        if p_value < 0.05
-    ]
-    count = sum(not math.isnan(p_value) for p_value in p_values)
-    return (
-        f"Corrected for all {count} comparisons by Holm's method, p stays below 0.05 for "
-        f"{'; '.join(kept) or 'none of them'}."
-    )
+def shown(p: float) -> str:
+    """Returns a p-value with one digit that is not 0."""
+    return f"{p:.3f}" if p >= 0.0005 else f"{p:.0e}"
 
 
-def _shown(p_value: float) -> str:
-    return f"{p_value:.3f}" if p_value >= 0.0005 else f"{p_value:.0e}"
-
-
-def _p_value(table: Table, comparison: Comparison) -> float:
+def p_value(table: Table, comparison: Comparison) -> float:
+    """Returns the p-value of a comparison; NaN if it was not made."""
     found = table.difference(comparison)
     return found.p_value if found else math.nan
 

@@ -90,3 +90,11 @@ def test_holm_by_hand():
     found = statistics.holm([0.02, math.nan, 0.6, 0.9])
     assert found[0] == pytest.approx(0.06) and math.isnan(found[1]) and found[2:] == [1.0, 1.0]
     assert statistics.holm([]) == []
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_detectable_difference_is_found_as_often_as_promised(count):
+    effect = statistics.detectable(count, 2.0, power=0.8)
+    drawn = np.random.default_rng(0).normal(effect, 2.0, (20_000, count))
+    found = stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
