@@ -42,17 +42,19 @@ def of_pixels(sets: Iterable[Examples]) -> dict[str, str]:
     }
 
 
-def content(examples: Examples) -> str:
+def content(examples: Examples, known: Mapping[str, str] | None = None) -> str:
     """Returns a hash of images on disk, in 16 hexadecimal digits; "" of none, or of others.
 
     Image files count as in `by_id`, TFRecord files with their sizes and the places of the records.
+    The hash is kept as long as `examples`. `known` are digests of at least these images, which
+    are then not read again.
     """
     if not isinstance(examples, EncodedExamples) or not len(examples):
         return ""
     if examples not in _contents:
         found = hashlib.blake2b(np.ascontiguousarray(examples.offsets).data, digest_size=8)
         files = examples.take(np.flatnonzero(examples.offsets == WHOLE_FILE))
-        marks = by_id([files])
+        marks = by_id([files]) if known is None else known
         found.update("".join(marks[name] for name in files.ids).encode())
         for file in examples.record_files():
             found.update(f"{os.path.getsize(file)} ".encode())

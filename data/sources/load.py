@@ -74,7 +74,11 @@ def load_splits(
     marks = digests.by_id([pool, *fixed.values()]) if splits_file else None
     ids = draw_or_load(splits_file, request, new_ids, marks)
     known = digests.of_pixels([pool, *fixed.values()]) if isinstance(source, Arrays) else marks
-    return _assemble(pool, fixed, ids, draw.exclude, info, known or {})
+    splits = _assemble(pool, fixed, ids, draw.exclude, info, known or {})
+    if marks is not None:  # for the stages, which ask for the same digests
+        for examples in (splits.labeled, splits.validation, splits.unlabeled, splits.test):
+            digests.content(examples, marks)
+    return splits
 
 
 def request_of(source: Source, draw: Draw) -> dict[str, Any]:
