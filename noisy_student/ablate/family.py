@@ -39,7 +39,7 @@ def power(tables: Iterable[Table]) -> str:
     smallest = [f"{statistics.detectable(n, median):.1f} points with {n}" for n in (3, 5, 10)]
     return (
         "The standard deviation over seeds of a difference in accuracy has a median of "
-        f"{median:.1f} points over {len(deviations)} comparisons (quartiles {low:.1f} and {high:.1f}). At the "
-        "median, a paired t-test at the 5% level detects a true difference with 80% probability "
-        f"if it is at least {', '.join(smallest)} seeds."
+        f"{median:.1f} points over {len(deviations)} comparisons (quartiles {low:.1f} and "
+        f"{high:.1f}). At the median, a paired t-test at the 5% level detects a true difference "
+        f"with 80% probability if it is at least {', '.join(smallest)} seeds."
     )
