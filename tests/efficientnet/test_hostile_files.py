@@ -10,7 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from efficientnet import archive, checkpoint_files, weights
-from tests.efficientnet.test_weights import assert_same_weights, randomize, small, state_dict
+from tests.efficientnet.test_timm_weights import state_dict
+from tests.efficientnet.test_weights import small
+from tests.helpers.random_weights import assert_same_weights, randomize
 from tests.helpers.toy_checkpoints import tf1_arrays, write_tf1
 
 
