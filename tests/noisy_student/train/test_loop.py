@@ -16,11 +16,12 @@ from noisy_student.train import given_teacher, step
 from noisy_student.train.metrics_log import MetricsLog
 from tests.helpers import toy_batches
 
+# A small CNN: tracing an EfficientNet takes ten seconds, and the loop is the same for any network.
 MODEL = config.ModelConfig(
-    name="efficientnet-b0",
-    width=0.1,
-    depth=0.1,
-    image_size=None,
+    name="tests.helpers.foreign_models:self_scaling_cnn",
+    width=1.0,
+    depth=1.0,
+    image_size=32,
     small_image=True,
     strides=None,
     dropout_rate=0.2,
@@ -29,7 +30,7 @@ MODEL = config.ModelConfig(
     batch_norm_replicas="none",
     normalization="imagenet",
 )
-NOISE = config.NoiseConfig("randaugment", 2, 5.0, False, False)
+NOISE = config.NoiseConfig("none", 2, 5.0, False, False)
 OPTIMIZER = config.OptimizerConfig(
     name="rmsprop",
     schedule="staircase",
@@ -62,8 +63,6 @@ TEACHER = config.TrainConfig(
     fixres_epochs=0.0,
     seed=0,
 )
-# Without RandAugment, whose graph takes seconds to build.
-PLAIN = dataclasses.replace(TEACHER, noise=config.NoiseConfig("none", 2, 5.0, False, False))
 TIMES = ("seconds", "images_per_second", "compile_seconds")
 LOG = config.LogConfig(
     log_every=2,
@@ -111,9 +110,11 @@ def test_logs_and_models(splits, devices, tmp_path, capsys):
 
 
 def test_noise_within_the_step_trains_the_same_model(splits, devices, tmp_path):
+    noise = config.NoiseConfig("randaugment", 2, 5.0, False, False)
+    noised = dataclasses.replace(TEACHER, noise=noise, steps=2)
     for where in ("host", "device"):
         log = dataclasses.replace(LOG, augment_on=where)
-        train.run(dataclasses.replace(TEACHER, steps=2), splits, tmp_path / where, devices, log)
+        train.run(noised, splits, tmp_path / where, devices, log)
     host, device = (read_weights(tmp_path / where) for where in ("host", "device"))
     for one, other in zip(host, device, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -138,7 +139,7 @@ def test_no_validation_images(splits, devices, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_training(splits, devices, tmp_path):
     hot = dataclasses.replace(
-        PLAIN,
+        TEACHER,
         optimizer=dataclasses.replace(
             OPTIMIZER, name="sgd", schedule="constant", learning_rate=1e30, warmup_steps=0
         ),
@@ -159,11 +160,11 @@ def test_ctrl_c_saves_and_the_same_call_continues(splits, devices, tmp_path, cap
 
     monkeypatch.setattr(MetricsLog, "add", add_and_interrupt)
     with pytest.raises(SystemExit) as stopped:
-        train.run(PLAIN, splits, tmp_path, devices, LOG)
+        train.run(TEACHER, splits, tmp_path, devices, LOG)
     assert stopped.value.code == 130
     assert "stopped by Ctrl-C after step 1" in capsys.readouterr().out
     monkeypatch.setattr(MetricsLog, "add", add)
-    summary = train.run(PLAIN, splits, tmp_path, devices, LOG)
+    summary = train.run(TEACHER, splits, tmp_path, devices, LOG)
     assert f"continuing from {tmp_path}" in capsys.readouterr().out
     assert [row["step"] for row in summary["history"]] == [1, 2, 4]
 
@@ -184,11 +185,11 @@ def test_a_step_that_memory_does_not_hold(splits, devices, tmp_path, monkeypatch
 
     monkeypatch.setattr(step, "compile_steps", compile_exhausting)
     with pytest.raises(ValueError, match=r"16 labeled .* 32 pixels .*float32 ") as caught:
-        train.run(PLAIN, splits, tmp_path, devices, LOG)
+        train.run(TEACHER, splits, tmp_path, devices, LOG)
     message = str(caught.value)
     assert all(way in message for way in ("--accumulate_steps=2", "--batch_size", "mixed_bfloat16"))
     monkeypatch.setattr(step, "compile_steps", compile_steps)
-    summary = train.run(PLAIN, splits, tmp_path, devices, LOG)
+    summary = train.run(TEACHER, splits, tmp_path, devices, LOG)
     assert [row["step"] for row in summary["history"]] == [2, 4]
     assert "compile_seconds" in summary["history"][1]  # it continued after step 2
 
@@ -209,7 +210,7 @@ def test_damage_that_training_meets_is_named(splits, devices, tmp_path):
     data[offsets[5] + 50] ^= 1
     (tmp_path / "records").write_bytes(data)
     with pytest.raises(ValueError, match=f"{path} is damaged: the record at byte {offsets[5]}"):
-        train.run(PLAIN, dataclasses.replace(splits, labeled=labeled), tmp_path / "a", devices, LOG)
+        train.run(TEACHER, dataclasses.replace(splits, labeled=labeled), tmp_path / "a", devices, LOG)
 
 
 def test_what_is_decoded_once_is_said_and_changes_nothing(splits, devices, tmp_path, capsys):
@@ -226,7 +227,7 @@ def test_what_is_decoded_once_is_said_and_changes_nothing(splits, devices, tmp_p
     trained = {}
     for mib in (0, 1):
         log = dataclasses.replace(LOG, cache_decoded_mib=mib)
-        trained[mib] = train.run(PLAIN, on_disk, tmp_path / str(mib), devices, log)
+        trained[mib] = train.run(TEACHER, on_disk, tmp_path / str(mib), devices, log)
     assert trained[0]["decoded_once"] == {"budget_mib": 0, "sets": []}
     entry = {"images": 24, "mib": 0.1, "held": True}
     assert trained[1]["decoded_once"] == {
