@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 
 from data import cli
+from tests.helpers.marks import slow_param
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,12 +44,12 @@ def test_numbers_are_finite_and_paths_local(value):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("data.randaugment", "--image=nowhere.jpg"), "nowhere.jpg cannot be read"),
+        slow_param(("data.randaugment", "--image=nowhere.jpg"), "nowhere.jpg cannot be read"),
         (("data.randaugment", "--image=x.jpg", "--magnitudes=5,x"), "--magnitudes=5,x: must be"),
-        (("data.corruptions", "--image=nowhere.jpg"), "nowhere.jpg cannot be read"),
-        (("data.perturbations", "cat.jpg", "--image=x.jpg"), "unknown argument cat.jpg"),
+        slow_param(("data.corruptions", "--image=nowhere.jpg"), "nowhere.jpg cannot be read"),
+        slow_param(("data.perturbations", "cat.jpg", "--image=x.jpg"), "unknown argument cat.jpg"),
         (("data.leakage", "--output_dir=out", "--dataset=mnist6k"), "Unknown dataset 'mnist6k'"),
-        (("data.leakage", "--output_dir=gs://a/b"), "--output_dir=gs://a/b: "),
+        slow_param(("data.leakage", "--output_dir=gs://a/b"), "--output_dir=gs://a/b: "),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, arguments, named):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data import contact_sheet
+from tests.helpers.marks import slow_param
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,8 +28,8 @@ def test_images_stand_in_rows_below_their_headings():
     ("command", "flags"),
     [
         ("randaugment", {"magnitudes"}),
-        ("corruptions", {"native_size", "seed"}),
-        ("perturbations", {"native_size", "seed", "columns"}),
+        slow_param("corruptions", {"native_size", "seed"}),
+        slow_param("perturbations", {"native_size", "seed", "columns"}),
     ],
 )
 def test_help_lists_the_flags_of_the_command(command, flags):

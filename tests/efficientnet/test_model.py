@@ -275,6 +275,7 @@ def test_saved_model_gives_the_same_bits_in_a_fresh_process(tmp_path):
     run_python(code, tmp_path / "model.keras", tmp_path / "expected.npz")
 
 
+@pytest.mark.slow
 def test_trains_on_two_replicas(tmp_path):
     code = inspect.cleandoc("""
         import sys, keras, numpy as np, tensorflow as tf, efficientnet

@@ -14,6 +14,7 @@ import pytest
 
 from noisy_student import cli, config
 from noisy_student.config import schema
+from tests.helpers.marks import slow_param
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +33,9 @@ def test_lists_its_commands_without_tensorflow():
     assert "tensorflow" not in listed.stderr.lower()
 
 
-@pytest.mark.parametrize("arguments", [["help"], ["ablate", "--helpfull"], ["ablate", "--list"]])
+@pytest.mark.parametrize(
+    "arguments", [["help"], slow_param(["ablate", "--helpfull"]), ["ablate", "--list"]]
+)
 def test_a_reader_that_leaves_sees_no_traceback(arguments):
     command = [sys.executable, "-P", "-c", "from noisy_student.cli import main; main()", *arguments]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
@@ -109,9 +112,10 @@ def examples() -> dict[str, list[list[str]]]:
 
 def test_the_help_of_every_command_has_three_examples_that_parse(monkeypatch):
     monkeypatch.chdir(ROOT)
+    listed = examples()
     for module, _ in cli.COMMANDS.values():
-        assert len(examples()[module]) >= 3, module
+        assert len(listed[module]) >= 3, module
         if module.startswith("noisy_student"):
-            for arguments in examples()[module]:
+            for arguments in listed[module]:
                 given = [argument for argument in arguments if argument.startswith("--")]
                 assert config.parse(given, schema.TOOLS).given.keys()

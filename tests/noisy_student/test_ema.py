@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from noisy_student import ema
+from tests.helpers.marks import slow_param
 
 
 @keras.saving.register_keras_serializable("test_ema")
@@ -39,7 +40,7 @@ def test_decay_at_counts_the_present_step():
 
 
 @pytest.mark.usefixtures("fresh_variable_scope")
-@pytest.mark.parametrize("decay", [0.9999, 0.9])
+@pytest.mark.parametrize("decay", [0.9999, slow_param(0.9)])
 def test_averages_equal_tensorflow_1(decay):
     rng = np.random.default_rng(0)
     model, average_model = build_model(), build_model()

@@ -32,7 +32,7 @@ def load(output, export_format):
     return export_formats.BACKENDS[export_format][1](output)
 
 
-@small_export.formats("tflite", "keras")
+@small_export.formats("keras")
 def test_an_export_takes_any_number_of_images(export_format, model_path, tmp_path):
     output = tmp_path / f"x{export.FORMATS[export_format]}"
     export.run(model_path, output, export_format)

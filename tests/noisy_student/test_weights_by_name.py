@@ -17,6 +17,7 @@ NAME = "timm/tf_efficientnet_lite0.in1k"
 CLASSES = ("n01440764", "n01443537")  # the first two of ImageNet
 
 
+@pytest.mark.slow
 def test_evaluation_of_weights_by_name(tmp_path):
     """The model and the baseline may be names; results carry the name."""
     pytest.importorskip("huggingface_hub")

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from data import leakage, sources
+from tests.helpers.marks import slow_param
 
 SAMPLES = pathlib.Path(__file__).parents[4] / "shared" / "data" / "imagenet_sample"
 
@@ -67,7 +68,7 @@ def write_splits(root, images):
     return [f"unlabeled/{len(images) - 25 + i:03d}.png" for i in range(len(copies))]
 
 
-@pytest.mark.parametrize("kind", ["drawn", "photographs"])
+@pytest.mark.parametrize("kind", [slow_param("drawn"), "photographs"])
 def test_planted_copies_are_found_and_nothing_else(tmp_path, kind):
     planted = write_splits(tmp_path, photos(kind))
     splits = load(tmp_path)

@@ -3,6 +3,7 @@ import pytest
 
 from data import pipeline
 from data.pipeline import Augmentation, augmentation
+from tests.helpers.marks import STREAMED, slow_param
 from tests.helpers.toy_batches import (
     LARGE,
     NOISE,
@@ -28,7 +29,8 @@ def test_passes_are_noised_differently():
     assert not any(np.array_equal(a, b) for a in first for b in second)
 
 
-@pytest.mark.parametrize("with_ids", [True, False], ids=["ids", "no ids"])
+@STREAMED
+@pytest.mark.parametrize("with_ids", [True, slow_param(False)], ids=["ids", "no ids"])
 def test_copies_are_noised_differently(tmp_path, either, with_ids):
     files = write_records(tmp_path, textured(2), copies=20, with_ids=with_ids)
     (batch,) = batches(textured(8), 1, selected_files=files, unlabeled_batch_size=40)

@@ -10,6 +10,7 @@ from data import pipeline, seeds
 from data.pipeline import Augmentation, order, selected
 from data.pipeline.augmentation import batch_noise
 from data.preprocess import PreprocessSpec
+from tests.helpers.marks import STREAMED, slow_param
 from tests.helpers.toy_batches import (
     CLASSES,
     LARGE,
@@ -65,6 +66,7 @@ def test_another_seed_is_another_order_and_other_noise():
     assert not np.array_equal(same, noised)
 
 
+@STREAMED
 def test_two_runs_are_bit_identical_whatever_the_global_seed(tmp_path, either):
     files = write_records(tmp_path, textured(20))
     arguments = {"selected_files": files, "unlabeled_batch_size": 6}
@@ -74,6 +76,7 @@ def test_two_runs_are_bit_identical_whatever_the_global_seed(tmp_path, either):
     assert_equal(first, batches(textured(30), 8, **arguments))
 
 
+@STREAMED
 def test_resumed_batches_are_the_same(tmp_path, either):
     files = write_records(tmp_path, textured(11), shards=3)
     arguments = {"selected_files": files, "unlabeled_batch_size": 6}
@@ -93,6 +96,7 @@ def test_resuming_does_no_image_work_for_earlier_batches(tmp_path):
     assert len(batches(source, 1, start_step=clean)) == 1
 
 
+@STREAMED
 def test_parallelism_changes_nothing(tmp_path, either):
     files = write_records(tmp_path, textured(20), shards=3)
     source = as_files(textured(30), tmp_path / "files")
@@ -108,7 +112,8 @@ def test_parallelism_changes_nothing(tmp_path, either):
     assert_equal(run(1), run(7))
 
 
-@pytest.mark.parametrize("calls", [1, 5])
+@STREAMED
+@pytest.mark.parametrize("calls", [slow_param(1), 5])
 def test_the_number_of_parallel_calls_changes_nothing(tmp_path, either, monkeypatch, calls):
     files = write_records(tmp_path, textured(20), shards=3)
     source = as_files(textured(30), tmp_path / "files")
@@ -121,7 +126,8 @@ def test_the_number_of_parallel_calls_changes_nothing(tmp_path, either, monkeypa
 # Clean copies, for a teacher within the step.
 
 
-@pytest.mark.parametrize("side", [16, 40])
+@STREAMED
+@pytest.mark.parametrize("side", [16, slow_param(40)])
 def test_clean_copies_are_what_evaluation_shows_of_the_same_images(tmp_path, either, side):
     """The pseudo labels of these records number their images."""
     source = textured(20)
@@ -153,6 +159,7 @@ def test_clean_copies_of_small_images_have_their_size(tmp_path):
 # Several hosts.
 
 
+@STREAMED
 def test_hosts_together_make_the_batches_of_one(tmp_path, either):
     files = write_records(tmp_path, textured(11), shards=3)
     arguments = {"selected_files": files, "unlabeled_batch_size": 20, "start_step": 2}
@@ -257,7 +264,7 @@ def test_evaluation_sees_every_example_once_in_order(tmp_path, count, stored):
     assert seen == list(range(count))
 
 
-@pytest.mark.parametrize("stored", ["memory", "files"])
+@pytest.mark.parametrize("stored", [slow_param("memory"), "files"])
 def test_evaluation_may_be_noised_by_image_and_seed_alone(tmp_path, stored):
     source = textured(11)
     if stored == "files":

@@ -13,6 +13,7 @@ from data.pipeline import selected, table
 from data.pipeline.decoded import DecodedCache, Request
 from data.sources import folders, records
 from tests.helpers import toy_batches as toy
+from tests.helpers.marks import slow_param
 
 pytestmark = pytest.mark.usefixtures("quick_operations")
 
@@ -55,8 +56,10 @@ def held(cache):
     return {entry["name"]: entry["held"] for entry in cache.report()["sets"]}
 
 
-@pytest.mark.parametrize("kind", ["files", pytest.param("records", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("spec", "noise"), [(toy.SMALL, toy.NOISE), (toy.LARGE, toy.NONE)])
+@pytest.mark.parametrize("kind", ["files", slow_param("records")])
+@pytest.mark.parametrize(
+    ("spec", "noise"), [(toy.SMALL, toy.NOISE), slow_param(toy.LARGE, toy.NONE)]
+)
 def test_the_cache_changes_no_batch(tmp_path, kind, spec, noise):
     source = source_of(kind, tmp_path)
     arguments = {
@@ -75,7 +78,7 @@ def test_the_cache_changes_no_batch(tmp_path, kind, spec, noise):
     toy.assert_equal(host, [{k: v[len(v) // 2 :] for k, v in batch.items()} for batch in expected])
 
 
-@pytest.mark.parametrize("calls", [1, 5])
+@pytest.mark.parametrize("calls", [slow_param(1), 5])
 def test_the_number_of_parallel_calls_changes_nothing(tmp_path, monkeypatch, calls):
     source = source_of("records", tmp_path)
     files = toy.write_records(tmp_path / "selected", toy.textured(20), shards=3)
@@ -125,7 +128,7 @@ def test_selected_records_in_memory_are_held_decoded_in_place_of_encoded(tmp_pat
         assert (stream.read is None) == (there == "images")
 
 
-@pytest.mark.parametrize("kind", ["files", "records"])
+@pytest.mark.parametrize("kind", ["files", slow_param("records")])
 def test_nothing_is_decoded_after_the_first_time(tmp_path, kind):
     """Neither in training nor in evaluation, however often: the files are gone."""
     source = source_of(kind, tmp_path)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data import pipeline
+from tests.helpers.marks import slow_param
 from tests.helpers.toy_batches import (
     LARGE,
     NOISE,
@@ -33,7 +34,7 @@ def test_translation_of_small_images_is_bounded_by_their_size():
 
 @pytest.mark.parametrize(
     ("spec", "noise"),
-    [(SMALL, dataclasses.replace(NOISE, cutout=True)), (LARGE, NOISE)],
+    [(SMALL, dataclasses.replace(NOISE, cutout=True)), slow_param(LARGE, NOISE)],
     ids=["small", "large"],
 )
 def test_noise_left_to_the_step_gives_the_same_images(tmp_path, spec, noise):

@@ -11,6 +11,7 @@ from data.pipeline import decoded, selected
 from data.preprocess import PreprocessSpec
 from noisy_student.artifacts import student_set
 from noisy_student.selection import write
+from tests.helpers.marks import slow_param
 from tests.helpers.toy_batches import assert_equal, textured
 from tests.helpers.toy_teacher import COUNT, SPEC, label, select, selection, training_batches
 
@@ -30,8 +31,8 @@ def labels_in(directory, examples, spec, steps=9, start_step=0, shard=None):
     ("source", "spec", "streaming"),
     [
         ("memory", SPEC, False),
-        ("memory", LARGE, True),
-        ("files", LARGE, False),
+        slow_param("memory", LARGE, True),
+        slow_param("files", LARGE, False),
         ("records", SPEC, True),
     ],
     indirect=["source"],
@@ -55,7 +56,7 @@ def test_records_and_index_train_alike(tmp_path, model_path, source, spec, strea
 
 
 @pytest.mark.parametrize("source", ["files"], indirect=True)
-@pytest.mark.parametrize("block", [None, 7], ids=["in memory", "streamed"])
+@pytest.mark.parametrize("block", [slow_param(None), 7], ids=["in memory", "streamed"])
 def test_images_that_an_index_is_of_are_decoded_once(
     tmp_path, model_path, source, block, monkeypatch
 ):

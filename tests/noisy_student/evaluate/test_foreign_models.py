@@ -104,6 +104,7 @@ def test_a_result_is_of_one_description(models, images, tmp_path):
     assert other["clean"]["request"] != first["clean"]["request"]
 
 
+@pytest.mark.slow
 def test_models_are_compared_with_a_baseline(models, images, tmp_path, capsys):
     folder, output = models[0], tmp_path / "out"
     baseline = {"baseline_model": folder / "mobilenet.keras", "input_range": "0..255"}

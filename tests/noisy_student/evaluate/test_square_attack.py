@@ -12,6 +12,7 @@ from noisy_student.evaluate import adversarial, square_attack
 from noisy_student.evaluate.evaluated_model import EvaluatedModel
 from noisy_student.metrics import per_image
 from tests.helpers import tiny_evaluation as tiny
+from tests.helpers.marks import slow_param
 
 COUNT, SEED, QUERIES, EPSILON = 6, 5, 40, 10.0
 
@@ -74,7 +75,7 @@ def search_by_hand(image, label, seed, epsilon, queries):
     return best, margins
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [slow_param(False), True])
 def test_the_search_by_hand(examples, compiled):
     drawn = image_seeds(examples)
 

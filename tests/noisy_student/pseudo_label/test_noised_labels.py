@@ -137,6 +137,7 @@ def test_neither_batch_size_nor_shards_nor_other_images_matter(tmp_path, saved, 
             np.testing.assert_allclose(row, whole[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_noise_is_part_of_the_request_and_of_the_report(tmp_path, saved, examples):
     labels, stored = tmp_path / "labels", dataclasses.replace(NOISED, noise_seed=6)
     first = label(saved, examples, labels)

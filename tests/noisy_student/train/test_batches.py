@@ -10,6 +10,7 @@ from noisy_student import config
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train.batches import training_batches
 from tests.helpers import toy_batches
+from tests.helpers.marks import slow_param
 from tests.helpers.small_learner import CLASSES, SIZE, STUDENT, learner
 
 NOISE = config.NoiseConfig("randaugment", 2, 10.0, flip=False, cutout=True)
@@ -29,7 +30,11 @@ def batch_of(files, kind):
     labeled = dataclasses.replace(
         toy_batches.textured(4, SIZE), labels=np.zeros(4, np.int32), class_names=tuple("abc")
     )
-    changes = {"noise": NOISE, "unlabeled_noise": config.UnlabeledNoiseConfig(kind)}
+    network = dataclasses.replace(
+        STUDENT.model, name="tests.helpers.foreign_models:self_scaling_cnn"
+    )
+    noises = {"noise": NOISE, "unlabeled_noise": config.UnlabeledNoiseConfig(kind)}
+    changes = noises | {"model": network}
     made = learner(make_devices(precision="float32"), **changes)
     assert (made.layout.labeled, made.layout.unlabeled) == (4, 8) and STUDENT.ratio == 2
     return {k: v.numpy() for k, v in next(training_batches(made, labeled, files)).items()}
@@ -45,7 +50,9 @@ def is_crop(image, original):
     )
 
 
-@pytest.mark.parametrize(("kind", "crops", "same"), [(None, 0, 0), ("crop", 8, 0), ("none", 8, 8)])
+@pytest.mark.parametrize(
+    ("kind", "crops", "same"), [slow_param(None, 0, 0), ("crop", 8, 0), slow_param("none", 8, 8)]
+)
 def test_unlabeled_images_can_have_noise_of_their_own(files, kind, crops, same):
     originals = toy_batches.textured(8, SIZE).images
     batch = batch_of(files, kind)

@@ -13,6 +13,7 @@ from noisy_student.artifacts import model_file
 from noisy_student.config import derived
 from noisy_student.runtime.devices import Devices
 from noisy_student.train import build, step
+from tests.helpers.marks import slow_param
 from tests.helpers.small_learner import CLASSES, SPEC, STUDENT, batches, learner
 
 OPTIMIZER = dataclasses.replace(
@@ -40,7 +41,9 @@ def test_a_start_takes_over_weights_and_normalization_of_pixels(devices, tmp_pat
         np.testing.assert_allclose(model(images), saved(images), atol=1e-6)
 
 
-@pytest.mark.parametrize(("role", "number"), [("fixres", -1), ("teacher", 0), ("student", 4)])
+@pytest.mark.parametrize(
+    ("role", "number"), [slow_param("fixres", -1), slow_param("teacher", 0), ("student", 4)]
+)
 def test_training_leaves_the_frozen_blocks(devices, role, number):
     """Frozen: their weights and statistics, and no noise in them. 0: the stem's alone."""
     ratio = 2.0 if role == "student" else 0.0
@@ -65,7 +68,7 @@ def test_training_leaves_the_frozen_blocks(devices, role, number):
         learner(devices, frozen_blocks=99)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+@pytest.mark.parametrize("optimizer", [slow_param("adamw"), "rmsprop"])
 def test_the_classifier_learns_alone_in_the_first_steps(devices, optimizer):
     settings = dataclasses.replace(STUDENT.optimizer, name=optimizer)
     made = learner(devices, optimizer=settings, head_steps=2)

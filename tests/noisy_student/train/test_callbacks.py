@@ -14,8 +14,8 @@ from noisy_student.train.callbacks import check
 from tests.helpers import toy_batches
 
 SETTINGS = config.Config(
-    teacher_width=0.1,
-    teacher_depth=0.1,
+    model_fn="tests.helpers.foreign_models:self_scaling_cnn",
+    image_size=32,
     small_image=True,
     augment="none",
     teacher_steps=7,

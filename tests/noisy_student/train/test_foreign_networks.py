@@ -105,6 +105,7 @@ def test_mixed_precision_returns_float32_logits(devices):
     assert "bfloat16" in kinds
 
 
+@pytest.mark.slow
 def test_fine_tuning_at_a_larger_size_starts_from_the_weights(splits, devices, tmp_path):
     train.run(TEACHER, splits, tmp_path / "teacher", devices, LOG)
     tuned = dataclasses.replace(
@@ -152,6 +153,7 @@ def test_what_is_for_efficientnets_is_refused(changed, message):
         build.outline(settings, Devices(tf.distribute.get_strategy(), False), 3, 24)
 
 
+@pytest.mark.slow
 def test_two_replicas_train_and_the_mean_of_their_statistics_is_saved(tmp_path):
     """Keras' batch norm keeps moving statistics for each replica."""
     changes = {"role": "teacher", "round": 0, "ratio": 0.0}

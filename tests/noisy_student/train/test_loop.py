@@ -109,6 +109,7 @@ def test_logs_and_models(splits, devices, tmp_path, capsys):
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_noise_within_the_step_trains_the_same_model(splits, devices, tmp_path):
     noise = config.NoiseConfig("randaugment", 2, 5.0, False, False)
     noised = dataclasses.replace(TEACHER, noise=noise, steps=2)
@@ -210,7 +211,9 @@ def test_damage_that_training_meets_is_named(splits, devices, tmp_path):
     data[offsets[5] + 50] ^= 1
     (tmp_path / "records").write_bytes(data)
     with pytest.raises(ValueError, match=f"{path} is damaged: the record at byte {offsets[5]}"):
-        train.run(TEACHER, dataclasses.replace(splits, labeled=labeled), tmp_path / "a", devices, LOG)
+        train.run(
+            TEACHER, dataclasses.replace(splits, labeled=labeled), tmp_path / "a", devices, LOG
+        )
 
 
 def test_what_is_decoded_once_is_said_and_changes_nothing(splits, devices, tmp_path, capsys):

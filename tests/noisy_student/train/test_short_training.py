@@ -11,7 +11,7 @@ from noisy_student.artifacts import model_file
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import build, trainer
 from tests.helpers.small_learner import CLASSES, STUDENT
-from tests.noisy_student.train.test_loop import LOG, PLAIN
+from tests.noisy_student.train.test_loop import LOG, TEACHER
 
 
 @pytest.fixture
@@ -38,14 +38,13 @@ def test_the_averaged_model_knows_what_the_network_learned(tmp_path, warned):
     counts = {"labeled": 48, "validation": 90, "unlabeled": 3, "test": 3}
     parts = {name: stripes(name, count, len(name)) for name, count in counts.items()}
     splits = sources.Splits(**parts, class_names=("a", "b", "c"), info={})
-    model = dataclasses.replace(
-        PLAIN.model, width=0.2, batch_norm_momentum=0.99, strides=(2, 2, 2, 2, 1, 1, 1, 1)
-    )
+    changes = {"width": 0.2, "image_size": 32, "strides": (2, 2, 2, 2, 1, 1, 1, 1)}
+    model = dataclasses.replace(STUDENT.model, batch_norm_momentum=0.99, **changes)
     optimizer = dataclasses.replace(
-        PLAIN.optimizer, name="adamw", schedule="constant", warmup_steps=5, learning_rate=0.004
+        TEACHER.optimizer, name="adamw", schedule="constant", warmup_steps=5, learning_rate=0.004
     )
     settings = dataclasses.replace(
-        PLAIN, steps=60, ema_decay=0.9999, batch_size=24, model=model, optimizer=optimizer
+        TEACHER, steps=60, ema_decay=0.9999, batch_size=24, model=model, optimizer=optimizer
     )
     log = dataclasses.replace(LOG, log_every=20, validate_every=1000, checkpoint_every=1000)
     summary = train.run(settings, splits, tmp_path, make_devices(), log)
