@@ -41,6 +41,12 @@ def test_links_lead_to_files():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_the_number_of_comparisons_is_that_of_the_results():
+    results = (ROOT / "docs" / "RESULTS.md").read_text()
+    found = [re.findall(r"orrected for all (\d+) comparisons", text) for text in (README, results)]
+    assert all(found) and len({*found[0], *found[1]}) == 1
+
+
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 120
 
