@@ -7,6 +7,7 @@ import PIL.Image
 import pytest
 
 from data import sources
+from tests.helpers.marks import slow_param
 from tests.helpers.small_runs import ROOT, TINY, command, iterate, run
 
 
@@ -44,6 +45,7 @@ def test_folders_of_images(tmp_path):
     assert sizes == {"labeled": 100, "validation": 50, "unlabeled": 170, "test": 50}
 
 
+@pytest.mark.slow
 def test_stages_run_alone(tmp_path):
     recipe = f"--flagfile={ROOT}/recipes/mnist5k.flags"
     output = run(
@@ -79,7 +81,7 @@ def test_dry_run_touches_nothing(tmp_path):
     ("flag", "named"),
     [
         ("--teacher_name=efficientnet-b9", "efficientnet-b0"),
-        ("--num_labeled=0", "no unlabeled images for the students"),
+        slow_param("--num_labeled=0", "no unlabeled images for the students"),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path, flag, named):

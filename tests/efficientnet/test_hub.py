@@ -74,6 +74,7 @@ def check_weights(path, model):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_convert_takes_a_repository_by_name(address, model, tmp_path, monkeypatch):
     """The command in a process of its own; later, without a network, the file is in the cache."""
     (tmp_path / "classes.txt").write_text("a\nb\nc\n")

@@ -79,6 +79,7 @@ def test_planted_copies_are_found_and_nothing_else(tmp_path, kind):
     assert [pair.mirrored for pair in found["unlabeled"]] == [name == "mirrored" for name in COPIES]
 
 
+@pytest.mark.slow
 def test_the_report_lists_what_to_exclude(tmp_path):
     planted = write_splits(tmp_path, photos("drawn"))
     splits = load(tmp_path)

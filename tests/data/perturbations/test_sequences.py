@@ -252,6 +252,7 @@ def test_what_is_refused(image, name, size, message):
         perturbations.sequence(SMALL, "tilt", -1)
 
 
+@pytest.mark.slow
 def test_contact_sheet_as_a_command(tmp_path):
     Image.fromarray(SMALL).save(tmp_path / "image.png")
     subprocess.run(

@@ -122,6 +122,7 @@ def test_labeled_and_unlabeled_noise_can_differ(tmp_path):
     assert sum(image.tobytes() in clean for image in batch["unlabeled_images"]) < 8
 
 
+@pytest.mark.slow
 def test_keras_cv_noise_is_the_same_in_two_runs():
     pytest.importorskip("keras_cv")
     noise = Augmentation("keras_cv", magnitude=10)

@@ -10,7 +10,7 @@ from data import pipeline, seeds
 from data.pipeline import Augmentation, order, selected
 from data.pipeline.augmentation import batch_noise
 from data.preprocess import PreprocessSpec
-from tests.helpers.marks import STREAMED, slow_param
+from tests.helpers.marks import STREAMED
 from tests.helpers.toy_batches import (
     CLASSES,
     LARGE,
@@ -58,6 +58,7 @@ def test_every_pass_sees_every_example_once_with_its_label(count, batch_size):
         assert passes[0] != passes[1] != passes[2] != sorted(passes[2])
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_order_and_other_noise():
     source = textured(40)
     first, other = batches(source, 2), batches(source, 2, seed=4)
@@ -112,8 +113,8 @@ def test_parallelism_changes_nothing(tmp_path, either):
     assert_equal(run(1), run(7))
 
 
-@STREAMED
-@pytest.mark.parametrize("calls", [slow_param(1), 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("calls", [1, 5])
 def test_the_number_of_parallel_calls_changes_nothing(tmp_path, either, monkeypatch, calls):
     files = write_records(tmp_path, textured(20), shards=3)
     source = as_files(textured(30), tmp_path / "files")
@@ -126,8 +127,8 @@ def test_the_number_of_parallel_calls_changes_nothing(tmp_path, either, monkeypa
 # Clean copies, for a teacher within the step.
 
 
-@STREAMED
-@pytest.mark.parametrize("side", [16, slow_param(40)])
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [16, 40])
 def test_clean_copies_are_what_evaluation_shows_of_the_same_images(tmp_path, either, side):
     """The pseudo labels of these records number their images."""
     source = textured(20)
@@ -174,6 +175,7 @@ def test_hosts_together_make_the_batches_of_one(tmp_path, either):
     assert_equal(together, whole)
 
 
+@pytest.mark.slow
 def test_a_host_decodes_its_own_rows_alone(tmp_path):
     source = as_files(textured(16), tmp_path / "files")
     open(source.files[0], "wb").close()  # Not an image any more: whatever decodes it fails.
@@ -264,7 +266,8 @@ def test_evaluation_sees_every_example_once_in_order(tmp_path, count, stored):
     assert seen == list(range(count))
 
 
-@pytest.mark.parametrize("stored", [slow_param("memory"), "files"])
+@pytest.mark.slow
+@pytest.mark.parametrize("stored", ["memory", "files"])
 def test_evaluation_may_be_noised_by_image_and_seed_alone(tmp_path, stored):
     source = textured(11)
     if stored == "files":

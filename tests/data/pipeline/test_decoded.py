@@ -78,7 +78,8 @@ def test_the_cache_changes_no_batch(tmp_path, kind, spec, noise):
     toy.assert_equal(host, [{k: v[len(v) // 2 :] for k, v in batch.items()} for batch in expected])
 
 
-@pytest.mark.parametrize("calls", [slow_param(1), 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("calls", [1, 5])
 def test_the_number_of_parallel_calls_changes_nothing(tmp_path, monkeypatch, calls):
     source = source_of("records", tmp_path)
     files = toy.write_records(tmp_path / "selected", toy.textured(20), shards=3)
@@ -89,6 +90,7 @@ def test_the_number_of_parallel_calls_changes_nothing(tmp_path, monkeypatch, cal
     toy.assert_equal(toy.batches(source, 8, cache=DecodedCache(MIB), **arguments), expected)
 
 
+@pytest.mark.slow
 def test_clean_copies_are_the_same(tmp_path):
     source = mixed_files(tmp_path / "images", 8)
     files = toy.write_records(tmp_path / "selected", toy.textured(20))
@@ -97,6 +99,7 @@ def test_clean_copies_are_the_same(tmp_path):
     toy.assert_equal(toy.batches(source, 4, cache=DecodedCache(MIB), **arguments), expected)
 
 
+@pytest.mark.slow
 def test_clean_copies_of_another_size_need_the_originals(tmp_path):
     source = mixed_files(tmp_path / "images", 8)
     files = toy.write_records(tmp_path / "selected", toy.textured(20))
@@ -215,6 +218,7 @@ def test_a_budget_of_nothing_is_off(tmp_path):
         DecodedCache(-1)
 
 
+@pytest.mark.slow
 def test_random_crops_take_the_originals(tmp_path):
     """Also where these are all of one size, and small."""
     source = toy.as_files(toy.textured(12), tmp_path / "images")
@@ -232,6 +236,7 @@ def test_random_crops_take_the_originals(tmp_path):
     assert held(cache) == {}
 
 
+@pytest.mark.slow
 def test_streamed_records_are_not_asked_for(tmp_path, streaming):
     files = toy.write_records(tmp_path / "selected", toy.textured(30))
     arguments = {"selected_files": files, "unlabeled_batch_size": 6}

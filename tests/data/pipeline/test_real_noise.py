@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from data import pipeline
-from tests.helpers.marks import slow_param
 from tests.helpers.toy_batches import (
     LARGE,
     NOISE,
@@ -32,9 +31,10 @@ def test_translation_of_small_images_is_bounded_by_their_size():
     assert not only_gray.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "noise"),
-    [(SMALL, dataclasses.replace(NOISE, cutout=True)), slow_param(LARGE, NOISE)],
+    [(SMALL, dataclasses.replace(NOISE, cutout=True)), (LARGE, NOISE)],
     ids=["small", "large"],
 )
 def test_noise_left_to_the_step_gives_the_same_images(tmp_path, spec, noise):

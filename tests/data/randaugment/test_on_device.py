@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from data import randaugment
 from data.randaugment import operations, policy, rand_augment_batch, rand_augment_on_device
+from tests.helpers.marks import slow_param
 from tests.helpers.toy_operations import synthetic_images
 
 SHAPES = {"square": (64, 32, 32, 3), "wide": (40, 21, 34, 3)}
@@ -24,18 +25,24 @@ def draw(shape):
     return images, seeds[np.concatenate([first, np.arange(500)])[: shape[0]]]
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+PAPER = {}
+SMALL = {"magnitude": 5, "translate": 4, "cutout": 4, "num_layers": 1}
+VARIANT = {"contrast": "published", "magnitude_noise": 3.0, "num_layers": 3}
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("shape", "arguments"),
     [
-        {},
-        {"magnitude": 5, "translate": 4, "cutout": 4, "num_layers": 1},
-        {"contrast": "published", "magnitude_noise": 3.0, "num_layers": 3},
+        ("square", PAPER),
+        ("wide", SMALL),
+        slow_param("square", VARIANT),
+        slow_param("wide", VARIANT),
+        slow_param("wide", PAPER),
+        slow_param("square", SMALL),
     ],
-    ids=["paper", "small", "variant"],
 )
 def test_the_bytes_are_the_hosts(shape, arguments):
-    images, seeds = draw(shape)
+    images, seeds = draw(SHAPES[shape])
     expected = rand_augment_batch(images, seeds, **arguments)
     step = tf.function(lambda *batch: rand_augment_on_device(*batch, **arguments), autograph=False)
     np.testing.assert_array_equal(step(images, seeds), expected)

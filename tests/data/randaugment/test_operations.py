@@ -7,6 +7,7 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from data.randaugment import OPERATIONS, level_to_argument
+from tests.helpers.marks import slow_param
 from tests.helpers.toy_operations import GEOMETRY, NAMES, synthetic_images
 
 WITHOUT_ARGUMENT = ["AutoContrast", "Equalize", "Invert"]
@@ -137,7 +138,10 @@ def test_cutout_without_center_is_in_the_middle():
     np.testing.assert_array_equal(OPERATIONS["Cutout"](image, 5), expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+TRACED = ("Rotate", "Posterize", "Color")  # one of each kind; the others are slow
+
+
+@pytest.mark.parametrize("name", [n if n in TRACED else slow_param(n) for n in NAMES])
 def test_operation_is_the_same_inside_a_dataset(name):
     image = synthetic_images(61, 47)["random"]
     argument = level_to_argument(name, 27)

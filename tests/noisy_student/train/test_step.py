@@ -95,6 +95,7 @@ def test_the_loss_of_a_step_by_hand(devices, hard, temperature):
     assert shown["loss"] == pytest.approx(labeled + 2 * unlabeled + decay, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_every_step_has_noise_of_its_own_and_the_same_when_repeated(devices):
     """The same batch twice, at a rate of 0: only dropout and stochastic depth can differ."""
     still = dataclasses.replace(STUDENT.optimizer, learning_rate=0.0)
@@ -178,6 +179,7 @@ def gradients(made: Learner, jit_compile: bool) -> tuple[list[np.ndarray], np.nd
     return [gradient.numpy() for gradient in found], metrics.numpy()
 
 
+@pytest.mark.slow
 def test_compiled_gradients_equal_those_not_compiled(devices):
     """One XLA program of the whole pass, noise and all."""
     made = learner(devices)
@@ -206,6 +208,7 @@ def test_update_and_prediction_compile(exempt):
     np.testing.assert_allclose(compiled, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_variables_logits_and_losses_in_float32(plain):
     try:
         trained = training(make_devices(precision="mixed_bfloat16"))
