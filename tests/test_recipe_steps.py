@@ -89,6 +89,7 @@ def test_first_steps_of_small_images(tmp_path, recipe):
     check_student(recipe, tmp_path, 10, 2, "--batch_size=4")
 
 
+@pytest.mark.slow
 def test_first_steps_of_imagenet_b0(tmp_path):
     check_student("imagenet_b0", tmp_path, 1000, 2, "--batch_size=2")
 

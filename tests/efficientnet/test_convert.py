@@ -134,6 +134,7 @@ def run_convert(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_command_line(lite0, tmp_path):
     (tmp_path / "names.txt").write_text("a\nb\nc\n")
     shared = ["--name=efficientnet-lite0", f"--source={lite0[0]}", "--source_format=timm"]

@@ -39,7 +39,7 @@ def settings(images: Path, **options) -> config.Config:
     return config.Config(
         **folders,
         **{"dataset": "folder", "small_image": True, "image_size": 16, "num_validation": 6},
-        **{"teacher_width": 0.1, "teacher_depth": 0.1, "student_width": 0.1, "student_depth": 0.1},
+        **{"model_fn": "tests.helpers.foreign_models:self_scaling_cnn"},
         **{"rounds": 1, "teacher_steps": 4, "student_steps": 4, "validate_every": 2},
         **{"teacher_batch_size": 8, "batch_size": 4, "ratio": 2, "warmup_steps": 1},
         **{"log_every": 2, "min_confidence": 0, "num_shards": 2, "augment": "none"},

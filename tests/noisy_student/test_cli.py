@@ -34,7 +34,7 @@ def test_lists_its_commands_without_tensorflow():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["help"], slow_param(["ablate", "--helpfull"]), ["ablate", "--list"]]
+    "arguments", [["help"], slow_param(["ablate", "--helpfull"]), slow_param(["ablate", "--list"])]
 )
 def test_a_reader_that_leaves_sees_no_traceback(arguments):
     command = [sys.executable, "-P", "-c", "from noisy_student.cli import main; main()", *arguments]

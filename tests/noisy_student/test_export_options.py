@@ -46,7 +46,7 @@ def test_an_export_takes_any_number_of_images(export_format, model_path, tmp_pat
     assert np.allclose(table.sum(axis=1), 1, atol=1e-5) != is_keras
 
 
-@small_export.formats("saved_model")
+@small_export.formats("onnx")
 def test_logits_are_those_of_the_keras_file_and_have_their_name(
     export_format, model_path, photos, tmp_path
 ):

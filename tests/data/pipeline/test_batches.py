@@ -67,7 +67,7 @@ def test_another_seed_is_another_order_and_other_noise():
     assert not np.array_equal(same, noised)
 
 
-@STREAMED
+@pytest.mark.slow
 def test_two_runs_are_bit_identical_whatever_the_global_seed(tmp_path, either):
     files = write_records(tmp_path, textured(20))
     arguments = {"selected_files": files, "unlabeled_batch_size": 6}

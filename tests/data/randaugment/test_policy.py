@@ -219,6 +219,7 @@ def test_magnitude_matters():
     assert (weak != strong).any((1, 2, 3)).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_magnitude_noise_spreads_magnitudes_and_no_more():
     """The columns' own numbers show by how much TranslateX has moved an image."""
     count, side = 4000, 64
@@ -245,6 +246,7 @@ def test_magnitude_noise_spreads_magnitudes_and_no_more():
     assert abs(drawn.std() - 12 * 3 / 10) < 0.7  # give or take
 
 
+@pytest.mark.slow
 def test_published_contrast_changes_contrast_alone():
     """With one operation an image, a sixteenth of the images change."""
     count, side = 800, 48

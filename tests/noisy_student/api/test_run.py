@@ -17,10 +17,7 @@ from noisy_student.config import process
 from tests.helpers import run_folder, run_robustness, small_runs, toy_folders
 
 TINY = {
-    "teacher_width": 0.1,
-    "teacher_depth": 0.1,
-    "student_width": 0.1,
-    "student_depth": 0.1,
+    "model_fn": "tests.helpers.foreign_models:self_scaling_cnn",
     "small_image": True,
     "image_size": 16,
     "teacher_steps": 4,
@@ -187,8 +184,7 @@ def test_functions_are_networks(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     data = ns.Data.from_arrays(images, np.arange(40) % 2, unlabeled=images[:8])
-    flags = {name: value for name, value in TINY.items() if "width" not in name}
-    flags = {name: value for name, value in flags.items() if "depth" not in name}
+    flags = {name: value for name, value in TINY.items() if name != "model_fn"}
     networks = {"teacher": small_network, "student": small_network}
     run = ns.fit(data, None, tmp_path / "run", **networks, **flags)
     assert run.student.count_params() == 4 * 28 + 10

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from noisy_student import report
+from tests.helpers.marks import slow_param
 from tests.helpers.run_folder import DIGITS, Balance, make_workdir, page_of, write
 from tests.helpers.run_robustness import add_own_robustness, add_published_robustness
 
@@ -29,6 +30,7 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_page_is_the_same_when_made_again(workdir):
     report.run(workdir)
     first = page_of(workdir)
@@ -276,7 +278,7 @@ def test_any_benchmark_may_stand_alone(robust, tmp_path, benchmark):
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, slow_param(1), slow_param(2)])
 def test_any_benchmark_may_be_absent_for_any_model(robust, tmp_path, seed):
     files = sorted(robust.glob("evaluation/*/*.json"))
     kept = np.random.default_rng(seed).random(len(files)) < 0.4

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from noisy_student import report
+from tests.helpers.marks import slow_param
 from tests.helpers.run_folder import make_workdir, page_of, results_of, write
 from tests.helpers.run_robustness import add_own_robustness, add_published_robustness
 
@@ -62,7 +63,7 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", [*FILES[:4], *map(slow_param, FILES[4:])])
 def test_a_missing_file_is_named_and_the_rest_shown(workdir, path):
     (workdir / path).unlink()
     results = report.run(workdir)

@@ -12,6 +12,7 @@ from noisy_student import config
 from noisy_student.runtime.devices import Devices, make_devices
 from noisy_student.train import build, step
 from noisy_student.train.learner import Learner
+from tests.helpers.marks import slow_param
 from tests.helpers.small_learner import (
     CLASSES,
     SIZE,
@@ -69,7 +70,7 @@ def test_several_steps_in_one_call_are_the_same_steps(traced, plain):
     assert plain.learner.finished_steps == 4
 
 
-@pytest.mark.parametrize(("hard", "temperature"), [(False, 0.5), (True, 0.5)])
+@pytest.mark.parametrize(("hard", "temperature"), [slow_param(False, 0.5), (True, 0.5)])
 def test_the_loss_of_a_step_by_hand(devices, hard, temperature):
     """From the logits of one pass over all images: what is asked for arrives in the loss."""
     quiet = dataclasses.replace(STUDENT.model, dropout_rate=0.0, stochastic_depth_rate=0.0)
@@ -160,6 +161,7 @@ def test_updates_from_accumulated_gradients_by_hand(devices):
     assert made.learner.finished_steps == 2
 
 
+@pytest.mark.slow
 def test_without_weight_labels_teach_nothing_but_batch_norm_sees_the_images(devices):
     made = learner(devices, labeled_weight=0.0)
     compute = tf.function(lambda batch: gradients_of(made, batch)[0])
