@@ -1,8 +1,10 @@
 """The first steps of the recipes, on random images: everything but the batch size as it is."""
 
 import dataclasses
+import gc
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -15,6 +17,14 @@ from noisy_student.train import batches, build, step
 from noisy_student.train.learner import Learner
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+
+
+@pytest.fixture(autouse=True)
+def freed_memory():
+    """Lets go of a network before the next one is built: those of L2 take 15 GB."""
+    yield
+    keras.backend.clear_session()
+    gc.collect()
 
 
 def read(recipe: str, *overrides: str) -> config.Config:

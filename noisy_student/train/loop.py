@@ -22,6 +22,7 @@ from noisy_student.train.progress import COMPILING, Progress
 from noisy_student.train.training_state import TrainingState
 
 _COMPILING_ON_GPU = f"{COMPILING} (once; usually 1-3 min on a GPU)"
+_COMPILING_ON_CPU = f"{COMPILING} (once; usually less than a minute on a CPU)"
 
 
 def train_loop(
@@ -52,7 +53,8 @@ def train_loop(
     done, directory = learner.finished_steps, state.directory
     run_steps, predict = step.compile_steps(learner), build.predict_step(learner)
     metrics = MetricsLog(learner.name, directory, step.metric_names(learner), images_per_step, done)
-    compiling = _COMPILING_ON_GPU if devices.jit_compile and gpu.visible() else COMPILING
+    on_gpu = devices.jit_compile and gpu.visible()
+    compiling = _COMPILING_ON_GPU if on_gpu else _COMPILING_ON_CPU
     progress = Progress(learner.name, done, last_step, images_per_step, devices.is_chief, compiling)
     every = log.validate_every
     with (

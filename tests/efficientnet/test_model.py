@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import efficientnet
 from efficientnet import cpu_ops, layers
+from tests.helpers.marks import slow_param
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"width": 0.25, "depth": 0.3, "num_classes": 5}
@@ -60,8 +61,8 @@ def run_python(code, *arguments, timeout=300):
         ("efficientnet-b0", {"num_classes": 10, "small_image": True}, 4020358),
         ("efficientnet-b3", {}, 12233232),
         ("efficientnet-lite0", {}, 4652008),
-        pytest.param("efficientnet-b7", {}, 66347960, marks=pytest.mark.slow),
-        pytest.param("efficientnet-l2", {}, 480309308, marks=pytest.mark.slow),
+        slow_param("efficientnet-b7", {}, 66347960),
+        slow_param("efficientnet-l2", {}, 480309308),
     ],
 )
 def test_trainable_parameters(name, arguments, parameters):

@@ -12,15 +12,14 @@ import efficientnet
 from data.preprocess import PreprocessSpec
 from noisy_student import export
 from noisy_student.artifacts import model_file
+from tests.helpers.marks import slow_param
 
 CLASSES = ("ant", "bee", "cat")
 
 
 def formats(*fast: str) -> pytest.MarkDecorator:
     """Parametrizes a test by all formats of export; those not named are slow."""
-    slow = [
-        pytest.param(name, marks=pytest.mark.slow) for name in export.FORMATS if name not in fast
-    ]
+    slow = [slow_param(name) for name in export.FORMATS if name not in fast]
     return pytest.mark.parametrize("export_format", [*fast, *slow])
 
 

@@ -13,6 +13,7 @@ from noisy_student.evaluate import runner
 from tests.helpers import foreign_models
 from tests.helpers import tiny_evaluation as tiny
 from tests.helpers.foreign_models import CLASSES
+from tests.helpers.marks import slow_param
 
 EPSILON = 8.0
 
@@ -75,7 +76,7 @@ def attacked(model, scale, images, labels, steps):
     return 100 * np.mean(np.argmax(model(moved * scale, training=False), 1) == labels)
 
 
-@pytest.mark.parametrize("name", ["cnn", pytest.param("mobilenet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["cnn", slow_param("mobilenet")])
 @pytest.mark.parametrize("ending", [".keras", ""])
 def test_accuracies_are_those_of_predict(name, ending, models, images, tmp_path):
     folder, found = models

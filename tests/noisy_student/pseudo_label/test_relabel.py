@@ -10,6 +10,7 @@ from noisy_student import pseudo_label
 from noisy_student.artifacts import model_file, student_set
 from noisy_student.artifacts.stage import read_done
 from noisy_student.selection import write
+from tests.helpers.marks import slow_param
 from tests.helpers.toy_batches import assert_equal, textured
 from tests.helpers.toy_teacher import (
     COUNT,
@@ -26,8 +27,8 @@ from tests.helpers.toy_teacher import (
     ("source", "form"),
     [
         ("memory", {}),
-        pytest.param("memory", {"published_names": True}, marks=pytest.mark.slow),
-        pytest.param("records", {"index_only": True}, marks=pytest.mark.slow),
+        slow_param("memory", {"published_names": True}),
+        slow_param("records", {"index_only": True}),
     ],
     indirect=["source"],
     ids=["records", "published names", "index"],

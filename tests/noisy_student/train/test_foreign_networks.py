@@ -18,6 +18,7 @@ from noisy_student.runtime.devices import Devices
 from noisy_student.train import build, step
 from noisy_student.train.metrics_log import MetricsLog
 from tests.helpers import small_learner, training_on_devices
+from tests.helpers.marks import slow_param
 from tests.helpers.small_learner import STUDENT
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,9 +39,7 @@ def named(name, **changed):
     return dataclasses.replace(TEACHER, model=dataclasses.replace(MODEL, name=name, **changed))
 
 
-@pytest.mark.parametrize(
-    "name", [CNN, pytest.param("keras:MobileNetV3Small", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", [CNN, slow_param("keras:MobileNetV3Small")])
 def test_a_killed_training_ends_with_the_bytes_of_another(
     name, splits, devices, tmp_path, monkeypatch
 ):

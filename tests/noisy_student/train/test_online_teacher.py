@@ -13,6 +13,7 @@ from noisy_student.artifacts import model_file
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import build
 from noisy_student.train.learner import Learner
+from tests.helpers.marks import slow_param
 from tests.helpers.small_learner import (
     CLASSES,
     SPEC,
@@ -43,9 +44,7 @@ def with_clean_copies(stream):
         yield batch | {"unlabeled_clean_images": clean}
 
 
-@pytest.mark.parametrize(
-    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "compiled"]
-)
+@pytest.mark.parametrize("jit_compile", [False, slow_param(True)], ids=["plain", "compiled"])
 def test_a_teacher_within_the_step_gives_the_labels_of_the_clean_images(
     devices, teacher, jit_compile
 ):
