@@ -198,9 +198,14 @@ def read_timm(path: Path_, averaged: bool = True) -> Mapping[str, Any]:
 def _read_state(path: Path_) -> Any:
     """Reads a file of PyTorch tensors."""
     if Path(path).suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
+        try:
+            from safetensors import SafetensorError  # optional: only for such files
+            from safetensors.numpy import load_file
+        except ImportError:
+            raise ValueError(
+                f"{path}: the package safetensors is not installed: "
+                "pip install 'noisy-student[convert]'."
+            ) from None
         try:
             return load_file(path)
         except SafetensorError as error:

@@ -236,10 +236,10 @@ class StoredPerturbations(StoredBenchmark):
 
     describe = staticmethod(perturbations.describe)
 
-    def __init__(self, name: str, perturbations: Sequence[str]):
-        """Names the benchmark and the perturbations that belong to it."""
+    def __init__(self, name: str, perturbations: Sequence[str], packages: tuple[str, ...] = ()):
+        """Names the benchmark, the perturbations that belong to it, and what decodes its videos."""
         super().__init__(name)
-        self._perturbations = perturbations
+        self._perturbations, self.packages = perturbations, packages
 
     def count(self, location: str, data_dir: str | None) -> Counts:
         """Counts the videos of each perturbation."""
@@ -282,5 +282,5 @@ for _name in ("imagenet_a", "imagenet_r", "imagenet_v2"):
     benchmark.register(LabeledImages(_name))
 for _name in ("imagenet_c", _REMADE, "cifar10_c"):
     benchmark.register(StoredCorruptions(_name))
-benchmark.register(StoredPerturbations("imagenet_p", robustness.PERTURBATIONS))
+benchmark.register(StoredPerturbations("imagenet_p", robustness.PERTURBATIONS, ("av",)))
 benchmark.register(StoredPerturbations("cifar10_p", robustness.SMALL_PERTURBATIONS))
