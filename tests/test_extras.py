@@ -1,6 +1,8 @@
 """Without an optional package: what needs it names the package and its extra, before it starts."""
 
 import dataclasses
+import importlib.util
+import subprocess
 import sys
 
 import pytest
@@ -10,7 +12,7 @@ from efficientnet import checkpoint_files, hub
 from noisy_student import config, evaluate, export
 from noisy_student.runtime.devices import make_devices
 from noisy_student.train import build
-from tests.helpers import small_export
+from tests.helpers import small_export, small_runs
 from tests.helpers.small_learner import CLASSES, STUDENT
 
 
@@ -65,3 +67,11 @@ def test_what_needs_a_package_names_it_and_its_extra(monkeypatch, tmp_path, pack
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     with pytest.raises(ValueError, match=rf"{package} is not installed.*noisy-student\[{extra}\]"):
         use(tmp_path)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="installed here")
+def test_the_command_for_beam_names_its_environment():
+    command = [sys.executable, "-m", "noisy_student.selection.beam", "--help"]
+    refused = subprocess.run(command, cwd=small_runs.ROOT, capture_output=True, text=True)
+    assert refused.returncode == 1 and "requirements-beam.txt" in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -26,9 +26,18 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
-from apache_beam.options.pipeline_options import PipelineOptions
+
+try:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+except ModuleNotFoundError:
+    if __name__ == "__main__":
+        sys.exit(
+            "error: the package apache_beam is not installed. It needs an environment of its own: "
+            "python -m venv beam && beam/bin/pip install -r requirements-beam.txt"
+        )
+    raise
 
 from noisy_student.artifacts import decision_index, predictions
 from noisy_student.artifacts.decision import Decision
