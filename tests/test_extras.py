@@ -69,6 +69,33 @@ def test_what_needs_a_package_names_it_and_its_extra(monkeypatch, tmp_path, pack
         use(tmp_path)
 
 
+_IMPORTED_FOR_BEAM = """
+import sys, types
+from importlib.metadata import packages_distributions
+
+class Stub(types.ModuleType):
+    __path__ = []
+    def __getattr__(self, name):
+        return type(name, (), {})
+
+for name in ("", ".options", ".options.pipeline_options"):
+    sys.modules["apache_beam" + name] = Stub("apache_beam" + name)
+import noisy_student.selection.beam
+found = packages_distributions()
+print(*{each for name in sys.modules for each in found.get(name.partition(".")[0], ())})
+"""
+
+
+def test_the_requirements_for_beam_are_what_it_imports():
+    command = [sys.executable, "-c", _IMPORTED_FOR_BEAM]
+    done = subprocess.run(command, cwd=small_runs.ROOT, capture_output=True, text=True, check=True)
+    lines = (small_runs.ROOT / "requirements-beam.txt").read_text().splitlines()
+    listed = {line.partition("==")[0] for line in lines if "==" in line}
+    # pyarrow imports cloudpickle where it is installed.
+    imported = set(done.stdout.split()) - {"noisy-student", "setuptools", "cloudpickle"}
+    assert imported | {"apache-beam"} == listed
+
+
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="installed here")
 def test_the_command_for_beam_names_its_environment():
     command = [sys.executable, "-m", "noisy_student.selection.beam", "--help"]

@@ -5,7 +5,6 @@ environment made from requirements-beam.txt; without either the tests are skippe
 """
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from noisy_student.artifacts import decision_index, predictions
+from noisy_student.artifacts.files import read_json
 from noisy_student.selection import radix, rule
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,7 +26,8 @@ pytestmark = pytest.mark.skipif(PYTHON is None, reason="Apache Beam is not insta
 
 def write_shards(folder, columns, num_classes, order, num_shards):
     labels, confidences, ids = columns
-    card = {"class_names": [str(i) for i in range(num_classes)]}
+    names = [str(i) for i in range(num_classes)]
+    card = {"class_names": names, "model": "m", "examples": "toy"}
     for shard, rows in enumerate(np.array_split(order, num_shards)):
         count = len(rows)
         part = {
@@ -78,6 +79,7 @@ def test_beam_writes_the_same_bytes(tmp_path, images_per_class, max_copies):
     write_shards(tmp_path / "b1", columns, 9, first, 2)
     write_shards(tmp_path / "b2", columns, 9, second, 3)
     found = run_beam(tmp_path / "b?", tmp_path / "beam", *flags)
-    stored = rule.Decision.from_dict(json.loads(found.pop("decision.json")))
+    found.pop("decision.json")
+    stored = rule.Decision.from_dict(read_json(tmp_path / "beam" / "decision.json", dict))
     assert found == expected
     np.testing.assert_array_equal(stored.cut_id, decision.cut_id)
