@@ -227,6 +227,7 @@ def test_positions_need_the_global_batch():
             pass
 
 
+@pytest.mark.slow
 def test_compile_and_fit_need_no_scope():
     """Stochastic depth and dropout are active in plain Keras training, without a warning."""
     model = efficientnet.build_model(

@@ -94,6 +94,7 @@ def write_h5(path, source, skip=("normalization",), suffix=":0"):
                 group[name] = np.asarray(weight)
 
 
+@pytest.mark.slow
 def test_h5_files_are_read(tmp_path):
     source = reference("efficientnet-b0")
     model = efficientnet.build_model("efficientnet-b0", 7, normalization="none")

@@ -97,7 +97,7 @@ def test_resuming_does_no_image_work_for_earlier_batches(tmp_path):
     assert len(batches(source, 1, start_step=clean)) == 1
 
 
-@STREAMED
+@pytest.mark.slow
 def test_parallelism_changes_nothing(tmp_path, either):
     files = write_records(tmp_path, textured(20), shards=3)
     source = as_files(textured(30), tmp_path / "files")
@@ -194,6 +194,7 @@ def test_files_give_the_same_batches_as_memory(tmp_path):
         assert_equal(batches(source, 4, spec), batches(files, 4, spec))
 
 
+@pytest.mark.slow
 def test_streamed_records_are_noised_like_those_in_memory(tmp_path, monkeypatch):
     files = write_records(tmp_path, textured(8))
     arguments = {"selected_files": files, "unlabeled_batch_size": 8}

@@ -15,6 +15,7 @@ from tests.helpers.toy_batches import (
 )
 
 
+@pytest.mark.slow
 def test_resumed_batches_are_the_same_with_the_real_operations(tmp_path):
     files = write_records(tmp_path, textured(11))
     arguments = {"selected_files": files, "unlabeled_batch_size": 6}

@@ -134,6 +134,7 @@ def test_operations_signs_and_centers_are_drawn_evenly():
         assert abs(drawn_part.mean() - expected) < 3.3 * deviation
 
 
+@pytest.mark.slow
 def test_two_layers_are_two_operations_in_a_row():
     first = candidates(policy_image())
     pairs = {}

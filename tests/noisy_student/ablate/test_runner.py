@@ -175,6 +175,7 @@ def test_terminated_and_called_again(tmp_path, started):
     assert order(tmp_path) == ["quick", "slow", "slow-stopped", "slow", "after"]
 
 
+@pytest.mark.slow
 def test_what_a_killed_runner_left_running_is_waited_for(tmp_path, started):
     process = started(1)
     process.send_signal(signal.SIGKILL)

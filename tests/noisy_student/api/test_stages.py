@@ -57,6 +57,7 @@ def test_other_images_are_refused(path, tmp_path):
         ns.load(tmp_path / "none.keras")
 
 
+@pytest.mark.slow
 def test_a_fresh_process_needs_ns_load_alone(path):
     code = f"""
 import noisy_student as ns, numpy as np

@@ -30,7 +30,7 @@ def labels_in(directory, examples, spec, steps=9, start_step=0, shard=None):
 @pytest.mark.parametrize(
     ("source", "spec", "streaming"),
     [
-        ("memory", SPEC, False),
+        slow_param("memory", SPEC, False),
         slow_param("memory", LARGE, True),
         slow_param("files", LARGE, False),
         ("records", SPEC, True),
@@ -55,8 +55,9 @@ def test_records_and_index_train_alike(tmp_path, model_path, source, spec, strea
     assert len({(i, c) for b in found for i, c in zip(b["id_hash"], b["copy"], strict=True)}) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["files"], indirect=True)
-@pytest.mark.parametrize("block", [slow_param(None), 7], ids=["in memory", "streamed"])
+@pytest.mark.parametrize("block", [None, 7], ids=["in memory", "streamed"])
 def test_images_that_an_index_is_of_are_decoded_once(
     tmp_path, model_path, source, block, monkeypatch
 ):
