@@ -9,7 +9,7 @@ from tests.helpers.random_weights import assert_equal_logits, assert_same_weight
 
 
 def state_dict(model):
-    """What PyTorch would hold: axes as documented for Conv2d and Linear."""
+    """Returns the tensors of PyTorch: axes as documented for Conv2d and Linear."""
     state = {}
     names = weight_names.timm(model)
     for variable in model.variables:
