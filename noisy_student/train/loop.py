@@ -12,6 +12,7 @@ from noisy_student import config
 from noisy_student.artifacts.json_files import LogRow
 from noisy_student.config import derived
 from noisy_student.runtime import gpu, inference, preemption
+from noisy_student.runtime.devices import Devices
 from noisy_student.runtime.profiler import Profiler
 from noisy_student.train import build, step
 from noisy_student.train.batches import Batches
@@ -53,9 +54,8 @@ def train_loop(
     done, directory = learner.finished_steps, state.directory
     run_steps, predict = step.compile_steps(learner), build.predict_step(learner)
     metrics = MetricsLog(learner.name, directory, step.metric_names(learner), images_per_step, done)
-    on_gpu = devices.jit_compile and gpu.visible()
-    compiling = _COMPILING_ON_GPU if on_gpu else _COMPILING_ON_CPU
-    progress = Progress(learner.name, done, last_step, images_per_step, devices.is_chief, compiling)
+    text = _compiling(devices)
+    progress = Progress(learner.name, done, last_step, images_per_step, devices.is_chief, text)
     every = log.validate_every
     with (
         contextlib.closing(metrics),
@@ -99,6 +99,13 @@ def train_loop(
         print(f"{learner.name}: {message}. Run the same command again to continue.", flush=True)
         raise SystemExit(signals.exit_code)
     return metrics
+
+
+def _compiling(devices: Devices) -> str:
+    """Returns what to show until the first step is finished, with the usual duration."""
+    if devices.on_cpu:
+        return _COMPILING_ON_CPU
+    return _COMPILING_ON_GPU if devices.jit_compile and gpu.visible() else COMPILING
 
 
 def _steps_until_event(done: int, last_step: int, log: config.LogConfig) -> int:
