@@ -1,4 +1,4 @@
-"""RMSProp against NumPy and against TensorFlow 1's own."""
+"""RMSProp against NumPy and TensorFlow 1's own, Adam against NumPy and Keras' own."""
 
 import keras
 import numpy as np
@@ -74,28 +74,36 @@ def test_rmsprop_equals_tensorflow_1():
             np.testing.assert_array_equal(ours, expected)
 
 
-def test_serialization_round_trip():
-    schedule = LearningRate("constant", 0.1)
-    stored = optimizer.RMSProp(schedule, rho=0.8, momentum=0.7, epsilon=0.1, clipnorm=3.0)
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (optimizer.RMSProp, {"rho": 0.8, "momentum": 0.7, "epsilon": 0.1}),
+        (optimizer.Adam, {"beta_1": 0.8, "beta_2": 0.7, "epsilon": 0.1}),
+    ],
+)
+def test_serialization_round_trip(kind, arguments):
+    stored = kind(LearningRate("constant", 0.1), **arguments, clipnorm=3.0)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(stored))
-    assert isinstance(again, optimizer.RMSProp)
+    assert type(again) is kind
     assert again.get_config() == stored.get_config()
+    assert again.get_config().items() >= arguments.items()
 
 
-def test_state_continues_from_a_checkpoint(tmp_path):
+@pytest.mark.parametrize("name", ["rmsprop", "adamw"])
+def test_state_continues_from_a_checkpoint(name, tmp_path):
     start, gradients = start_and_gradients()
 
     def build():
         variables = [keras.Variable(value) for value in start]
-        rmsprop = optimizer.RMSProp(0.01)
-        rmsprop.build(variables)
-        checkpoint = tf.train.Checkpoint(optimizer=rmsprop, variables=variables)
-        return variables, rmsprop, checkpoint
+        built = optimizer.build(name, 0.01)
+        built.build(variables)
+        checkpoint = tf.train.Checkpoint(optimizer=built, variables=variables)
+        return variables, built, checkpoint
 
-    variables, rmsprop, checkpoint = build()
-    rmsprop.apply(gradients[0], variables)
+    variables, built, checkpoint = build()
+    built.apply(gradients[0], variables)
     path = checkpoint.write(str(tmp_path / "state"))
-    rmsprop.apply(gradients[1], variables)
+    built.apply(gradients[1], variables)
     restored_variables, restored, checkpoint = build()
     checkpoint.read(path).assert_consumed()
     restored.apply(gradients[1], restored_variables)
@@ -116,29 +124,50 @@ def test_sparse_gradients_count_as_dense():
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [
-        ("rmsprop", optimizer.RMSProp),
-        ("adamw", keras.optimizers.Adam),
-        ("sgd", keras.optimizers.SGD),
-    ],
+    [("rmsprop", optimizer.RMSProp), ("adamw", optimizer.Adam), ("sgd", keras.optimizers.SGD)],
 )
 def test_build(name, expected):
     assert type(optimizer.build(name, 0.1)) is expected
 
 
-def test_build_adamw_equals_keras():
+def run_adam(adam, start, gradients):
+    variables = [keras.Variable(value) for value in start]
+    adam.build(variables)
+
+    @tf.function
+    def step(grads):
+        adam.apply(grads, variables)
+
+    for grads in gradients:
+        step([tf.constant(gradient) for gradient in grads])
+    return [variable.numpy() for variable in variables]
+
+
+def test_adam_by_hand():
     start, gradients = start_and_gradients()
-    results = []
-    for adamw in (
-        optimizer.build("adamw", 0.01, adam_beta2=0.99),
-        keras.optimizers.AdamW(0.01, beta_2=0.99, weight_decay=0.0),
-    ):
-        variables = [keras.Variable(value) for value in start]
-        for grads in gradients[:5]:
-            adamw.apply(grads, variables)
-        results.append([variable.numpy() for variable in variables])
-    for ours, theirs in zip(*results, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    found = run_adam(optimizer.build("adamw", 0.01, adam_beta2=0.99), start, gradients)
+    for i, value in enumerate(start):
+        v, m, s = value.astype(np.float64), 0.0, 0.0
+        for step, grads in enumerate(gradients, start=1):
+            m = 0.9 * m + 0.1 * grads[i].astype(np.float64)
+            s = 0.99 * s + 0.01 * grads[i].astype(np.float64) ** 2
+            rate = 0.01 * np.sqrt(1 - 0.99**step) / (1 - 0.9**step)
+            v = v - rate * m / (np.sqrt(s) + 1e-7)  # Kingma and Ba, end of section 2
+        np.testing.assert_allclose(found[i], v, rtol=1e-4, atol=1e-5)
+
+
+def test_adam_equals_keras_but_for_rounding():
+    start, gradients = start_and_gradients()
+    ours = run_adam(optimizer.build("adamw", 0.01, adam_beta2=0.99), start, gradients)
+    keras_adamw = keras.optimizers.AdamW(0.01, beta_2=0.99, weight_decay=0.0)
+    theirs = run_adam(keras_adamw, start, gradients)
+    for found, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+
+
+def test_adam_refuses_amsgrad():
+    with pytest.raises(ValueError, match="amsgrad"):
+        optimizer.Adam(0.1, amsgrad=True).build([keras.Variable(np.ones(2, np.float32))])
 
 
 def test_build_sgd_is_nesterov():
