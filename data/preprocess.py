@@ -261,14 +261,17 @@ def small_crop(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
       uint8 [B, S, S, 3]: a random crop of each image after reflect padding by 4.
     """
     height, width = images.shape[1:3]
-    border = [_REFLECT, _REFLECT]
-    padded = tf.pad(images, [[0, 0], border, border, [0, 0]], "REFLECT")
-    offsets = seeds_lib.uniform_int(seeds_lib.uniform(seeds, 2), 2 * _REFLECT + 1)
-    rows = offsets[:, :1] + tf.range(height)
-    columns = offsets[:, 1:] + tf.range(width)
-    pixels = rows[:, :, tf.newaxis] * (width + 2 * _REFLECT) + columns[:, tf.newaxis]
-    flat = tf.reshape(padded, [-1, (height + 2 * _REFLECT) * (width + 2 * _REFLECT), 3])
+    shifts = seeds_lib.uniform_int(seeds_lib.uniform(seeds, 2), 2 * _REFLECT + 1) - _REFLECT
+    rows = _reflected(shifts[:, :1] + tf.range(height), height)
+    columns = _reflected(shifts[:, 1:] + tf.range(width), width)
+    pixels = rows[:, :, tf.newaxis] * width + columns[:, tf.newaxis]
+    flat = tf.reshape(images, [-1, height * width, 3])
     return tf.ensure_shape(tf.gather(flat, pixels, batch_dims=1), images.shape)
+
+
+def _reflected(indices: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns indices that lie outside 0..size-1 mirrored at the first or last one."""
+    return size - 1 - tf.abs(size - 1 - tf.abs(indices))
 
 
 def cutout(images: tf.Tensor, seeds: tf.Tensor, side: int) -> tf.Tensor:
