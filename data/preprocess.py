@@ -246,8 +246,12 @@ def inception_crop(image: tf.Tensor, seed: tf.Tensor, spec: PreprocessSpec) -> t
 
 def flip(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     """Mirrors each image, uint8 [B, H, W, 3], with probability 1/2; seeds are int32 [B, 2]."""
-    mirrored = seeds_lib.uniform(seeds, 1) < 0.5
-    return tf.where(mirrored[:, tf.newaxis, tf.newaxis], tf.reverse(images, [2]), images)
+    mirrored = seeds_lib.uniform(seeds, 1)[:, 0] < 0.5
+    # Copying whole images takes less than half of the time of choosing pixel by pixel (tf.where).
+    count = tf.shape(images)[0]
+    both = tf.concat([images, tf.reverse(images, [2])], axis=0)
+    chosen = tf.gather(both, tf.range(count) + tf.where(mirrored, count, 0))
+    return tf.ensure_shape(chosen, images.shape)
 
 
 def small_crop(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
