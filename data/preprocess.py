@@ -290,13 +290,15 @@ def cutout(images: tf.Tensor, seeds: tf.Tensor, side: int) -> tf.Tensor:
     Returns:
       uint8 [B, H, W, 3].
     """
-    shape = tf.shape(images)
-    centers = seeds_lib.uniform_int(seeds_lib.uniform(seeds, 2), shape[1:3])
-    rows = tf.range(shape[1]) - centers[:, :1]
-    columns = tf.range(shape[2]) - centers[:, 1:]
+    height, width, channels = images.shape[1:]
+    centers = seeds_lib.uniform_int(seeds_lib.uniform(seeds, 2), tf.constant([height, width]))
+    rows = tf.range(height) - centers[:, :1]
+    columns = tf.repeat(tf.range(width), channels) - centers[:, 1:]  # of each number in a row
     inside = [(offset >= -(side // 2)) & (offset < side - side // 2) for offset in (rows, columns)]
-    square = inside[0][:, :, tf.newaxis, tf.newaxis] & inside[1][:, tf.newaxis, :, tf.newaxis]
-    return tf.where(square, tf.constant(FILL, tf.uint8), images)
+    square = inside[0][:, :, tf.newaxis] & inside[1][:, tf.newaxis]
+    flat = tf.reshape(images, [-1, height, width * channels])
+    filled = tf.where(square, tf.constant(FILL, tf.uint8), flat)
+    return tf.reshape(filled, [-1, height, width, channels])
 
 
 def _center_crop(image: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
