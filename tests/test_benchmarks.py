@@ -14,7 +14,7 @@ from data.corruptions import levels
 
 FOLDER = pathlib.Path(harness.__file__).parent
 LIBRARIES = {"gpu_arms", "harness", "package_constants"}
-BENCHMARKS = sorted({path.stem for path in FOLDER.glob("*.py")} - LIBRARIES)
+BENCHMARKS = sorted({path.stem for path in FOLDER.glob("[!_]*.py")} - LIBRARIES)
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
