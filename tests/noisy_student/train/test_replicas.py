@@ -1,4 +1,4 @@
-"""Loss, RMSProp and weight averages on two replicas equal one replica."""
+"""Loss, optimizers and weight averages on two replicas equal one replica."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ import keras, numpy as np, tensorflow as tf
 from noisy_student import ema, losses, optimizer, schedule
 from noisy_student.batch_layout import Layout
 
-steps = int(sys.argv[1])
+steps, name = int(sys.argv[1]), sys.argv[2]
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 rng = np.random.default_rng(0)
@@ -31,8 +31,8 @@ def train(strategy):
     with strategy.scope():
         model, inside_model, outside_model = build(), build(), build()
         rate = schedule.LearningRate("cosine", 0.1, warmup_steps=2, total_steps=20)
-        rmsprop = optimizer.RMSProp(rate)
-        rmsprop.build(model.trainable_variables)
+        chosen = optimizer.build(name, rate)
+        chosen.build(model.trainable_variables)
         inside = ema.WeightAverage(model, inside_model, 0.9999)
         outside = ema.WeightAverage(model, outside_model, 0.9999)
         inside.reset()
@@ -45,14 +45,14 @@ def train(strategy):
                 logits, y, logits, t, decayed_variables=model.trainable_variables,
                 config=losses.LossConfig(ratio=3.0, label_smoothing=0.1, weight_decay=1e-2),
                 share=Layout(labeled=8, unlabeled=8, replicas=replicas).share())
-        rmsprop.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
-        inside.update(rmsprop.iterations)
+        chosen.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
+        inside.update(chosen.iterations)
         return total
 
     @tf.function
     def step(x, y, t):
         total = strategy.run(replica_step, (x, y, t))
-        outside.update(rmsprop.iterations)
+        outside.update(chosen.iterations)
         return strategy.reduce("SUM", total, axis=None)
 
     def split(values):
@@ -66,7 +66,7 @@ def train(strategy):
                for w in built.weights]
         for name, built in [("model", model), ("inside", inside_model), ("outside", outside_model)]
     }
-    iterations = int(rmsprop.iterations.numpy())
+    iterations = int(chosen.iterations.numpy())
     return {"totals": totals, "copies": copies, "iterations": iterations}
 
 one = train(tf.distribute.get_strategy())
@@ -75,9 +75,9 @@ print(json.dumps({"one": one, "two": two}))
 """
 
 
-@pytest.fixture(scope="module")
-def results():
-    command = [sys.executable, "-c", SCRIPT, str(STEPS)]
+@pytest.fixture(scope="module", params=["rmsprop", "adamw"])
+def results(request):
+    command = [sys.executable, "-c", SCRIPT, str(STEPS), request.param]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr[-3000:]
     return json.loads(finished.stdout.splitlines()[-1])
