@@ -1,14 +1,16 @@
 """Command lines and shared code of the benchmarks, and what they compute besides times."""
 
+import gzip
 import inspect
 import pathlib
 import runpy
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 
-from benchmarks import harness, package_constants
+from benchmarks import fashion_folders, harness, package_constants
 from data import corruptions
 from data.corruptions import levels
 
@@ -118,3 +120,30 @@ def test_the_gpu_benchmark_makes_its_tables_without_a_gpu(tmp_path):
     network, _, train, ready, memory, predict = cells["ours, no XLA"]
     assert network == "b0, 32, 2" and float(ready) > 0 and float(memory) > 0.1
     assert 0 < float(train.replace(",", "")) < float(predict.replace(",", ""))
+
+
+def test_folders_of_fashion_mnist_share_no_training_image(tmp_path):
+    """Each image has its number in its first pixels, and its label in the next."""
+    for name, count in (("train", 7300), ("t10k", 1100)):
+        images, labels = np.zeros((count, 28, 28), np.uint8), np.arange(count) % 10
+        images[:, 0, 0], images[:, 0, 1] = divmod(np.arange(count), 256)
+        images[:, 0, 2] = labels
+        for kind, header, content in (("images-idx3", 16, images), ("labels-idx1", 8, labels)):
+            data = bytes(header) + content.astype(np.uint8).tobytes()
+            (tmp_path / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(data, 1))
+    found = {}
+    for output, seed in (("first", 1), ("again", 1), ("other", 2)):
+        fashion_folders.write_folders(tmp_path, tmp_path / output, seed)
+        for file in sorted((tmp_path / output).rglob("*.png")):
+            high, low, label = np.array(PIL.Image.open(file))[0, :3].tolist()
+            kind, *rest = file.relative_to(tmp_path / output).parts
+            assert kind == "unlabeled" or rest[0] == fashion_folders.CLASSES[label]
+            found.setdefault((output, kind), []).append(256 * high + low)
+    sizes = {"labeled": 200, "dev": 4000, "unlabeled": 3000, "test": 1000, "test_all": 1100}
+    assert {kind: len(found["first", kind]) for kind in sizes} == sizes
+    training = sum((found["first", kind] for kind in ("labeled", "dev", "unlabeled")), [])
+    assert len(set(training)) == 7200
+    for kind in sizes:
+        assert len(set(found["first", kind])) == sizes[kind]
+        assert found["again", kind] == found["first", kind]
+    assert found["other", "labeled"] != found["first", "labeled"]
